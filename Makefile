@@ -1,0 +1,34 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each creates .venv by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test slow check format clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## train MBPO on Pendulum, then write and name the report
+	$(THREADS) $(BIN)/python scripts/demo.py
+
+test: $(STAMP)  ## all tests but the slow ones
+	$(THREADS) $(BIN)/python -m pytest -m "not slow and not gpu" -n 2
+
+slow: $(STAMP)  ## the slow tests: learning, kills, packaging
+	$(THREADS) $(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(STAMP)  ## format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(MAKE) test
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,91 @@
+"""The roles of acting and learning: Agent, PolicyLearner, Penalty."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from mbrl.buffer import ReplayBuffer
+from mbrl.types import Transitions
+
+
+@runtime_checkable
+class PolicyLearner(Protocol):
+    """Improve a policy from real and imagined transitions; an ActionSelector as well."""
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        ...
+
+    def improve(
+        self,
+        real: ReplayBuffer,
+        imagined: ReplayBuffer | None = None,
+        model_env: Any = None,
+        *,
+        num_updates: int = 1,
+    ) -> dict[str, float]:
+        """Take num_updates steps of learning.
+
+        Args:
+            real: transitions of the environment.
+            imagined: transitions of the model, None for model-free learning.
+            model_env: the model as an environment, for on-policy learners.
+            num_updates: gradient steps (off-policy) or iterations (on-policy).
+
+        Returns:
+            Metrics of the last step.
+        """
+        ...
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Estimate the return (B,) from obs (B, obs_dim) under the policy."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        ...
+
+
+class Penalty(Protocol):
+    """What to take off an imagined reward where the model is in doubt (MOPO, MOBILE)."""
+
+    def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
+        """Give the penalty (B,) of imagined transitions."""
+        ...
+
+
+class Agent(ABC):
+    """What the training loop drives: acts, and learns from the buffer of real transitions."""
+
+    @abstractmethod
+    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
+        """Choose actions (E, act_dim) for obs (E, obs_dim); explore = False is for evaluation.
+
+        Acting without exploration must draw nothing that training draws from.
+        """
+
+    @abstractmethod
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Learn from what was added since the last call; metrics, empty if nothing was due."""
+
+    @abstractmethod
+    def reset(self, done: Tensor | None = None) -> None:
+        """Forget the episode memory of the environments in done (E,) bool; None = of all."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit: nested dicts of tensors and JSON values."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""

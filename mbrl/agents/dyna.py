@@ -1,0 +1,190 @@
+"""The Dyna agent: learn a model of real transitions, imagine short rollouts, learn from both.
+
+MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.agents.base import Agent, Penalty, PolicyLearner
+from mbrl.buffer import ReplayBuffer
+from mbrl.dynamics.base import Dynamics
+from mbrl.errors import NumericalFault
+from mbrl.planners.base import ActionSelector
+from mbrl.types import ActionSpec, Transitions
+
+
+class Dyna(Agent):
+    """One agent with sockets for dynamics, policy learner, two action selectors and a penalty.
+
+    Args:
+        action: the environment's actions.
+        dynamics: the model, refitted as data come in.
+        learner: the policy and how it learns.
+        generator: source of the agent's randomness.
+        rollout_actions: acts in imagination; None is the learner's policy.
+        exploration_actions: acts in the real environment; None is the learner's policy.
+        penalty: taken off imagined rewards; None for nothing.
+        learning_starts: transitions of uniform random actions before learning begins.
+        retrain_interval: transitions between refits of the model.
+        num_rollouts: imagined rollouts after each refit, from real observations.
+        rollout_length: (from step, to step, first, last): rises linearly, as in MBPO.
+        retain_refits: imagined data are kept for this many refits.
+        updates_per_step: learner updates per real transition.
+    """
+
+    def __init__(
+        self,
+        *,
+        action: ActionSpec,
+        dynamics: Dynamics,
+        learner: PolicyLearner,
+        generator: torch.Generator,
+        rollout_actions: ActionSelector | None = None,
+        exploration_actions: ActionSelector | None = None,
+        penalty: Penalty | None = None,
+        learning_starts: int = 500,
+        retrain_interval: int = 250,
+        num_rollouts: int = 10_000,
+        rollout_length: tuple[int, int, int, int] = (0, 1, 1, 1),
+        retain_refits: int = 1,
+        updates_per_step: int = 10,
+    ):
+        """Take the parts."""
+        self._action = action
+        self.dynamics = dynamics
+        self.learner = learner
+        self._generator = generator
+        self._rollout_actions = rollout_actions or learner
+        self._exploration_actions = exploration_actions or learner
+        self._penalty = penalty
+        self._learning_starts = learning_starts
+        self._retrain_interval = retrain_interval
+        self._num_rollouts = num_rollouts
+        self._rollout_length = rollout_length
+        self._retain_refits = retain_refits
+        self._updates_per_step = updates_per_step
+        self._seen = 0  # transitions learned from
+        self._next_fit = learning_starts
+        self._imagined: ReplayBuffer | None = None
+
+    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
+        """Choose actions (E, act_dim), random ones before learning starts."""
+        if not explore:
+            return self.learner.select(obs, generator=self._generator, deterministic=True)
+        if self._seen < self._learning_starts:
+            return self._action.sample(obs.shape[0], generator=self._generator)
+        return self._exploration_actions.select(obs, generator=self._generator)
+
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Refit and imagine when due; then improve the policy on both buffers."""
+        new = buffer.num_added - self._seen
+        self._seen = buffer.num_added
+        if self._seen < self._learning_starts:
+            return {}
+        metrics = {}
+        if self._seen >= self._next_fit:
+            self._next_fit = self._seen + self._retrain_interval
+            metrics = self.dynamics.fit(buffer.all(), generator=self._generator)
+            metrics |= self._imagine(buffer)
+        updates = self._updates_per_step * new
+        return metrics | self.learner.improve(buffer, self._imagined, num_updates=updates)
+
+    @torch.no_grad()
+    def _imagine(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Branch rollouts off real observations and keep them."""
+        length = self._length()
+        imagined = self._make_room(buffer, length)
+        obs = buffer.sample(self._num_rollouts, generator=self._generator).obs
+        state = self.dynamics.initial(obs, generator=self._generator)
+        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
+        metrics: dict[str, float] = {"model/rollout_length": float(length)}
+        for _ in range(length):
+            action = self._rollout_actions.select(obs, generator=self._generator)
+            state, pred = self.dynamics.step(state, action, generator=self._generator)
+            transition = Transitions(
+                obs,
+                action,
+                pred.reward,
+                pred.next_obs,
+                pred.terminated,
+                ~pred.valid,  # not an end of the episode: the value is bootstrapped
+                torch.zeros_like(obs[:, 0], dtype=torch.int64),
+            )
+            kept = Transitions(*(x[alive] for x in transition))
+            if self._penalty is not None:
+                cost = self._penalty(transition, self.dynamics, self.learner)[alive]
+                kept = kept._replace(reward=kept.reward - cost)
+            if not (torch.isfinite(kept.next_obs).all() and torch.isfinite(kept.reward).all()):
+                raise NumericalFault(
+                    f"the model predicted a NaN or an infinity after {self._seen} transitions"
+                )
+            imagined.add(kept)
+            metrics["model/reward_mean"] = kept.reward.mean().item()
+            obs = pred.next_obs
+            alive = alive & pred.valid & ~pred.terminated
+            if not alive.any():
+                break
+        metrics["model/alive"] = alive.float().mean().item()
+        return metrics
+
+    def _length(self) -> int:
+        """Give the rollout length at this step."""
+        begin, end, first, last = self._rollout_length
+        share = min(1.0, max(0.0, (self._seen - begin) / max(1, end - begin)))
+        return int(first + share * (last - first))
+
+    def _make_room(self, real: ReplayBuffer, length: int) -> ReplayBuffer:
+        """Size the imagined buffer so that what is older than retain_refits drops out."""
+        capacity = self._num_rollouts * length * self._retain_refits
+        old = self._imagined
+        if old is None or old.capacity != capacity:
+            self._imagined = ReplayBuffer(capacity, real.obs_dim, real.act_dim, real.device)
+            if old is not None:
+                self._imagined.add(old.all())
+        elif self._retain_refits == 1:
+            old.clear()  # rollouts cut short would leave rows of the last refit
+        assert self._imagined is not None
+        return self._imagined
+
+    def reset(self, done: Tensor | None = None) -> None:
+        """Forget nothing: a policy has no memory."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give model, learner, imagined data, generator and counts."""
+        imagined = self._imagined
+        return {
+            "dynamics": self.dynamics.state_dict(),
+            "learner": self.learner.state_dict(),
+            "generator": self._generator.get_state(),
+            "seen": self._seen,
+            "next_fit": self._next_fit,
+            "imagined": None
+            if imagined is None
+            else {
+                "capacity": imagined.capacity,
+                "obs_dim": imagined.obs_dim,
+                "act_dim": imagined.act_dim,
+                **imagined.state_dict(),
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take everything back."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.learner.load_state_dict(state["learner"])
+        self._generator.set_state(state["generator"])
+        self._seen = state["seen"]
+        self._next_fit = state["next_fit"]
+        saved = state["imagined"]
+        self._imagined = None
+        if saved is not None:
+            device = self._action.low.device
+            self._imagined = ReplayBuffer(
+                saved["capacity"], saved["obs_dim"], saved["act_dim"], device
+            )
+            self._imagined.load_state_dict(saved)

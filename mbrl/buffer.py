@@ -1,0 +1,123 @@
+"""Replay on the device: one packed tensor, so that a batch is one gather."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.types import Transitions
+
+
+class ReplayBuffer:
+    """A ring of transitions.
+
+    A row is [obs | action | next_obs | reward | terminated | truncated], float32, contiguous; the
+    episode numbers stand beside it.
+
+    Args:
+        capacity: rows kept; the oldest go first.
+        obs_dim: length of an observation.
+        act_dim: length of an action.
+        device: where the rows live.
+    """
+
+    def __init__(
+        self, capacity: int, obs_dim: int, act_dim: int, device: torch.device | str = "cpu"
+    ):
+        """Allocate the ring."""
+        self.capacity = capacity
+        self.obs_dim = obs_dim
+        self.act_dim = act_dim
+        self.num_added = 0  # rows ever added
+        width = 2 * obs_dim + act_dim + 3
+        self.device = torch.device(device)
+        self._rows = torch.zeros(capacity, width, device=device)
+        self._episode = torch.zeros(capacity, dtype=torch.int64, device=device)
+
+    def __len__(self) -> int:
+        """Count the rows held."""
+        return min(self.num_added, self.capacity)
+
+    def add(self, data: Transitions) -> None:
+        """Append transitions (B, ...); of more than capacity rows the last are kept."""
+        rows = torch.cat(
+            [
+                data.obs,
+                data.action,
+                data.next_obs,
+                data.reward[:, None],
+                data.terminated[:, None],
+                data.truncated[:, None],
+            ],
+            dim=1,
+        ).to(self._rows)
+        first = max(0, rows.shape[0] - self.capacity)
+        start = self.num_added + first
+        where = torch.arange(start, self.num_added + rows.shape[0], device=rows.device)
+        where %= self.capacity
+        self._rows[where] = rows[first:]
+        self._episode[where] = data.episode.to(self._episode)[first:]
+        self.num_added += rows.shape[0]
+
+    def sample(self, batch_size: int, *, generator: torch.Generator) -> Transitions:
+        """Draw transitions (batch_size, ...) uniformly, with replacement."""
+        return self.unpack(*self.sample_rows(batch_size, generator=generator))
+
+    def sample_rows(self, batch_size: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw packed rows (batch_size, width) and their episodes (batch_size,)."""
+        index = torch.randint(
+            len(self), (batch_size,), generator=generator, device=self._rows.device
+        )
+        return self._rows.index_select(0, index), self._episode.index_select(0, index)
+
+    def all(self) -> Transitions:
+        """Give every row held, the oldest first."""
+        size = len(self)
+        if self.num_added <= self.capacity:
+            return self.unpack(self._rows[:size], self._episode[:size])
+        shift = -(self.num_added % self.capacity)
+        return self.unpack(self._rows.roll(shift, 0), self._episode.roll(shift, 0))
+
+    def unpack(self, rows: Tensor, episode: Tensor) -> Transitions:
+        """Cut packed rows (B, width) into views."""
+        sizes = [self.obs_dim, self.act_dim, self.obs_dim, 1, 1, 1]
+        obs, action, next_obs, reward, terminated, truncated = rows.split(sizes, dim=1)
+        return Transitions(
+            obs,
+            action,
+            reward[:, 0],
+            next_obs,
+            terminated[:, 0] > 0.5,
+            truncated[:, 0] > 0.5,
+            episode,
+        )
+
+    def clear(self) -> None:
+        """Forget every row."""
+        self.num_added = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the rows held and their count."""
+        size = len(self)
+        return {
+            "num_added": self.num_added,
+            "rows": self._rows[:size],
+            "episode": self._episode[:size],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the rows back.
+
+        Raises:
+            ValueError: if the rows were made with another width or capacity.
+        """
+        rows, size = state["rows"], min(state["num_added"], self.capacity)
+        if tuple(rows.shape) != (size, self._rows.shape[1]):
+            raise ValueError(
+                f"replay rows {tuple(rows.shape)} do not fit {(size, self._rows.shape[1])}"
+            )
+        self.num_added = state["num_added"]
+        self._rows[:size] = rows
+        self._episode[:size] = state["episode"]

@@ -1,0 +1,338 @@
+"""The probabilistic ensemble: Gaussian networks trained on bootstraps of the data.
+
+Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elites, early stop).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, silu, softplus
+
+from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
+from mbrl.dynamics.normalizer import Normalizer
+from mbrl.errors import BadInput, NumericalFault
+from mbrl.types import ActionSpec, Prediction, Task, Transitions
+
+
+class Belief(NamedTuple):
+    """Where imagined rows stand and which member each follows."""
+
+    obs: Tensor  # (B, obs_dim)
+    members: tuple[int, ...]  # G members; rows are G equal blocks in this order; () = their mean
+
+
+class Output(NamedTuple):
+    """The raw output of members on their rows, normalised units."""
+
+    mean: Tensor  # (M, n, targets) of [obs change | reward if learned]
+    log_var: Tensor  # (M, n, targets)
+    logit: Tensor | None  # (M, n) of termination, if learned
+
+
+class GaussianEnsemble(Dynamics):
+    """Predict a Gaussian over the change of obs (and the reward), one per member.
+
+    Args:
+        obs_dim: length of an observation.
+        action: the environment's actions.
+        task: what is known of the environment.
+        generator: source of the initial weights.
+        num_members: networks trained.
+        num_elites: networks used, the best on the holdout.
+        hidden: width of a hidden layer.
+        num_layers: hidden layers.
+        learning_rate: of Adam.
+        weight_decay: of the last layer; a quarter of it on the first, linear between.
+        batch_size: largest batch; smaller ones are taken while data are few.
+        holdout: share of the rows held out.
+        patience: epochs without a gain of 1% before a fit stops.
+        min_updates: gradient steps a fit takes at least.
+        max_updates: gradient steps a fit takes at most.
+        floor: smallest standard deviation of the normalisers, in the data's units.
+        reward: "known" takes it from the task, "learned" predicts it.
+        termination: likewise; "auto" is known where the task says, learned elsewhere.
+        device: where the networks live.
+
+    Raises:
+        BadInput: if something is to be known that the task does not say, or elites > members.
+    """
+
+    def __init__(
+        self,
+        *,
+        obs_dim: int,
+        action: ActionSpec,
+        task: Task,
+        generator: torch.Generator,
+        num_members: int = 7,
+        num_elites: int = 5,
+        hidden: int = 200,
+        num_layers: int = 4,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        batch_size: int = 256,
+        holdout: float = 0.2,
+        patience: int = 5,
+        min_updates: int = 500,
+        max_updates: int = 10_000,
+        floor: float = 1e-3,
+        reward: Literal["learned", "known"] = "learned",
+        termination: Literal["auto", "learned", "known"] = "auto",
+        device: torch.device | str = "cpu",
+    ):
+        """Draw the networks."""
+        super().__init__()
+        for name, choice, known in (
+            ("reward", reward, task.reward),
+            ("termination", termination, task.terminated),
+        ):
+            if choice == "known" and known is None:
+                raise BadInput(f"dynamics.{name}=known: this environment does not say it; learned?")
+        if num_elites > num_members:
+            raise BadInput(f"dynamics.num_elites={num_elites}: more than num_members={num_members}")
+        self.obs_dim = obs_dim
+        self.num_members = num_members
+        self.num_elites = num_elites
+        self.task = task
+        self.learns_reward = reward == "learned"
+        self.learns_termination = termination == "learned" or (
+            termination == "auto" and task.terminated is None
+        )
+        self._batch_size = batch_size
+        self._holdout = holdout
+        self._patience = patience
+        self._updates = (min_updates, max_updates)
+
+        self.num_targets = obs_dim + self.learns_reward
+        inputs = obs_dim + action.dim
+        outputs = 2 * self.num_targets + self.learns_termination
+        widths = [inputs, *[hidden] * num_layers, outputs]
+        self.weights = nn.ParameterList()  # (M, in, out)
+        self.biases = nn.ParameterList()  # (M, 1, out)
+        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+            weight = torch.empty(num_members, fan_in, fan_out, device=generator.device)
+            std = 1 / (2 * math.sqrt(fan_in))  # truncated normal, as in MBPO
+            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(num_members, 1, fan_out)))
+        self.max_log_var = nn.Parameter(torch.full((self.num_targets,), 0.5))
+        self.min_log_var = nn.Parameter(torch.full((self.num_targets,), -10.0))
+        self.inputs = Normalizer(inputs, floor=floor)
+        self.targets = Normalizer(self.num_targets, floor=floor)
+        self.register_buffer("elites", torch.arange(num_elites))
+        self.to(device)
+
+        decay = (torch.linspace(0.25, 1.0, len(widths) - 1) * weight_decay).tolist()
+        self._groups = [
+            *({"params": [w], "weight_decay": d} for w, d in zip(self.weights, decay, strict=True)),
+            {"params": [*self.biases, self.max_log_var, self.min_log_var], "weight_decay": 0.0},
+        ]
+        self._learning_rate = learning_rate
+        self._elite_list = list(range(num_elites))
+
+    # ---- fitting ---------------------------------------------------------------------------
+
+    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+        """Fit to all data, from the last weights; see Dynamics.fit."""
+        x, y = self._examples(data)
+        ended = data.terminated.to(x.dtype)
+        self.inputs.fit(x)
+        self.targets.fit(y)
+        x, y = self.inputs(x), self.targets(y)
+        train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], self._holdout))
+        size = batch_size_for(train.shape[0], self._batch_size)
+        bootstrap = train[
+            torch.randint(
+                train.shape[0],
+                (self.num_members, train.shape[0]),
+                generator=generator,
+                device=x.device,
+            )
+        ]  # (M, n): each member's own draw of the data
+
+        optimizer = torch.optim.Adam(self._groups, lr=self._learning_rate, fused=True)
+        snapshots = BestSnapshots([*self.weights, *self.biases])
+        snapshots.offer(self._holdout_error(x[held], y[held], ended[held]))
+        least, most = self._updates
+        updates = idle = 0
+        while updates < most and (idle < self._patience or updates < least):
+            order = torch.rand(bootstrap.shape, generator=generator, device=x.device).argsort(1)
+            epoch = bootstrap.gather(1, order)
+            for rows in epoch.split(size, dim=1):
+                loss = self._loss(x[rows], y[rows], ended[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                updates += 1
+                if updates == most:
+                    break
+            if not torch.isfinite(loss):
+                raise NumericalFault(f"dynamics loss is {loss.item()} after {updates} updates")
+            gained = snapshots.offer(self._holdout_error(x[held], y[held], ended[held]))
+            idle = 0 if gained else idle + 1
+        snapshots.restore()
+        self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
+        self._elite_list = self.elites.tolist()
+        best = snapshots.best[self.elites.cpu()]
+        return {"model/holdout_mse": best.mean().item(), "model/updates": float(updates)}
+
+    def _examples(self, data: Transitions) -> tuple[Tensor, Tensor]:
+        """Build inputs (B, obs_dim + act_dim) and targets (B, targets), raw units."""
+        change = data.next_obs - data.obs
+        if self.learns_reward:
+            change = torch.cat([change, data.reward[:, None]], 1)
+        return torch.cat([data.obs, data.action], 1), change
+
+    def _loss(self, x: Tensor, y: Tensor, ended: Tensor) -> Tensor:
+        """Sum the members' negative log likelihoods; x (M, n, in), y (M, n, targets)."""
+        out = self._forward(x, [*self.weights], [*self.biases])
+        error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
+        loss = error.mean((1, 2)).sum()
+        loss = loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
+        if out.logit is not None:
+            bce = binary_cross_entropy_with_logits(out.logit, ended, reduction="none")
+            loss = loss + bce.mean(1).sum()
+        return loss
+
+    @torch.no_grad()
+    def _holdout_error(self, x: Tensor, y: Tensor, ended: Tensor) -> Tensor:
+        """Give each member's squared error (M,) on rows (n, ...), normalised units."""
+        shared = x.expand(self.num_members, *x.shape)
+        out = self._forward(shared, [*self.weights], [*self.biases])
+        error = (out.mean - y).square().mean((1, 2))
+        if out.logit is not None:
+            target = ended.expand_as(out.logit)
+            bce = binary_cross_entropy_with_logits(out.logit, target, reduction="none")
+            error = error + bce.mean(1)
+        return error
+
+    # ---- prediction ------------------------------------------------------------------------
+
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> Belief:
+        """Assign each particle an elite for good (TS-infinity); without a generator, their mean."""
+        if generator is None:
+            return Belief(obs.repeat(num_particles, 1), ())
+        elites = self.num_elites
+        if num_particles == 1:  # each row is a particle
+            blocks = min(elites, obs.shape[0])
+        else:
+            blocks = elites if num_particles % elites == 0 else num_particles
+        order = torch.randperm(elites, generator=generator, device=generator.device)
+        chosen = order.repeat(-(-blocks // elites))[:blocks].sort().values
+        members = tuple(self._elite_list[i] for i in chosen.tolist())
+        return Belief(obs.repeat(num_particles, 1), members)
+
+    def observe(
+        self, state: Belief, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> Belief:
+        """Move all particles to obs (B, obs_dim): the environment is Markov."""
+        return state._replace(obs=obs.repeat(state.obs.shape[0] // obs.shape[0], 1))
+
+    def step(
+        self,
+        state: Belief,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[Belief, Prediction]:
+        """Predict one step of each row by its own member; see Model.step."""
+        x = self.inputs(torch.cat([state.obs, action], 1))
+        rows = x.shape[0]
+        uncertainty = None
+        if with_uncertainty or not state.members:
+            everyone = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
+            if with_uncertainty:
+                uncertainty = _disagreement(everyone.mean[..., : self.obs_dim])
+        if state.members:
+            blocks = len(state.members)
+            size = -(-rows // blocks)
+            padded = torch.cat([x, x[-1:].expand(blocks * size - rows, -1)])
+            out = self._run(padded.view(blocks, size, -1), list(state.members))
+            mean, log_var = (t.flatten(0, 1)[:rows] for t in (out.mean, out.log_var))
+            logit = None if out.logit is None else out.logit.flatten()[:rows]
+        else:
+            mean = everyone.mean.mean(0)
+            variance = everyone.log_var.exp().mean(0) + everyone.mean.var(0, correction=0)
+            log_var = variance.log()
+            logit = None if everyone.logit is None else everyone.logit.mean(0)
+        pred = self._predict(state.obs, action, mean, log_var, logit, generator)
+        return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)
+
+    def candidates(
+        self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator
+    ) -> tuple[Belief, Prediction]:
+        """Sample num successors of each row, the elites in turn; K leads: (num * B, ...)."""
+        x = self.inputs(torch.cat([state.obs, action], 1))
+        out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
+        turn = torch.arange(num, device=x.device) % self.num_elites
+        mean, log_var = out.mean[turn].flatten(0, 1), out.log_var[turn].flatten(0, 1)
+        logit = None if out.logit is None else out.logit[turn].flatten()
+        obs, action = state.obs.repeat(num, 1), action.repeat(num, 1)
+        pred = self._predict(obs, action, mean, log_var, logit, generator)
+        return Belief(pred.next_obs, state.members), pred
+
+    def _predict(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        mean: Tensor,
+        log_var: Tensor,
+        logit: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Prediction:
+        """Turn normalised outputs (B, targets) into a prediction in raw units."""
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            mean = mean + torch.exp(0.5 * log_var) * noise
+        target = self.targets.invert(mean)
+        next_obs = obs + target[:, : self.obs_dim]
+        if self.task.project is not None:
+            next_obs = self.task.project(next_obs)
+        if self.learns_reward:
+            reward = target[:, -1]
+        else:
+            assert self.task.reward is not None
+            reward = self.task.reward(obs, action, next_obs)
+        if logit is not None:
+            terminated = logit > 0
+        else:
+            assert self.task.terminated is not None
+            terminated = self.task.terminated(obs, action, next_obs)
+        return Prediction(next_obs, reward, terminated, torch.ones_like(terminated), None)
+
+    def _run(self, x: Tensor, members: list[int]) -> Output:
+        """Evaluate the named members on their rows x (G, n, in)."""
+        if members == list(range(self.num_members)):
+            return self._forward(x, [*self.weights], [*self.biases])
+        return self._forward(
+            x, [w[members] for w in self.weights], [b[members] for b in self.biases]
+        )
+
+    def _forward(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Output:
+        """Evaluate batched networks: x (G, n, in), weights (G, in, out), biases (G, 1, out)."""
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            x = silu(torch.baddbmm(bias, x, weight))
+        x = torch.baddbmm(biases[-1], x, weights[-1])
+        t = self.num_targets
+        log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
+        log_var = self.min_log_var + softplus(log_var - self.min_log_var)
+        return Output(x[..., :t], log_var, x[..., -1] if self.learns_termination else None)
+
+    def load_state_dict(self, *args, **kwargs):
+        """Load weights, normalisers and elites; see nn.Module.load_state_dict."""
+        found = super().load_state_dict(*args, **kwargs)
+        self._elite_list = self.elites.tolist()
+        return found
+
+
+def _disagreement(means: Tensor) -> Tensor:
+    """Measure the spread of elite means (M, B, obs_dim), normalised units: (B,)."""
+    return means.var(0, correction=0).mean(-1).sqrt()

@@ -1,0 +1,195 @@
+"""The roles of planning: Model, Planner, ActionSelector, and the one imagined rollout.
+
+A model sees a belief S (a tensor or a named tuple of tensors, batch first). The rows of a belief
+with P particles of B environments are ordered particle by particle: row p * B + b. So rows that
+share an ensemble member stand together and each member is evaluated in one matrix product.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from mbrl.types import Prediction, State, map_tensors
+
+
+@runtime_checkable
+class Model(Protocol[State]):
+    """All that a planner or an imagined rollout asks of a dynamics model."""
+
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> State:
+        """Begin a belief at obs (B, obs_dim): num_particles * B rows, particle by particle.
+
+        Without a generator the belief is the mean one (all members together).
+        """
+        ...
+
+    def observe(
+        self, state: State, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> State:
+        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim)."""
+        ...
+
+    def step(
+        self,
+        state: State,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[State, Prediction]:
+        """Predict one step for action (B, act_dim); without a generator no noise is drawn."""
+        ...
+
+    def candidates(
+        self, state: State, action: Tensor, num: int, *, generator: torch.Generator
+    ) -> tuple[State, Prediction]:
+        """Offer num successors of each row, for a filter to choose from; K leads: (K * B, ...)."""
+        ...
+
+
+class Plan(NamedTuple):
+    """What a planner returns."""
+
+    actions: Tensor  # (E, H, act_dim), E environments planned at once
+    value: Tensor  # (E,) predicted return
+    memory: Any  # what the next call may reuse (elites, std); masked per environment by reset(done)
+    info: dict[str, Any]  # lower_bound, gap, iterations, latency ...
+
+
+class Planner(ABC):
+    """Choose actions by asking a model what they would lead to."""
+
+    @abstractmethod
+    def plan(
+        self,
+        state: Any,
+        model: Any,
+        *,
+        generator: torch.Generator,
+        previous: Plan | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan for every environment of a belief.
+
+        Args:
+            state: the model's belief of E environments.
+            model: a Model.
+            generator: the source of every random draw.
+            previous: the plan of the step before, to start from.
+            deadline: seconds; the best plan so far is returned when they are over.
+
+        Returns:
+            A plan whose actions are inside the action bounds.
+        """
+
+
+@runtime_checkable
+class ActionSelector(Protocol):
+    """Anything that acts on an observation: a policy, or UP-MPC over a policy."""
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        ...
+
+
+class Returns(NamedTuple):
+    """The value of imagined action sequences, averaged over particles."""
+
+    value: Tensor  # (E, K) discounted rewards, plus the terminal value if one is given
+    uncertainty: Tensor | None  # (E, K) discounted uncertainty; None unless asked for
+
+
+def rollout(
+    model: Any,
+    state: Any,
+    actions: Tensor,
+    *,
+    num_particles: int = 1,
+    generator: torch.Generator | None = None,
+    discount: float = 1.0,
+    hold: int = 1,
+    policy: ActionSelector | None = None,
+    horizon: int | None = None,
+    terminal_value: Callable[[Tensor], Tensor] | None = None,
+    with_uncertainty: bool = False,
+    chunk: int = 2048,
+) -> Returns:
+    """Score K action sequences in each of E environments.
+
+    After a predicted termination, or a step that the model does not stand by (valid = False), a
+    row is frozen and earns no more reward; the terminal value goes to all but the terminated.
+    Fixed shapes and no synchronisation, so that it can be captured on CUDA.
+
+    Args:
+        model: a Model; one that offers simulate(state, actions (B, H, act_dim)) -> Prediction of
+            (B, H, ...) is asked for whole sequences.
+        state: belief of num_particles * E rows, particle by particle.
+        actions: (E, K, H, act_dim) in environment units.
+        num_particles: P, rows of the belief per environment.
+        generator: source of the model's noise; None for its mean prediction.
+        discount: per model step.
+        hold: model steps for which each action is held.
+        policy: acts once the given actions are used up, until horizon.
+        horizon: decisions in all; by default H.
+        terminal_value: obs (B, obs_dim) -> (B,), earned by rows still alive at the end.
+        with_uncertainty: also sum the model's uncertainty.
+        chunk: rows evaluated at once, to stay in cache.
+
+    Returns:
+        Values (E, K).
+    """
+    num_envs, num_candidates, given, act_dim = actions.shape
+    horizon = given if horizon is None else horizon
+    shape = (num_particles, num_envs, -1)
+    values, doubts = [], []
+    for part in actions.split(max(1, chunk // (num_particles * num_envs)), dim=1):
+        k = part.shape[1]
+        rows = part.expand(num_particles, *part.shape).reshape(-1, given, act_dim)
+        tiled = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
+        whole = hasattr(model, "simulate") and policy is None and not with_uncertainty
+        seen = model.simulate(tiled, rows.repeat_interleave(hold, dim=1)) if whole else None
+
+        value = doubt = rows.new_zeros(rows.shape[0])
+        weight = rows.new_ones(rows.shape[0])
+        alive = torch.ones_like(weight, dtype=torch.bool)
+        ended = ~alive  # by termination: nothing more to earn, not even the terminal value
+        obs = None
+        for t in range(horizon * hold):
+            if seen is not None:
+                pred = Prediction(*(None if x is None else x[:, t] for x in seen))
+            else:
+                if t // hold < given:
+                    action = rows[:, t // hold]
+                elif t % hold == 0:
+                    action = policy.select(obs, generator=generator)
+                following, pred = model.step(
+                    tiled, action, generator=generator, with_uncertainty=with_uncertainty
+                )
+                tiled = map_tensors(partial(_keep, alive), following, tiled)
+            value = torch.where(alive, value + weight * pred.reward, value)
+            if with_uncertainty:
+                doubt = torch.where(alive, doubt + weight * pred.uncertainty, doubt)
+            weight = torch.where(alive, weight * discount, weight)
+            obs = pred.next_obs if obs is None else _keep(alive, pred.next_obs, obs)
+            ended = ended | (alive & pred.terminated)
+            alive = alive & pred.valid & ~pred.terminated
+        if terminal_value is not None:
+            value = torch.where(ended, value, value + weight * terminal_value(obs))
+        values.append(value.view(shape).mean(0))
+        doubts.append(doubt.view(shape).mean(0))
+    return Returns(torch.cat(values, 1), torch.cat(doubts, 1) if with_uncertainty else None)
+
+
+def _keep(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Take new where mask (B,) holds, old elsewhere; tensors are (B, ...)."""
+    return torch.where(mask.view(-1, *([1] * (new.dim() - 1))), new, old)

@@ -1,0 +1,112 @@
+"""The report of a run: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl.report import plots
+from mbrl.report.model_error import ModelError
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2rem auto; color: #1f2937 }
+h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin-top: 2rem }
+img { max-width: 540px; width: 100% } .row { display: flex; flex-wrap: wrap; gap: 12px }
+table { border-collapse: collapse } td, th { padding: 4px 14px 4px 0; text-align: left }
+td.n { text-align: right; font-variant-numeric: tabular-nums } pre { background: #f3f4f6;
+padding: 12px; font-size: 12px; overflow-x: auto } small { color: #6b7280 }
+"""
+
+
+def write_report(
+    run_path: Path,
+    config: dict[str, Any],
+    scores: dict[str, list[float]],
+    model_error: ModelError | None = None,
+) -> Path:
+    """Write RUN/report.html from the run's record and what was measured for it.
+
+    Args:
+        run_path: the run folder.
+        config: its resolved config.
+        scores: policy name -> returns of its evaluation episodes, the trained one first.
+        model_error: of the learned model, if there is one.
+
+    Returns:
+        The file.
+    """
+    summary = json.loads((run_path / "summary.json").read_text())
+    versions = json.loads((run_path / "versions.json").read_text())
+    choices = config["choices"]
+    title = f"{choices['agent']} on {choices['env']}, seed {config['seed']}"
+    (trained, own), *others = scores.items()
+    figures = []
+    if summary["evaluations"]:
+        baselines = {name: sum(r) / len(r) for name, r in others}
+        figures.append(plots.learning_curve(summary["evaluations"], baselines, "learning curve"))
+    if model_error is not None:
+        figures.append(plots.model_error_curve(model_error))
+    figures += [
+        plots.metric_curve(steps, values, name)
+        for name, (steps, values) in _series(run_path / "metrics.jsonl").items()
+    ]
+    images = "".join(
+        f'<img alt="figure" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        for png in figures
+    )
+    rows = "".join(_score_row(name, rewards) for name, rewards in scores.items())
+    errors = "" if model_error is None else _error_table(model_error)
+    cpu, wall = summary["time/cpu_seconds"], summary["time/wall_seconds"]
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}
+</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1>
+<p>{summary["step"]} environment steps, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
+{html.escape(trained)}: mean return <b>{sum(own) / len(own):.1f}</b> over {len(own)} episodes.</p>
+<div class="row">{images}</div>
+<h2>Returns</h2><table><tr><th>policy<th>mean<th>std<th>worst<th>best<th>episodes</tr>{rows}</table>
+{errors}
+<h2>Config</h2><pre>{html.escape(yaml.safe_dump(config, sort_keys=False))}</pre>
+<h2>Versions</h2><pre>{html.escape(json.dumps(versions, indent=1))}</pre>
+<small>{html.escape(str(run_path))}</small></html>
+"""
+    path = run_path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _score_row(name: str, rewards: list[float]) -> str:
+    mean = sum(rewards) / len(rewards)
+    std = (sum((r - mean) ** 2 for r in rewards) / len(rewards)) ** 0.5
+    cells = "".join(f'<td class="n">{v:.1f}' for v in (mean, std, min(rewards), max(rewards)))
+    return f'<tr><td>{html.escape(name)}{cells}<td class="n">{len(rewards)}</tr>'
+
+
+def _error_table(error: ModelError) -> str:
+    horizon = error.model.shape[0]
+    picked = sorted({k for k in (1, 2, 5, 10, 20, 50, horizon) if k <= horizon})
+    head = "".join(f"<th>{k}" for k in picked)
+    lines = "".join(
+        f"<tr><td>{name}{''.join(f'<td class=n>{values[k - 1].item():.4f}' for k in picked)}</tr>"
+        for name, values in (("model", error.model), ("no change", error.no_change))
+    )
+    return (
+        "<h2>Model error by steps ahead</h2><p>Root mean squared error in standard deviations of "
+        f"the observations; open loop.</p><table><tr><th>steps{head}</tr>{lines}</table>"
+    )
+
+
+def _series(metrics: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Read the curves worth a figure from metrics.jsonl."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for line in metrics.read_text().splitlines():
+        row = json.loads(line)
+        for name in ("model/holdout_mse", "rollout/ep_rew_mean"):
+            if name in row:
+                steps, values = found.setdefault(name, ([], []))
+                steps.append(row["step"])
+                values.append(row[name])
+    return found

@@ -1,0 +1,53 @@
+"""How far a model's open-loop predictions drift from what happened, step by step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mbrl.types import Transitions, sequences
+
+
+class ModelError(NamedTuple):
+    """Error of k-step predictions on real sequences.
+
+    One is the spread of the observations themselves: a model no better than their mean.
+    """
+
+    model: Tensor  # (H,) root mean squared error of next_obs, in standard deviations of obs
+    no_change: Tensor  # (H,) the same of predicting that nothing moves
+    num_sequences: int
+
+
+@torch.no_grad()
+def k_step_error(
+    model: Any, data: Transitions, *, horizon: int, max_sequences: int = 2000
+) -> ModelError | None:
+    """Predict real sequences open loop from their first observation with the mean belief.
+
+    Args:
+        model: a Model.
+        data: transitions (B, ...) the model was not fitted to.
+        horizon: steps H.
+        max_sequences: windows evaluated, evenly taken.
+
+    Returns:
+        Errors for 1..H steps; None if no episode is that long.
+    """
+    windows = sequences(data, horizon)
+    if windows.shape[0] == 0:
+        return None
+    windows = windows[:: -(-windows.shape[0] // max_sequences)]
+    scale = data.obs.std(0).clamp(min=1e-3)
+    start = data.obs[windows[:, 0]]
+    state = model.initial(start)
+    errors, still = [], []
+    for k in range(horizon):
+        rows = windows[:, k]
+        state, pred = model.step(state, data.action[rows])
+        truth = data.next_obs[rows]
+        errors.append(((pred.next_obs - truth) / scale).square().mean().sqrt())
+        still.append(((start - truth) / scale).square().mean().sqrt())
+    return ModelError(torch.stack(errors), torch.stack(still), windows.shape[0])

@@ -1,0 +1,198 @@
+"""The ensemble on systems whose answer is known."""
+
+import pytest
+import torch
+
+from mbrl.dynamics import GaussianEnsemble
+from mbrl.errors import BadInput, NumericalFault
+from mbrl.types import ActionSpec, Task, Transitions
+from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
+
+SMALL = {"num_members": 5, "num_elites": 3, "hidden": 32, "num_layers": 2}
+
+
+def make(task: Task = TASK, **changes) -> GaussianEnsemble:
+    options = {**SMALL, **changes}
+    return GaussianEnsemble(obs_dim=2, action=ACTION, task=task, generator=generator(), **options)
+
+
+@pytest.fixture(scope="module")
+def data() -> Transitions:
+    return collect(ToyEnv(4), 300).all()
+
+
+@pytest.fixture(scope="module")
+def fitted(data) -> GaussianEnsemble:
+    model = make()
+    model.fit(data, generator=generator(1))
+    return model
+
+
+def test_learns_a_linear_system_and_its_reward(fitted):
+    obs = torch.rand(500, 2, generator=generator(5)) * 2 - 1
+    action = ACTION.sample(500, generator=generator(6))
+    _, pred = fitted.step(fitted.initial(obs), action)
+    after = move(obs, action)
+    assert (pred.next_obs - after).abs().mean() < 0.02
+    assert (pred.reward - reward(obs, action, after)).abs().mean() < 0.05
+    assert pred.terminated.equal(terminated(obs, action, pred.next_obs))
+
+
+def test_learns_the_noise_of_the_system():
+    draws = generator(2)
+    obs = torch.rand(3000, 2, generator=draws) * 2 - 1
+    action = ACTION.sample(3000, generator=draws)
+    noise = torch.randn(3000, 2, generator=draws) * torch.tensor([0.1, 0.3])
+    flags = torch.zeros(3000, dtype=torch.bool)
+    rows = Transitions(
+        obs, action, torch.zeros(3000), obs + action + noise, flags, flags, torch.arange(3000)
+    )
+    model = make(reward="known", hidden=128, num_layers=3, min_updates=1500)
+    model.fit(rows, generator=generator(3))
+    here = torch.zeros(4000, 2)
+    still = torch.zeros(4000, 1)
+    for state in (model.initial(here), model.initial(here, generator=generator(4))):
+        _, pred = model.step(state, still, generator=generator(5))
+        spread = pred.next_obs.std(0)
+        assert spread.tolist() == pytest.approx([0.1, 0.3], rel=0.25)
+
+
+def test_uncertainty_grows_away_from_the_data(fitted):
+    near = torch.rand(200, 2, generator=generator(7)) * 2 - 1
+    action = ACTION.sample(200, generator=generator(8))
+    _, inside = fitted.step(fitted.initial(near), action, with_uncertainty=True)
+    _, outside = fitted.step(fitted.initial(near + 20), action, with_uncertainty=True)
+    assert outside.uncertainty.mean() > 5 * inside.uncertainty.mean()
+
+
+def test_each_row_follows_the_member_it_was_given(fitted):
+    obs = torch.rand(7, 2, generator=generator(9))  # 7 rows over 3 elites: the last block is short
+    action = ACTION.sample(7, generator=generator(10))
+    state = fitted.initial(obs, generator=generator(11))
+    _, pred = fitted.step(state, action)
+    size = -(-7 // len(state.members))
+    for row in range(7):
+        own = state._replace(obs=obs[row : row + 1], members=(state.members[row // size],))
+        _, alone = fitted.step(own, action[row : row + 1])
+        torch.testing.assert_close(pred.next_obs[row], alone.next_obs[0])
+
+
+def test_particles_stand_particle_by_particle(fitted):
+    obs = torch.rand(4, 2, generator=generator(12))
+    state = fitted.initial(obs, num_particles=6, generator=generator(13))
+    assert state.obs.equal(obs.repeat(6, 1))
+    assert sorted(state.members) == sorted(fitted.elites.tolist())  # 6 particles: 2 a member
+    odd = fitted.initial(obs, num_particles=4, generator=generator(13))
+    assert len(odd.members) == 4
+    moved = fitted.observe(state, ACTION.sample(4, generator=generator(1)), obs + 1)
+    assert moved.obs.equal((obs + 1).repeat(6, 1)) and moved.members == state.members
+
+
+def test_the_mean_is_that_of_the_elites(fitted):
+    obs = torch.rand(5, 2, generator=generator(14))
+    action = ACTION.sample(5, generator=generator(15))
+    each = []
+    for member in fitted.elites.tolist():
+        state = fitted.initial(obs)._replace(members=(member,))
+        each.append(fitted.step(state, action)[1].next_obs)
+    _, pred = fitted.step(fitted.initial(obs), action)
+    torch.testing.assert_close(pred.next_obs, torch.stack(each).mean(0))
+
+
+def test_a_constant_reward_is_predicted_exactly_enough(data):
+    rows = data._replace(reward=torch.ones_like(data.reward))
+    model = make()
+    model.fit(rows, generator=generator(1))
+    _, pred = model.step(model.initial(data.obs), data.action)
+    assert (pred.reward - 1).abs().max() < 1e-2
+
+
+def test_termination_can_be_learned():
+    draws = generator(3)
+    obs = torch.rand(3000, 2, generator=draws) * 4 - 2
+    action = ACTION.sample(3000, generator=draws)
+    after = move(obs, action)
+    ended = after[:, 0] > 1
+    rows = Transitions(
+        obs, action, after[:, 0], after, ended, torch.zeros_like(ended), torch.arange(3000)
+    )
+    model = make(Task(), min_updates=1500)
+    assert model.learns_termination
+    model.fit(rows, generator=generator(4))
+    _, pred = model.step(model.initial(obs), action)
+    assert (pred.terminated == ended).float().mean() > 0.97  # always False: 0.75
+
+
+def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
+    model = make(min_updates=1, patience=1)
+    first = model.fit(data, generator=generator(1))["model/holdout_mse"]
+    for _ in range(3):
+        again = model.fit(data, generator=generator(2))["model/holdout_mse"]
+        assert again <= first * 1.0001
+        first = again
+
+
+def test_the_number_of_gradient_steps_is_kept_to(data):
+    few = make(min_updates=30, max_updates=40, patience=1)
+    assert 30 <= few.fit(data, generator=generator(1))["model/updates"] <= 40
+
+
+def test_same_generator_same_model_to_the_bit(data):
+    models = []
+    for _ in range(2):
+        model = make(max_updates=60, min_updates=60)
+        model.fit(data, generator=generator(1))
+        models.append(model)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert a.equal(b)
+
+
+def test_saved_elites_come_back(fitted):
+    other = make()
+    other.load_state_dict(fitted.state_dict())
+    obs, action = torch.rand(6, 2, generator=generator(1)), torch.zeros(6, 1)
+    for model in (fitted, other):
+        state = model.initial(obs, generator=generator(2))
+        seen = model.step(state, action, generator=generator(3))[1].next_obs
+        if model is fitted:
+            expected = seen
+    assert seen.equal(expected)
+
+
+def test_gradients_reach_the_action(fitted):
+    obs = torch.rand(6, 2, generator=generator(1))
+    action = torch.zeros(6, 1, requires_grad=True)
+    _, pred = fitted.step(fitted.initial(obs), action)
+    pred.next_obs[:, 1].sum().backward()
+    torch.testing.assert_close(action.grad, torch.full((6, 1), 0.3), atol=0.06, rtol=0)
+
+
+def test_what_cannot_be_is_refused_in_one_line():
+    with pytest.raises(BadInput, match="reward=known"):
+        make(Task(), reward="known")
+    with pytest.raises(BadInput, match="termination=known"):
+        make(Task(), termination="known")
+    with pytest.raises(BadInput, match="more than num_members"):
+        make(num_elites=6)
+
+
+def test_a_nan_in_the_loss_is_named(data):
+    rows = data._replace(reward=data.reward.clone())
+    rows.reward[3] = float("nan")
+    with pytest.raises(NumericalFault, match="dynamics loss is nan"):
+        make().fit(rows, generator=generator(1))
+
+
+def test_discrete_actions_are_one_hot_inputs():
+    spec = ActionSpec("discrete", torch.zeros(3), torch.ones(3), 3)
+    draws = generator(2)
+    obs = torch.rand(2000, 1, generator=draws)
+    action = spec.sample(2000, generator=draws)
+    after = obs + action @ torch.tensor([[-1.0], [0.0], [2.0]])
+    flags = torch.zeros(2000, dtype=torch.bool)
+    rows = Transitions(obs, action, after[:, 0], after, flags, flags, torch.arange(2000))
+    never = Task(terminated=lambda o, a, n: torch.zeros_like(n[:, 0], dtype=torch.bool))
+    model = GaussianEnsemble(obs_dim=1, action=spec, task=never, generator=generator(), **SMALL)
+    model.fit(rows, generator=generator(1))
+    _, pred = model.step(model.initial(obs), action)
+    assert (pred.next_obs - after).abs().mean() < 0.05

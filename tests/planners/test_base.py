@@ -1,0 +1,121 @@
+"""The shared rollout against a plain loop, and its rules at termination and invalid steps."""
+
+import pytest
+import torch
+
+from mbrl.planners.base import rollout
+from mbrl.types import Prediction
+from tests.toys import ToyModel, ToySelector, generator, move, reward, terminated
+
+
+class Scripted:
+    """A model whose reward is 1 a step and whose flags come from the action's value."""
+
+    def step(self, state, action, *, generator=None, with_uncertainty=False):
+        after = state + 1
+        flag = action[:, 0]
+        one = torch.ones_like(flag)
+        doubt = 10 * one if with_uncertainty else None
+        return after, Prediction(after, one, flag == 1, flag != 2, doubt)
+
+
+def test_equals_a_plain_loop():
+    draws = generator(1)
+    obs = torch.rand(3, 2, generator=draws) * 6 - 3
+    actions = torch.rand(3, 5, 7, 1, generator=draws) * 2 - 1
+    found = rollout(ToyModel(), obs, actions, discount=0.9, chunk=4).value
+    for e in range(3):
+        for k in range(5):
+            x, total, alive = obs[e : e + 1], 0.0, True
+            for t in range(7):
+                u = actions[e, k, t : t + 1]
+                y = move(x, u)
+                total += alive * 0.9**t * reward(x, u, y).item()
+                alive = alive and not terminated(x, u, y).item()
+                x = y
+            assert found[e, k].item() == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10_000])
+def test_chunks_do_not_change_the_values(chunk):
+    draws = generator(2)
+    obs = torch.rand(4, 2, generator=draws)
+    actions = torch.rand(4, 6, 3, 1, generator=draws)
+    whole = rollout(ToyModel(), obs, actions).value
+    torch.testing.assert_close(rollout(ToyModel(), obs, actions, chunk=chunk).value, whole)
+
+
+def test_termination_ends_reward_and_terminal_value_but_an_invalid_step_bootstraps():
+    actions = torch.zeros(1, 3, 4, 1)
+    actions[0, 1, 1] = 1  # terminates in its second step
+    actions[0, 2, 1] = 2  # the model gives up in its second step
+    found = rollout(
+        Scripted(),
+        torch.zeros(1, 1),
+        actions,
+        discount=0.5,
+        terminal_value=lambda obs: 100 * obs[:, 0],
+        with_uncertainty=True,
+    )
+    earned = [1 + 0.5 + 0.25 + 0.125, 1.5, 1.5]
+    # the last observation is 4 where it lived, and 2 where the row was frozen
+    expected = [earned[0] + 400 * 0.5**4, earned[1], earned[2] + 200 * 0.5**2]
+    assert found.value[0].tolist() == pytest.approx(expected)
+    assert found.uncertainty[0].tolist() == pytest.approx([18.75, 15, 15])
+
+
+def test_hold_repeats_each_action():
+    obs = torch.rand(2, 2, generator=generator(3))
+    actions = torch.rand(2, 4, 3, 1, generator=generator(4))
+    held = rollout(ToyModel(), obs, actions, hold=2, discount=0.9).value
+    plain = rollout(ToyModel(), obs, actions.repeat_interleave(2, dim=2), discount=0.9).value
+    torch.testing.assert_close(held, plain)
+
+
+def test_policy_acts_after_the_given_actions():
+    obs = torch.rand(2, 2, generator=generator(3))
+    first = torch.rand(2, 4, 1, 1, generator=generator(4))
+
+    class Deterministic:
+        def select(self, obs, *, generator, deterministic=False):
+            return ToySelector().select(obs, generator=generator, deterministic=True)
+
+    found = rollout(ToyModel(), obs, first, policy=Deterministic(), horizon=5).value
+    x = obs.repeat_interleave(4, 0)
+    u, total = first.reshape(8, 1), torch.zeros(8)
+    for _ in range(5):
+        y = move(x, u)
+        total += reward(x, u, y)
+        x, u = y, Deterministic().select(y, generator=generator())
+    torch.testing.assert_close(found, total.view(2, 4))
+
+
+def test_particles_are_averaged_particle_by_particle():
+    model = ToyModel()
+    obs = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    state = model.initial(obs, num_particles=3)
+    state = state + torch.tensor([0.0, 0.0, 0.3, 0.3, 0.6, 0.6])[:, None]
+    actions = torch.zeros(2, 2, 2, 1)
+    found = rollout(model, state, actions, num_particles=3).value
+    for e in range(2):
+        each = [
+            rollout(model, obs[e : e + 1] + shift, actions[e : e + 1]).value[0, 0].item()
+            for shift in (0.0, 0.3, 0.6)
+        ]
+        assert found[e, 0].item() == pytest.approx(sum(each) / 3, abs=1e-6)
+
+
+def test_a_whole_sequence_model_gives_the_same_values():
+    class Whole(ToyModel):
+        def simulate(self, state, actions):
+            seen = []
+            for t in range(actions.shape[1]):
+                state, pred = self.step(state, actions[:, t])
+                seen.append(pred[:4])
+            return Prediction(*(torch.stack(x, 1) for x in zip(*seen, strict=True)), None)
+
+    obs = torch.rand(3, 2, generator=generator(5)) * 3
+    actions = torch.rand(3, 4, 6, 1, generator=generator(6))
+    torch.testing.assert_close(
+        rollout(Whole(), obs, actions, hold=2).value, rollout(ToyModel(), obs, actions, hold=2).value
+    )

@@ -1,0 +1,49 @@
+"""The ring against a plain list."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbrl.buffer import ReplayBuffer
+from mbrl.types import Transitions
+
+
+def numbered(first: int, count: int) -> Transitions:
+    x = torch.arange(first, first + count).float()
+    two = x[:, None].expand(-1, 2)
+    return Transitions(two, x[:, None], x, two + 1, x % 2 == 0, x % 3 == 0, x.long())
+
+
+@given(st.integers(1, 9), st.lists(st.integers(1, 12), max_size=8))
+def test_holds_the_newest_rows_in_order(capacity, sizes):
+    buffer, total = ReplayBuffer(capacity, 2, 1), 0
+    for size in sizes:
+        buffer.add(numbered(total, size))
+        total += size
+    held = buffer.all()
+    expected = list(range(max(0, total - capacity), total))
+    assert held.episode.tolist() == expected and len(buffer) == len(expected)
+    for found, wanted in zip(held, numbered(0, total) if total else held, strict=True):
+        torch.testing.assert_close(found, wanted[expected])
+
+
+def test_samples_are_uniform_and_repeat_with_the_generator():
+    buffer = ReplayBuffer(10, 2, 1)
+    buffer.add(numbered(0, 4))
+    first = buffer.sample(4000, generator=torch.Generator().manual_seed(1))
+    again = buffer.sample(4000, generator=torch.Generator().manual_seed(1))
+    assert first.episode.equal(again.episode)
+    assert torch.bincount(first.episode, minlength=4).min() > 900
+    assert first.next_obs.equal(first.obs + 1)
+
+
+def test_state_goes_round_and_a_foreign_one_is_refused():
+    buffer = ReplayBuffer(5, 2, 1)
+    buffer.add(numbered(0, 7))
+    other = ReplayBuffer(5, 2, 1)
+    other.load_state_dict(buffer.state_dict())
+    for a, b in zip(buffer.all(), other.all(), strict=True):
+        assert a.equal(b)
+    with pytest.raises(ValueError, match="do not fit"):
+        ReplayBuffer(5, 3, 1).load_state_dict(buffer.state_dict())
