@@ -12,7 +12,9 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP)  ## train MBPO on Pendulum, then write and name the report
-	$(THREADS) $(BIN)/python scripts/demo.py
+	@run=runs/demo/$$(date +%Y%m%d-%H%M%S) && \
+	$(BIN)/mbrl train agent=mbpo env=pendulum seed=0 run_dir=$$run && \
+	$(BIN)/mbrl report $$run
 
 test: $(STAMP)  ## all tests but the slow ones
 	$(THREADS) $(BIN)/python -m pytest -m "not slow and not gpu" -n 2

@@ -121,3 +121,45 @@ class ReplayBuffer:
         self.num_added = state["num_added"]
         self._rows[:size] = rows
         self._episode[:size] = state["episode"]
+
+
+def mix(
+    real: ReplayBuffer,
+    imagined: ReplayBuffer | None,
+    batch_size: int,
+    *,
+    real_ratio: float,
+    num_batches: int = 1,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw batches of which round(real_ratio * batch_size) rows are real, the rest imagined.
+
+    One gather per buffer, however many batches. If a buffer is empty all rows are the other's.
+
+    Args:
+        real: transitions of the environment.
+        imagined: transitions of a model, None if there is none.
+        batch_size: rows in a batch.
+        real_ratio: share of real rows.
+        num_batches: batches drawn at once.
+        generator: source of the draws, with replacement.
+
+    Returns:
+        Packed rows (num_batches, batch_size, width), not shared with the buffers; the real ones
+        come first in a batch.
+
+    Raises:
+        ValueError: if both buffers are empty.
+    """
+    if imagined is None or len(imagined) == 0:
+        imagined, num_real = real, batch_size
+    else:
+        num_real = round(real_ratio * batch_size) if len(real) else 0
+    if len(real) + len(imagined) == 0:
+        raise ValueError("there is nothing to sample from: the replay buffers are empty")
+    parts = []
+    for buffer, share in ((real, num_real), (imagined, batch_size - num_real)):
+        if share:
+            rows, _ = buffer.sample_rows(num_batches * share, generator=generator)
+            parts.append(rows.view(num_batches, share, -1))
+    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

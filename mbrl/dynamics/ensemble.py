@@ -157,7 +157,7 @@ class GaussianEnsemble(Dynamics):
 
         optimizer = torch.optim.Adam(self._groups, lr=self._learning_rate, fused=True)
         snapshots = BestSnapshots([*self.weights, *self.biases])
-        snapshots.offer(self._holdout_error(x[held], y[held], ended[held]))
+        snapshots.offer(self._holdout_error(x[held], y[held], ended[held])[0])
         least, most = self._updates
         updates = idle = 0
         while updates < most and (idle < self._patience or updates < least):
@@ -173,13 +173,13 @@ class GaussianEnsemble(Dynamics):
                     break
             if not torch.isfinite(loss):
                 raise NumericalFault(f"dynamics loss is {loss.item()} after {updates} updates")
-            gained = snapshots.offer(self._holdout_error(x[held], y[held], ended[held]))
+            gained = snapshots.offer(self._holdout_error(x[held], y[held], ended[held])[0])
             idle = 0 if gained else idle + 1
         snapshots.restore()
         self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
         self._elite_list = self.elites.tolist()
-        best = snapshots.best[self.elites.cpu()]
-        return {"model/holdout_mse": best.mean().item(), "model/updates": float(updates)}
+        error = self._holdout_error(x[held], y[held], ended[held])[1][self.elites]
+        return {"model/holdout_mse": error.mean().item(), "model/updates": float(updates)}
 
     def _examples(self, data: Transitions) -> tuple[Tensor, Tensor]:
         """Build inputs (B, obs_dim + act_dim) and targets (B, targets), raw units."""
@@ -200,16 +200,23 @@ class GaussianEnsemble(Dynamics):
         return loss
 
     @torch.no_grad()
-    def _holdout_error(self, x: Tensor, y: Tensor, ended: Tensor) -> Tensor:
-        """Give each member's squared error (M,) on rows (n, ...), normalised units."""
+    def _holdout_error(self, x: Tensor, y: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
+        """Measure each member on the holdout rows (n, ...), normalised units.
+
+        Returns:
+            The geometric mean of the targets' squared errors (M,): with the arithmetic mean, one
+            target that cannot be predicted (the reward at rare ends) decides alone when a fit
+            stops. And the arithmetic mean (M,), for the record.
+        """
         shared = x.expand(self.num_members, *x.shape)
         out = self._forward(shared, [*self.weights], [*self.biases])
-        error = (out.mean - y).square().mean((1, 2))
+        errors = (out.mean - y).square().mean(1)  # (M, targets)
+        each = errors
         if out.logit is not None:
             target = ended.expand_as(out.logit)
             bce = binary_cross_entropy_with_logits(out.logit, target, reduction="none")
-            error = error + bce.mean(1)
-        return error
+            each = torch.cat([errors, bce.mean(1, keepdim=True)], 1)
+        return (each + 1e-6).log().mean(1).exp(), errors.mean(1)
 
     # ---- prediction ------------------------------------------------------------------------
 

@@ -107,6 +107,15 @@ def test_a_constant_reward_is_predicted_exactly_enough(data):
     assert (pred.reward - 1).abs().max() < 1e-2
 
 
+def test_a_reward_that_cannot_be_predicted_does_not_stop_the_fit_of_the_rest(data):
+    noisy = data._replace(reward=torch.randn(data.reward.shape, generator=generator(8)))
+    model = make()
+    model.fit(noisy, generator=generator(1))
+    _, pred = model.step(model.initial(data.obs), data.action)
+    scale = (data.next_obs - data.obs).std(0)
+    assert ((pred.next_obs - data.next_obs) / scale).square().mean().sqrt() < 0.05
+
+
 def test_termination_can_be_learned():
     draws = generator(3)
     obs = torch.rand(3000, 2, generator=draws) * 4 - 2

@@ -1,0 +1,63 @@
+"""The command line: `mbrl train | eval | report | doctor`, one file a command.
+
+Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mbrl.cli.common import say
+from mbrl.cli.evaluate import LoadedAgent, load
+from mbrl.errors import BadInput
+
+__all__ = ["COMMANDS", "LoadedAgent", "load", "main"]
+
+COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
+    "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
+    "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
+    "doctor": ("mbrl.cli.doctor", "say what is installed and what works here"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; give its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own parts are found beside the command
+    try:
+        return _dispatch(arguments)
+    except BadInput as error:
+        return say(str(error), 2)
+    except KeyboardInterrupt:
+        return say("interrupted", 130)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Find the command and call it."""
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        import mbrl
+
+        print(f"dynaplan {mbrl.__version__}")
+        return 0
+    if name not in COMMANDS:
+        from mbrl.config.library import nearest
+
+        near = nearest(name, COMMANDS)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(COMMANDS)}"
+        raise BadInput(f"{name}: unknown command; {hint}")
+    return importlib.import_module(COMMANDS[name][0]).main(rest)
+
+
+def _usage() -> str:
+    """List the commands."""
+    lines = [f"  {name:8} {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(["usage: mbrl COMMAND ...", "", *lines, "", "mbrl COMMAND --help says more"])

@@ -1,0 +1,90 @@
+"""`mbrl report`: how good the policy is, how it got there, how good its model is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.config import Parts
+    from mbrl.run import RunFolder
+    from mbrl.types import Transitions
+
+_HORIZON = 20  # steps of the model's open-loop error
+
+
+def main(arguments: list[str]) -> int:
+    """Write a run's report."""
+    parser = Parser(prog="mbrl report", description=__doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
+    options = parser.parse_args(arguments)
+
+    from mbrl.run import RunFolder
+
+    run = RunFolder.open(options.run)
+    if not (run.path / "summary.json").is_file():
+        raise BadInput(f"{run.path}: has no summary.json yet; train it first")
+    try:
+        print(_write(run, options.episodes or run.config["eval_episodes"]))
+    except BadInput:
+        raise
+    except Exception as error:
+        return failed(run, error)
+    return 0
+
+
+def _write(run: RunFolder, episodes: int) -> Path:
+    """Measure the policy against a random one, and the model if there is one."""
+    parts = restore(run)
+    import torch
+
+    from mbrl.agents import Random
+    from mbrl.loop import evaluate
+    from mbrl.report import k_step_error, write_report
+
+    seed = run.config["seed"]
+    generator = torch.Generator(parts.env.device).manual_seed(seed)
+    random = Random(action=parts.env.action, generator=generator)
+    scores = {
+        name: evaluate(parts.make_eval_env, agent, episodes=episodes, seed=seed)["eval/rewards"]
+        for name, agent in ((run.config["choices"]["agent"], parts.agent), ("random", random))
+    }
+    model: Any = getattr(parts.agent, "dynamics", None)
+    error = None
+    if model is not None:
+        error = k_step_error(model, _fresh_data(parts, episodes, seed), horizon=_HORIZON)
+    return write_report(run.path, run.config, scores, error)
+
+
+def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
+    """Collect transitions that the model was not fitted to: the first episodes of other seeds."""
+    import torch
+
+    from mbrl.types import Transitions
+
+    env = parts.make_eval_env(num_envs)
+    obs = env.reset(seed + 2_000_000)
+    running = torch.ones(num_envs, dtype=torch.bool, device=env.device)
+    episode = torch.arange(num_envs, device=env.device)
+    rows = []
+    while running.any():
+        action = parts.agent.act(obs, explore=False)
+        step = env.step(action)
+        whole = Transitions(
+            obs,
+            action,
+            step.reward,
+            step.next_obs,
+            step.terminated,
+            step.truncated,
+            episode,
+        )
+        rows.append(Transitions(*(x[running] for x in whole)))
+        running = running & ~(step.terminated | step.truncated)
+        obs = step.obs
+    env.close()
+    return Transitions(*(torch.cat(column) for column in zip(*rows, strict=True)))

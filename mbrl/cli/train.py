@@ -1,0 +1,169 @@
+"""`mbrl train`: a new run, or going on with one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mbrl.cli.common import failed, say
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.config import Parts
+    from mbrl.logger import Logger
+    from mbrl.run import RunFolder
+
+
+class _TrainOptions(NamedTuple):
+    settings: list[str]  # KEY=VALUE
+    config_dir: Path | None
+    resume: Path | None
+    help: bool
+
+
+def _train_options(arguments: list[str]) -> _TrainOptions:
+    """Tell options from settings, which may begin with -- too."""
+    settings: list[str] = []
+    paths: dict[str, Path] = {}
+    wants_help = False
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, text = argument.partition("=")
+        if name in ("--config-dir", "--resume"):
+            value = text if equals else next(rest, "")
+            if not value:
+                raise BadInput(f"{name}: a folder must follow")
+            paths[name] = Path(value)
+        elif argument in ("-h", "--help"):
+            wants_help = True
+        else:
+            settings.append(argument)
+    return _TrainOptions(settings, paths.get("--config-dir"), paths.get("--resume"), wants_help)
+
+
+def main(arguments: list[str]) -> int:
+    """Train a new run, or go on with one."""
+    options = _train_options(arguments)
+    if options.help:
+        from mbrl.config.describe import describe
+
+        print(describe(options.settings, options.config_dir))
+        return 0
+    run = _resumed(options) if options.resume else _created(options)
+    with _stop_on_signals() as stop:
+        try:
+            parts, logger = _prepare(run)
+        except BadInput:
+            if not options.resume:
+                shutil.rmtree(run.path)  # nothing was done in it
+            raise
+        except Exception as error:
+            return failed(run, error)
+        try:
+            return _train_parts(run, parts, logger, stop)
+        except KeyboardInterrupt:
+            return say(f"aborted; `mbrl train --resume {run.path}` goes on", 130)
+        except BadInput:
+            raise
+        except Exception as error:
+            return failed(run, error)
+        finally:
+            logger.close()
+
+
+def _created(options: _TrainOptions) -> RunFolder:
+    """Compose, check and make a run folder."""
+    from mbrl.config import compose
+    from mbrl.run import RunFolder
+
+    config, notes = compose(options.settings, options.config_dir)
+    if config["run_dir"] is None:
+        names = config["choices"]
+        started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # sweeps start many in a second
+        config["run_dir"] = f"runs/{names['env']}/{names['agent']}/{config['seed']}-{started}"
+    try:
+        run = RunFolder.create(Path(config["run_dir"]), config)
+    except OSError as error:
+        raise BadInput(f"run_dir={config['run_dir']}: {error.strerror}") from None
+    print(*notes, f"run folder {run.path}", sep="\n", flush=True)
+    return run
+
+
+def _resumed(options: _TrainOptions) -> RunFolder:
+    """Open the run to go on with; its total_steps may be extended."""
+    from mbrl.config import plain_value
+    from mbrl.config.arguments import parse_arguments
+    from mbrl.run import RunFolder
+
+    assert options.resume is not None
+    run = RunFolder.open(options.resume)
+    changes = dict(parse_arguments(options.settings))
+    for key in [*changes, *(["--config-dir"] if options.config_dir else [])]:
+        if key != "total_steps":
+            raise BadInput(
+                f"{key}: a resumed run keeps its {run.path / 'config.yaml'}; "
+                "only total_steps=N can be given"
+            )
+    if changes:
+        run.update_config(total_steps=plain_value("total_steps", changes["total_steps"]))
+    return run
+
+
+def _prepare(run: RunFolder) -> tuple[Parts, Logger]:
+    """Build the parts and open the logger; here torch is imported."""
+    import torch
+
+    from mbrl.config import build
+    from mbrl.logger import make_logger
+
+    torch.set_num_threads(run.config["num_threads"])
+    parts = build(run.config)
+    return parts, make_logger(run.path, run.config, run.config["total_steps"])
+
+
+def _train_parts(run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]) -> int:
+    """Call the training loop and say how it ended."""
+    from mbrl.loop import train
+
+    keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
+    summary = train(
+        parts.env,
+        parts.agent,
+        parts.buffer,
+        run,
+        logger,
+        make_eval_env=parts.make_eval_env,
+        stop=stop,
+        **{key: run.config[key] for key in keys},
+    )
+    logger.close()
+    if not summary["finished"]:
+        step = summary["step"]
+        return say(f"stopped at step {step}; `mbrl train --resume {run.path}` goes on", 130)
+    print(f"done: eval/mean_reward {summary['eval/mean_reward']:.6g} at step {summary['step']}")
+    return 0
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second aborts."""
+    asked: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+        os.write(2, b"mbrl: saving after this step; Ctrl-C again aborts at once\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

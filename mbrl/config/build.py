@@ -1,0 +1,134 @@
+"""Build the parts that a config names; here concrete parts meet."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from mbrl.agents.base import Agent
+    from mbrl.buffer import ReplayBuffer
+    from mbrl.envs.base import VecEnv
+
+# Constructor parameters that are filled in by name: in every part, and in all after the environment
+FROM_RUN = ("seed", "device", "generator", "total_steps")
+FROM_ENV = ("obs_dim", "action", "task", "num_envs", "max_episode_steps")
+
+
+class Parts(NamedTuple):
+    """What a training loop needs."""
+
+    env: VecEnv
+    make_eval_env: Callable[[int], VecEnv]  # number of environments -> a fresh set of them
+    agent: Agent
+    buffer: ReplayBuffer
+
+
+def instantiate(
+    node: dict[str, Any],
+    part: str = "",
+    fresh: Callable[[str], Any] | None = None,
+    /,
+    **scope: Any,
+) -> Any:
+    """Build what a node's `_target_` names, nested nodes first.
+
+    Args:
+        node: `_target_`, constructor arguments, and labels (`_range_` ...), which are dropped.
+        part: dotted name of the node.
+        fresh: makes the generator of a part, given its name; each nested node gets its own.
+        scope: constructor arguments injected by name where the node does not give them; those that
+            the constructor does not take are left out.
+
+    Returns:
+        What the `_target_` returns; a list becomes a tuple where the annotation is one.
+
+    Raises:
+        BadInput: if there is no such `_target_`.
+    """
+    make = _locate(node["_target_"], part)
+    taken = inspect.signature(make).parameters
+
+    def value(item: Any, name: str) -> Any:
+        if isinstance(item, dict) and "_target_" in item:
+            return instantiate(item, name, fresh, **scope)
+        if isinstance(item, dict):
+            return {key: value(child, f"{name}.{key}") for key, child in item.items()}
+        if isinstance(item, list):
+            return [value(child, f"{name}.{i}") for i, child in enumerate(item)]
+        return item
+
+    given = {
+        name: value(item, f"{part}.{name}")
+        for name, item in node.items()
+        if not name.startswith("_")
+    }
+    for name, item in given.items():
+        if name in taken and str(taken[name].annotation).lower().startswith("tuple"):
+            given[name] = tuple(item) if isinstance(item, list) else item
+    if fresh is not None and "generator" in taken:
+        scope = {**scope, "generator": fresh(part)}
+    injected = {name: item for name, item in scope.items() if name in taken and name not in given}
+    return make(**injected, **given)
+
+
+def build(config: dict[str, Any]) -> Parts:
+    """Build environment, parts and agent of a resolved config; imports torch.
+
+    Every group with a `_target_` is built in the order of config["choices"], the environment
+    first and the agent last, and is offered to the later ones under its group's name. Each part
+    draws from its own generator, seeded by (seed, part name).
+
+    Raises:
+        BadInput: if the device is not there, or a part refuses what it is given.
+    """
+    import torch
+
+    from mbrl.buffer import ReplayBuffer
+
+    device, seed, total_steps = config["device"], config["seed"], config["total_steps"]
+    if device.startswith("cuda"):
+        found = torch.cuda.device_count()
+        if (torch.device(device).index or 0) >= found:
+            raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")
+
+    def fresh(part: str) -> torch.Generator:
+        digest = hashlib.sha256(f"{seed}/{part}".encode()).digest()
+        return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+    scope: dict[str, Any] = {"seed": seed, "device": device, "total_steps": total_steps}
+    env = instantiate(config["env"], "env", fresh, **scope)
+    make_eval_env = partial(_make_env, config["env"], fresh, scope)
+    after = {name: getattr(env, name) for name in FROM_ENV} | {"env": env}
+    groups = [g for g in config["choices"] if "_target_" in (config.get(g) or {})]
+    for group in (*(g for g in groups if g not in ("env", "agent")), "agent"):
+        after[group] = instantiate(config[group], group, fresh, **scope, **after)
+
+    vector_steps = -(-total_steps // env.num_envs)
+    capacity = min(config["buffer_size"], vector_steps * env.num_envs)
+    buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
+    return Parts(env, make_eval_env, after["agent"], buffer)
+
+
+def _make_env(
+    node: dict[str, Any], fresh: Callable[[str], Any], scope: dict[str, Any], num_envs: int
+) -> VecEnv:
+    """Build another instance of the environment."""
+    return instantiate({**node, "num_envs": num_envs}, "eval_env", fresh, **scope)
+
+
+def _locate(target: str, part: str) -> Callable[..., Any]:
+    """Import `package.module.Name`."""
+    home, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(home), name)
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+        raise BadInput(f"{part}._target_={target}: {error}") from None

@@ -1,0 +1,308 @@
+"""What can be said against a composed config, each in one line and before torch is imported."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mbrl.config.build import FROM_ENV, FROM_RUN
+from mbrl.config.library import Library, gather, nearest
+from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
+from mbrl.errors import BadInput
+
+Node = dict[str, Any]
+
+
+def check(config: Node, library: Library, typed: dict[str, str]) -> None:
+    """Refuse what cannot work; bring values to their types in place.
+
+    Args:
+        config: composed and resolved, labels (`_range_` ...) and `choices` included.
+        library: the choices there are.
+        typed: dotted key -> text of what the user typed.
+
+    Raises:
+        BadInput: naming the key and what would be right.
+    """
+    for key in config:
+        if key not in library.plain and key not in library.defaults and key != "choices":
+            raise BadInput(f"{key}: unknown key{_suggest(key, library.plain)}")
+    _check_plain(config, library.plain, "", typed)
+    for group in library.defaults:
+        node = config.get(group)
+        if isinstance(node, dict) and "_target_" not in node and any(k[0] != "_" for k in node):
+            advice = "needs a _target_"
+            if group == "experiment":
+                advice = "should begin with the line `# @package _global_`"
+            raise BadInput(f"{group}={config['choices'].get(group)}: its YAML {advice}")
+        for key, part in _nodes(node, group):
+            _check_node(part, key, typed)
+    _check_places(config, library)
+    _check_needs(config, library)
+    _check_run(config, typed)
+
+
+def check_key(key: str, config: Node, library: Library) -> None:
+    """Refuse a typed key that no part takes.
+
+    Raises:
+        BadInput: with the nearest valid names.
+    """
+    group = key.partition(".")[0]
+    if group in library.defaults and "." in key and "_target_" not in (config.get(group) or {}):
+        choices = " or ".join(library.parts(group)) or "none there yet"
+        raise BadInput(f"{key}: no {group} is chosen; choose one: {choices}")
+    keys, opened = _known_keys(config, library)
+    if key in keys or any(key.startswith(f"{prefix}.") for prefix in opened):
+        return
+    options = sorted(keys) + [group for group in library.defaults if "." not in key]
+    raise BadInput(f"{key}: unknown key{_suggest(key, options)}")
+
+
+def check_choice(group: str, name: str, library: Library) -> None:
+    """Refuse a choice that has no YAML.
+
+    Raises:
+        BadInput: with the nearest choice, or all of them.
+    """
+    choices = library.choices(group)
+    if name in choices:
+        return
+    near = nearest(name, choices)
+    hint = f"did you mean {group}={near[0]}?" if near else f"choose from {', '.join(choices)}"
+    raise BadInput(f"{group}={name}: unknown choice; {hint}")
+
+
+def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
+    """Check a value of a key outside the parts; gives it in its type.
+
+    Raises:
+        BadInput: if type or range is wrong.
+    """
+    kind = defaults.get("_type_", {}).get(key) or type(defaults[key]).__name__
+    annotation = ast.parse(kind, mode="eval").body
+    return _check_value(key, value, annotation, "builtins", defaults["_range_"].get(key), text)
+
+
+def signature_of(target: Any, key: str) -> Signature:
+    """Read a `_target_`.
+
+    Raises:
+        BadInput: if it names nothing.
+    """
+    try:
+        return read_signature(str(target))
+    except LookupError as error:
+        raise BadInput(f"{key}._target_={target}: {error.args[0]}") from None
+
+
+def _nodes(node: Any, key: str) -> Iterator[tuple[str, Node]]:
+    """Walk all nodes that have a `_target_`, outer ones first."""
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _nodes(child, f"{key}.{index}")
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield key, node
+        for name, child in node.items():
+            yield from _nodes(child, f"{key}.{name}")
+
+
+def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
+    """List every key that can be set, and the prefixes below which anything can."""
+    keys = {key for key in library.plain if not key.startswith("_")}
+    opened: set[str] = set()
+
+    def enter(node: Node, prefix: str) -> None:
+        names = {name: None for name in node if not str(name).startswith("_")}
+        if "_target_" in node:
+            signature = signature_of(node["_target_"], prefix)
+            keys.add(f"{prefix}._target_")
+            opened.update({prefix} if signature.is_open else ())
+            opened.update(
+                f"{prefix}.{name}"
+                for name, parameter in signature.parameters.items()
+                if re.search(r"\b(dict|Mapping|Any)\b", describe_type(parameter.annotation))
+            )
+            names |= dict.fromkeys(signature.parameters)
+        for name in names:
+            keys.add(f"{prefix}.{name}")
+            if isinstance(node.get(name), dict):
+                enter(node[name], f"{prefix}.{name}")
+
+    for name, node in config.items():
+        if isinstance(node, dict) and name != "choices":
+            enter(node, name)
+    return keys, opened
+
+
+def _suggest(key: str, options: Any) -> str:
+    """Word the nearest names."""
+    near = nearest(key, (option for option in options if not option.startswith("_")))
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return "; `mbrl train --help` lists the keys"
+
+
+def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str]) -> None:
+    """Check keys outside the parts, by `_type_` or else by the type of the default."""
+    types, spans = defaults.get("_type_", {}), defaults.get("_range_", {})
+    for name, default in defaults.items():
+        key, value = f"{prefix}{name}", node[name]
+        if name.startswith("_"):
+            continue
+        if not isinstance(default, dict):
+            annotation = ast.parse(types.get(name) or type(default).__name__, mode="eval").body
+            text = typed.get(key)
+            node[name] = _check_value(key, value, annotation, "builtins", spans.get(name), text)
+        elif isinstance(value, dict):
+            _check_plain(value, default, f"{key}.", typed)
+        else:
+            raise BadInput(f"{key}={_show(value)}: set one of {_below(key, default)}")
+
+
+def _below(key: str, node: Node) -> str:
+    """List the keys of a mapping."""
+    return ", ".join(f"{key}.{name}" for name in node if not name.startswith("_"))
+
+
+def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
+    """Check one part against what its class takes."""
+    signature = signature_of(node["_target_"], key)
+    for name, value in node.items():
+        if name.startswith("_"):
+            continue
+        parameter = signature.parameters.get(name)
+        if parameter is None:
+            if not signature.is_open:
+                hint = _suggest(f"{key}.{name}", [f"{key}.{p}" for p in signature.parameters])
+                raise BadInput(f"{key}.{name}: {node['_target_']} does not take it{hint}")
+            continue
+        if value == "???":
+            raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
+        span, text = node.get("_range_", {}).get(name), typed.get(f"{key}.{name}")
+        node[name] = _check_value(
+            f"{key}.{name}", value, parameter.annotation, signature.home, span, text
+        )
+
+
+def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:
+    """Say that a value must be given, with an example."""
+    samples = {"int": "1", "float": "0.5", "bool": "true"}
+    kind = describe_type(parameter.annotation)
+    example = node.get("_example_", {}).get(name) or samples.get(kind, name.upper())
+    return f"a value must be given, for example {key}={example}"
+
+
+def _check_value(
+    key: str, value: Any, annotation: ast.expr | None, home: str, span: str | None, text: str | None
+) -> Any:
+    """Check type and range of one value; text is what the user typed for it."""
+    shown = _show(value) if text is None else text
+    try:
+        value = fit(value, annotation, home)
+    except TypeError:
+        try:
+            value = fit(text, annotation, home)  # 2024 may be a folder's name
+        except TypeError:
+            raise BadInput(f"{key}={shown}: should be {describe_type(annotation)}") from None
+    if span and not _inside(value, span):
+        raise BadInput(f"{key}={shown}: should be in {span}")
+    return value
+
+
+def _show(value: Any) -> str:
+    """Write a value as a user would type it."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _inside(value: Any, span: str) -> bool:
+    """Tell whether a number, or every number of a list, is in an interval such as "(0, 1]"."""
+    if isinstance(value, list):
+        return all(_inside(item, span) for item in value)
+    if not isinstance(value, int | float):
+        return True
+    low, high = (float(end) for end in span[1:-1].split(","))
+    above = value >= low if span[0] == "[" else value > low
+    below = value <= high if span[-1] == "]" else value < high
+    return above and below and not math.isnan(value)
+
+
+def _check_places(config: Node, library: Library) -> None:
+    """Refuse a part that nobody takes, and a parameter that nobody gives."""
+    choices = config["choices"]
+    groups = [g for g in library.defaults if "_target_" in (config.get(g) or {})]
+    takers: dict[str, set[str]] = {}
+    given: set[str] = set(FROM_RUN)
+    for group in groups:
+        for key, node in _nodes(config[group], group):
+            signature = signature_of(node["_target_"], key)
+            takers[key] = set(signature.parameters) - set(node)
+            takers[key] |= set(groups) if signature.is_open else set()
+            for name, parameter in signature.parameters.items():
+                if parameter.default is None and name not in node and name not in given:
+                    raise BadInput(_ungiven(key, name, parameter, node, config, library))
+        given |= {group, *FROM_ENV}
+    for group in groups:
+        if group in ("env", "agent"):
+            continue
+        if not any(group in names for names in takers.values()):
+            agent = f"agent={choices['agent']}"
+            fitting = [a for a in library.parts("agent") if _takes(a, group, library)]
+            hint = f"; {' or '.join(fitting)} would" if fitting else ""
+            raise BadInput(f"{group}={choices[group]}: {agent} takes no {group}{hint}")
+
+
+def _takes(choice: str, group: str, library: Library) -> bool:
+    """Tell whether an agent's class takes a part of the group."""
+    node = library.read(*choice.split("="))
+    return group in signature_of(node["_target_"], choice).parameters
+
+
+def _ungiven(
+    key: str, name: str, parameter: Parameter, node: Node, config: Node, library: Library
+) -> str:
+    """Say which part or value is missing."""
+    group = key.partition(".")[0]
+    part = f"{group}={config['choices'].get(group)}"
+    if name in library.defaults:
+        options = " or ".join(library.parts(name))
+        return f"{part} needs a {name}, but {name}=none is chosen: choose {options}"
+    return f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}"
+
+
+def _check_needs(config: Node, library: Library) -> None:
+    """Match `_requires_` with what the chosen parts provide and the plain keys that are given."""
+    choices = config["choices"]
+    provided = {k for k in library.plain if config.get(k) not in (None, False)}
+    for group in library.defaults:
+        provided |= gather(config.get(group), "_provides_")
+    for group in library.defaults:
+        for need in sorted(gather(config.get(group), "_requires_") - provided):
+            part = f"{group}={choices[group]}"
+            if need in library.plain:
+                raise BadInput(f"{part} needs {need}: give {need}={need.upper()}")
+            options = library.providers(need)
+            kinds = {option.partition("=")[0] for option in options}
+            now = " and ".join(f"{kind}={choices[kind]}" for kind in kinds if choices.get(kind))
+            lack = f", which {now} does not provide" if now else ""
+            raise BadInput(f"{part} needs {need}{lack}: choose {' or '.join(options) or 'another'}")
+
+
+def _check_run(config: Node, typed: dict[str, str]) -> None:
+    """Check the device's name and the run folder."""
+    device = config["device"]
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
+        raise BadInput(f"device={device}: should be cpu, cuda or cuda:N")
+    folder = config["run_dir"]
+    path = Path(folder) if folder else None
+    if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise BadInput(
+            f"run_dir={folder}: already there; go on with `mbrl train --resume {folder}` "
+            "or name a new folder"
+        )

@@ -1,0 +1,168 @@
+"""From what the user typed to one resolved and checked config; the only file that knows Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mbrl.config.arguments import Argument, parse_arguments, parse_value
+from mbrl.config.check import check, check_choice, check_key, check_plain_value
+from mbrl.config.library import CONFIGS, Library
+from mbrl.errors import BadInput
+
+
+class Composed(NamedTuple):
+    """A config ready to build."""
+
+    config: dict[str, Any]  # resolved; the chosen names stand under "choices", in building order
+    notes: list[str]  # what the user should be told
+
+
+def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Composed:
+    """Compose and check a config.
+
+    What the user types wins over the preset experiment/AGENT_ENV.yaml, which wins over the
+    choices' own files. Only group choices pass through Hydra; values are set afterwards, so that
+    its override grammar never sees them.
+
+    Args:
+        arguments: KEY=VALUE as typed.
+        config_dir: a folder of the user's own choices, GROUP/NAME.yaml.
+
+    Raises:
+        BadInput: in one line, if anything is unknown, of a wrong type, impossible or missing.
+    """
+    library = Library(config_dir)
+    parsed = parse_arguments(arguments)
+    values = {a.key: a for a in parsed if a.key not in library.defaults}  # the last one counts
+    chosen, notes = _choose([a for a in parsed if a.key in library.defaults], library)
+    config, choices = _compose(chosen, library)
+    notes += _drop_preset_of_swapped(config, choices, chosen, [a.key for a in parsed], library)
+    config["choices"] = {g: choices[g] for g in library.defaults if choices.get(g)}
+    for argument in values.values():
+        check_key(argument.key, config, library)
+        _set(config, argument)
+    config = _resolve(config)
+    check(config, library, {a.key: a.text for a in values.values()})
+    return Composed(_without_labels(config), notes)
+
+
+def plain_value(key: str, text: str) -> Any:
+    """Read and check the value of a key outside the parts, such as total_steps.
+
+    Raises:
+        BadInput: if type or range is wrong.
+    """
+    return check_plain_value(key, text, parse_value(text), Library().plain)
+
+
+def _choose(arguments: list[Argument], library: Library) -> tuple[dict[str, str], list[str]]:
+    """Check the choices that the user made, and add the preset if there is one."""
+    chosen = {}
+    for group, text in arguments:
+        chosen[group] = "none" if parse_value(text) is None else text
+        check_choice(group, chosen[group], library)
+    if "experiment" in chosen:
+        return chosen, []
+    preset = "_".join({**library.defaults, **chosen}[group] for group in ("agent", "env"))
+    if library.file("experiment", preset) is None:
+        return chosen, []
+    note = f"preset experiment={preset} is applied; experiment=none switches it off"
+    return {**chosen, "experiment": preset}, [note]
+
+
+def _compose(chosen: dict[str, str], library: Library) -> tuple[dict[str, Any], dict[str, str]]:
+    """Let Hydra put the files together; values stay unresolved."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    overrides = [
+        f"{'+' if group in library.own_groups else ''}{group}={name}"
+        for group, name in chosen.items()
+        if not (group in library.own_groups and name == "none")
+    ]
+    own = [folder for folder in library.folders if folder != CONFIGS]
+    if own:
+        path = str(own[0].resolve()).replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"hydra.searchpath=['file://{path}']")
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = hydra_compose("train", overrides=overrides, return_hydra_config=True)
+        choices = dict(composed.hydra.runtime.choices)
+        config = OmegaConf.to_container(composed, resolve=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(_first_line(error)) from None
+    assert isinstance(config, dict)
+    del config["hydra"]
+    return {str(key): value for key, value in config.items()}, choices
+
+
+def _drop_preset_of_swapped(
+    config: dict[str, Any],
+    choices: dict[str, str],
+    chosen: dict[str, str],
+    typed: list[str],
+    library: Library,
+) -> list[str]:
+    """Undo what a preset says of a part that the user replaced by another choice."""
+    if choices.get("experiment") in (None, "none"):
+        return []
+    replaced = [g for g in typed if g in chosen and g not in ("agent", "env", "experiment")]
+    if not replaced:
+        return []
+    _, usual = _compose({g: n for g, n in chosen.items() if g not in replaced}, library)
+    bare, _ = _compose({**chosen, "experiment": "none"}, library)
+    notes = []
+    for group in replaced:
+        if choices.get(group) != usual.get(group) and config.get(group) != bare.get(group):
+            config[group] = bare.get(group) or {}
+            notes.append(f"the preset's {group} settings are left out for {group}={chosen[group]}")
+    return notes
+
+
+def _set(config: dict[str, Any], argument: Argument) -> None:
+    """Set a dotted key; check_key has made sure that it can be."""
+    *path, last = argument.key.split(".")
+    node = config
+    for name in path:
+        if not isinstance(node.get(name), dict):
+            node[name] = {}
+        node = node[name]
+    node[last] = parse_value(argument.text)
+
+
+def _resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """Resolve ${...}."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as error:
+        reason = (error.msg or str(error)).splitlines()[0]
+        raise BadInput(f"{error.full_key}: {reason}") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _first_line(error: Exception) -> str:
+    """Put an error of several lines in one, without the search path."""
+    lines = str(error).partition("Config search path")[0].split("\n")
+    return " ".join(line.strip() for line in lines if line.strip())
+
+
+def _without_labels(node: Any) -> Any:
+    """Drop `_range_` and the like: what is left is what the parts are made of."""
+    if isinstance(node, list):
+        return [_without_labels(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _without_labels(child)
+        for key, child in node.items()
+        if key == "_target_" or not (str(key).startswith("_") and str(key).endswith("_"))
+    }

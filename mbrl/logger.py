@@ -1,0 +1,297 @@
+"""Where metrics go: metrics.jsonl is the record; console, TensorBoard and W&B are views of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import netrc
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mbrl.errors import BadInput
+
+_SHOWN_FIRST = ("eval/", "rollout/", "time/", "train/", "model/", "planner/")
+
+
+class Sink(Protocol):
+    """One place that metrics go to."""
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Take metrics at an environment step."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
+
+
+class JsonLines:
+    """Append rows to a file, each one flushed: {"step": 100, "train/loss": 0.5, ...}.
+
+    Numbers that are not finite become null, so that every line is JSON.
+    """
+
+    def __init__(self, path: Path):
+        """Open the file, keeping what is in it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Append a row."""
+        row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+        self._file.write(json.dumps({"step": step, **row}).encode() + b"\n")
+        self._file.flush()
+
+    def position(self) -> int:
+        """Give the file's length in bytes."""
+        return self._file.seek(0, os.SEEK_END)
+
+    def truncate(self, position: int) -> None:
+        """Cut the file back to a length in bytes."""
+        self._file.truncate(position)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Console:
+    """Show progress: a bar with a table on a terminal, plain lines elsewhere.
+
+    Plain lines come at most once a second, except those with an evaluation.
+
+    Args:
+        total_steps: environment steps of the whole run, for the time left.
+        console: where to write; by default stdout.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        *,
+        console: RichConsole | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Look whether there is a terminal; nothing is drawn before the first metrics."""
+        self._console = console or RichConsole()
+        self._clock = clock
+        self._total = total_steps
+        self._started: tuple[float, int] | None = None  # time and step of the first metrics
+        self._last_line = -math.inf
+        self._latest: dict[str, float] = {}
+        self._live: Live | None = None
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+        self._progress = Progress(TextColumn("steps"), *columns, console=self._console)
+        self._task = self._progress.add_task("steps", total=total_steps)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Show metrics."""
+        now = self._clock()
+        self._started = self._started or (now, step)
+        if self._console.is_terminal:
+            self._latest |= metrics
+            self._progress.update(self._task, completed=step)
+            if self._live is None:
+                self._live = Live(console=self._console, refresh_per_second=2)
+                self._live.start()
+            self._live.update(Group(self._table(), self._progress))
+        elif now - self._last_line >= 1 or any(key.startswith("eval/") for key in metrics):
+            self._last_line = now
+            words = [f"step {step}/{self._total}", *self._left(now, step)]
+            words += [f"{key} {metrics[key]:.4g}" for key in sorted(metrics, key=_order)]
+            print("  ".join(words), file=self._console.file, flush=True)
+
+    def _left(self, now: float, step: int) -> list[str]:
+        """Word the time left, once it can be told."""
+        assert self._started is not None
+        seconds, steps = now - self._started[0], step - self._started[1]
+        if steps <= 0:
+            return []
+        left = int(max(0, self._total - step) * seconds / steps)
+        return [f"left {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"]
+
+    def _table(self) -> Table:
+        """Lay out the latest value of each metric."""
+        table = Table(show_header=False, box=None)
+        for key in sorted(self._latest, key=_order):
+            table.add_row(key, f"{self._latest[key]:.4g}")
+        return table
+
+    def close(self) -> None:
+        """Leave the last picture standing."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def _order(key: str) -> tuple[int, str]:
+    """Put what matters most first."""
+    found = [i for i, prefix in enumerate(_SHOWN_FIRST) if key.startswith(prefix)]
+    return (found[0] if found else len(_SHOWN_FIRST), key)
+
+
+class TensorBoardSink:
+    """Write event files to a folder.
+
+    Raises:
+        BadInput: if the package is missing.
+    """
+
+    def __init__(self, folder: Path):
+        """Open the event file."""
+        _need("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        self._make = SummaryWriter
+        self._writer: Any = None
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Write one scalar for each metric; a resumed run hides what it repeats."""
+        if self._writer is None:
+            self._writer = self._make(str(self._folder), purge_step=step)
+        for key, value in metrics.items():
+            self._writer.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class WandbSink:
+    """Mirror metrics to Weights & Biases, offline where there is no key or no network.
+
+    WANDB_MODE decides where it is set. The run's id stands in RUN/wandb_id, so that a resumed run
+    goes on as the same one.
+
+    Args:
+        run_path: the run folder.
+        config: the resolved config.
+
+    Raises:
+        BadInput: if the package is missing.
+    """
+
+    def __init__(self, run_path: Path, config: dict[str, Any]):
+        """Start the W&B run."""
+        _need("wandb")
+        import wandb
+
+        file = run_path / "wandb_id"
+        if not file.exists():
+            file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
+        choices = config.get("choices", {})
+        self._run = wandb.init(
+            project=config["logger"]["project"],
+            id=file.read_text().strip(),
+            name="-".join([*(choices[g] for g in ("agent", "env") if g in choices), run_path.name]),
+            dir=str(run_path),
+            config=config,
+            resume="allow",
+            mode=wandb_mode(),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Send metrics; the step is a metric too, so that a resumed run may go back in it."""
+        self._run.log({"step": step, **metrics})
+
+    def close(self) -> None:
+        """Finish the W&B run."""
+        self._run.finish()
+
+
+def wandb_mode() -> Any:
+    """Choose W&B's mode: WANDB_MODE, else online only with a key and a server within reach."""
+    if "WANDB_MODE" in os.environ:
+        return os.environ["WANDB_MODE"]
+    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
+    host = server.hostname or "api.wandb.ai"
+    port = server.port or (80 if server.scheme == "http" else 443)
+    if not (os.environ.get("WANDB_API_KEY") or _in_netrc(host)):
+        return "offline"
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError:
+        return "offline"
+    return "online"
+
+
+def _in_netrc(host: str) -> bool:
+    """Tell whether `wandb login` has left a key."""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _need(package: str) -> None:
+    """Refuse a view whose package is missing."""
+    if package not in sys.modules and find_spec(package) is None:
+        raise BadInput(
+            f"logger.{package}=true: the package {package} is not installed; "
+            f"pip install 'dynaplan[{package}]'"
+        )
+
+
+class Logger:
+    """Hand metrics to every sink.
+
+    Args:
+        sinks: the first JsonLines among them is the record that position and rewind speak of.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]):
+        """Take the sinks."""
+        self._sinks = sinks
+        self._record = next((sink for sink in sinks if isinstance(sink, JsonLines)), None)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Record metrics at an environment step."""
+        for sink in self._sinks:
+            sink.log(metrics, step)
+
+    def position(self) -> int:
+        """Give the length of the record in bytes."""
+        return self._record.position() if self._record else 0
+
+    def rewind(self, position: int) -> None:
+        """Cut the record back to a length in bytes, on a resume."""
+        if self._record:
+            self._record.truncate(position)
+
+    def close(self) -> None:
+        """Close every sink."""
+        for sink in self._sinks:
+            sink.close()
+
+
+def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Logger:
+    """Open the sinks that a config asks for.
+
+    Raises:
+        BadInput: if a view's package is missing.
+    """
+    settings = config["logger"]
+    sinks: list[Sink] = [JsonLines(run_path / "metrics.jsonl"), Console(total_steps)]
+    if settings["tensorboard"]:
+        sinks.append(TensorBoardSink(run_path / "tensorboard"))
+    if settings["wandb"]:
+        sinks.append(WandbSink(run_path, config))
+    return Logger(sinks)

@@ -1,0 +1,116 @@
+"""What every agent keeps to: it trains from its YAML alone, and resumes bit for bit."""
+
+import pytest
+import torch
+
+from mbrl.loop import train
+from mbrl.run import RunFolder
+from tests.contracts.parts import names
+from tests.toys import ACTION, ToyAgent, ToyEnv, toy_penalty
+
+SMALL = {
+    "learner": {"sac": {"hidden": 16, "batch_size": 32}},
+    "dynamics": {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}},
+    "agent": {
+        "sac": {"learning_starts": 30},
+        "mbpo": {
+            "learning_starts": 30,
+            "retrain_interval": 20,
+            "num_rollouts": 100,
+            "rollout_length": [0, 100, 1, 4],
+            "updates_per_step": 2,
+        },
+    },
+}
+
+
+class Record:
+    """A logger that keeps rows in memory."""
+
+    def __init__(self):
+        self.rows = []
+
+    def log(self, metrics, step):
+        self.rows.append({**metrics, "step": step})
+
+    def position(self):
+        return len(self.rows)
+
+    def rewind(self, position):
+        del self.rows[position:]
+
+
+def build(name: str):
+    if name == "toy":
+        return ToyAgent()
+    from mbrl.config import build_agent, compose
+
+    config = compose([f"agent={name}", "experiment=none"]).config
+    for group, choices in SMALL.items():
+        config[group] |= choices.get(config["choices"][group], {})
+    return build_agent(config, ToyEnv(2))
+
+
+def run_to(path, name, total, stop_at=None):
+    from mbrl.buffer import ReplayBuffer
+
+    run = RunFolder.open(path) if path.exists() else RunFolder.create(path, {})
+    env, agent, record = ToyEnv(2), build(name), Record()
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return stop_at is not None and 2 * len(asked) > stop_at
+
+    summary = train(
+        env, agent, ReplayBuffer(total, 2, 1), run, record,
+        make_eval_env=ToyEnv, seed=0, total_steps=total, eval_every=30, eval_episodes=3,
+        save_every=24, log_every=10, stop=stop,
+    )  # fmt: skip
+    return agent, summary, run
+
+
+def flat(state, prefix=""):
+    if isinstance(state, dict):
+        return {
+            k: v for key, value in state.items() for k, v in flat(value, f"{prefix}/{key}").items()
+        }
+    if isinstance(state, list | tuple):
+        return flat(dict(enumerate(state)), prefix)
+    return {prefix: state}
+
+
+@pytest.mark.parametrize("name", ["toy", *names("agent")])
+def test_agent_trains_and_resumes_bit_for_bit(name, tmp_path):
+    whole, summary, _ = run_to(tmp_path / "whole", name, 100)
+    assert summary["finished"] and summary["step"] == 100
+    assert [e["step"] for e in summary["evaluations"]] == [30, 60, 90, 100]
+    obs = torch.randn(5, 2)
+    action = whole.act(obs, explore=False)
+    assert action.shape == (5, 1)
+    assert (action >= ACTION.low).all() and (action <= ACTION.high).all()
+
+    _, summary, run = run_to(tmp_path / "broken", name, 100, stop_at=70)
+    assert not summary["finished"] and run.load() is not None
+    resumed, summary, _ = run_to(tmp_path / "broken", name, 100)
+    assert summary["finished"]
+    a, b = flat(whole.state_dict()), flat(resumed.state_dict())
+    assert a.keys() == b.keys()
+    for key in a:
+        equal = a[key].equal(b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key]
+        assert equal, key
+
+
+def test_penalties_are_taken_off_imagined_rewards(monkeypatch):
+    agent = build("mbpo")
+    from tests.toys import collect
+
+    real = collect(ToyEnv(2), 40)
+    rewards = []
+    for penalty in (None, toy_penalty):
+        agent = build("mbpo")
+        agent._penalty = penalty
+        agent.update(real)
+        rewards.append(agent._imagined.all())
+    plain, charged = rewards
+    torch.testing.assert_close(plain.reward - plain.obs.norm(dim=1), charged.reward)

@@ -1,0 +1,115 @@
+"""What every model keeps to: rows, particles, randomness from the generator alone, gradients."""
+
+import pytest
+import torch
+
+from mbrl.planners.base import Model, rollout
+from mbrl.types import map_tensors
+from tests.contracts.parts import make, names
+from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator
+
+SMALL = {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}}
+
+
+def build(name: str):
+    if name == "toy":
+        return ToyDynamics()
+    return make("dynamics", name, SMALL.get(name), obs_dim=2, action=ACTION, task=TASK)
+
+
+@pytest.fixture(scope="module", params=["toy", *names("dynamics")])
+def case(request):
+    data = collect(ToyEnv(4), 100).all()
+    model = build(request.param)
+    metrics = model.fit(data, generator=generator(1))
+    return request.param, model, data, metrics
+
+
+def test_is_a_model_and_reports_its_fit(case):
+    _, model, _, metrics = case
+    assert isinstance(model, Model)
+    assert metrics["model/holdout_mse"] >= 0
+    assert all(isinstance(v, float) for v in metrics.values())
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+@pytest.mark.parametrize("particles", [1, 3])
+def test_rows_and_particles(case, rows, particles):
+    _, model, data, _ = case
+    obs, action = data.obs[:rows], data.action[:rows].repeat(particles, 1)
+    state = model.initial(obs, num_particles=particles, generator=generator(2))
+    state, pred = model.step(state, action, generator=generator(3), with_uncertainty=True)
+    total = rows * particles
+    assert pred.next_obs.shape == (total, 2) and pred.reward.shape == (total,)
+    assert pred.terminated.shape == pred.valid.shape == (total,)
+    assert pred.terminated.dtype == pred.valid.dtype == torch.bool
+    assert pred.uncertainty is None or (pred.uncertainty >= 0).all()
+    map_tensors(lambda x: x.view(total, -1), state)  # every tensor of a belief is batch first
+    state = model.observe(state, data.action[:rows], obs)
+    _, pred = model.step(state, action)
+    assert pred.next_obs.shape == (total, 2) and pred.uncertainty is None
+
+
+def test_randomness_comes_from_the_generator_alone(case):
+    _, model, data, _ = case
+    obs, action = data.obs[:6], data.action[:6]
+
+    def predict(seed):
+        draws = None if seed is None else generator(seed)
+        state = model.initial(obs, generator=draws)
+        return model.step(state, action, generator=draws)[1].next_obs
+
+    torch.manual_seed(0)
+    first, mean = predict(1), predict(None)
+    torch.manual_seed(1)
+    assert predict(1).equal(first) and predict(None).equal(mean)
+    assert not predict(2).equal(first)
+
+
+def test_particles_of_the_mean_belief_agree(case):
+    _, model, data, _ = case
+    obs, action = data.obs[:5], data.action[:5]
+    one = model.step(model.initial(obs), action)[1].next_obs
+    three = model.step(model.initial(obs, num_particles=3), action.repeat(3, 1))[1].next_obs
+    torch.testing.assert_close(three, one.repeat(3, 1))
+
+
+def test_candidates_lead_with_k(case):
+    _, model, data, _ = case
+    obs, action = data.obs[:5], data.action[:5]
+    state = model.initial(obs, generator=generator(1))
+    _, pred = model.candidates(state, action, 4, generator=generator(2))
+    assert pred.next_obs.shape == (20, 2) and pred.reward.shape == pred.valid.shape == (20,)
+    mean = model.step(model.initial(obs), action)[1].next_obs
+    spread = (pred.next_obs.view(4, 5, 2) - mean).norm(dim=-1).mean()
+    assert spread < (obs - mean).norm(dim=-1).mean() + 1  # near the row they belong to
+
+
+def test_rollout_runs_and_is_differentiable(case):
+    _, model, data, _ = case
+    actions = torch.zeros(2, 3, 4, 1, requires_grad=True)
+    state = model.initial(data.obs[:2], num_particles=2, generator=generator(1))
+    value = rollout(model, state, actions, num_particles=2).value
+    assert value.shape == (2, 3)
+    value.sum().backward()
+    assert actions.grad is not None and actions.grad.abs().sum() > 0
+
+
+def test_saved_models_predict_the_same(case):
+    name, model, data, _ = case
+    other = build(name)
+    other.load_state_dict(model.state_dict())
+    found = []
+    for each in (model, other):
+        state = each.initial(data.obs[:8], generator=generator(1))
+        found.append(each.step(state, data.action[:8], generator=generator(2))[1])
+    assert found[0].next_obs.equal(found[1].next_obs) and found[0].reward.equal(found[1].reward)
+
+
+def test_fits_repeat_bit_for_bit(case):
+    name, _, data, _ = case
+    twins = [build(name) for _ in range(2)]
+    for twin in twins:
+        twin.fit(data, generator=generator(4))
+    for a, b in zip(*(t.state_dict().values() for t in twins), strict=True):
+        assert a.equal(b)

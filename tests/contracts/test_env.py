@@ -1,0 +1,75 @@
+"""What every environment keeps to: shapes, seeding, the true successor, going on bit for bit."""
+
+import pytest
+import torch
+
+from mbrl.envs.base import VecStep
+from tests.contracts.parts import make, names
+from tests.toys import ToyEnv, generator
+
+CHOICES = ["toy", *names("env")]
+
+
+def build(name: str, num_envs: int = 3):
+    if name == "toy":
+        return ToyEnv(num_envs)
+    extra = {"id": "MountainCarContinuous-v0"} if name == "gym" else {}
+    return make("env", name, {"num_envs": num_envs, **extra})
+
+
+def actions(env, count: int) -> list[torch.Tensor]:
+    draws = generator(5)
+    return [env.action.sample(env.num_envs, generator=draws) for _ in range(count)]
+
+
+def equal(a: VecStep, b: VecStep) -> bool:
+    return all(x.equal(y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_env(name):
+    env = build(name)
+    obs = env.reset(3)
+    count, dim = env.num_envs, env.obs_dim
+    assert count == 3 and obs.shape == (3, dim) and obs.dtype == torch.float32
+    assert env.action.low.shape == env.action.high.shape == (env.action.dim,)
+    assert (env.action.low < env.action.high).all()
+    taken, seen = actions(env, 60), []
+    for action in taken:
+        given = action.clone()
+        step = env.step(action)
+        assert action.equal(given), "the action was changed in place"
+        assert step.obs.shape == step.next_obs.shape == (count, dim)
+        assert step.reward.shape == step.terminated.shape == step.truncated.shape == (count,)
+        assert step.terminated.dtype == step.truncated.dtype == torch.bool
+        done = step.terminated | step.truncated
+        assert step.obs[~done].equal(step.next_obs[~done])
+        for key, field in (("reward", step.reward), ("terminated", step.terminated)):
+            known = getattr(env.task, key)
+            if known is not None:
+                found = known(obs, action, step.next_obs)
+                assert found.dtype == field.dtype
+                torch.testing.assert_close(found, field, atol=1e-4, rtol=1e-4)
+        if env.task.project is not None:
+            projected = env.task.project(step.next_obs)
+            torch.testing.assert_close(projected, step.next_obs, atol=1e-5, rtol=0)
+        for cos, sin in env.task.angle_pairs:
+            norm = step.next_obs[:, cos] ** 2 + step.next_obs[:, sin] ** 2
+            torch.testing.assert_close(norm, torch.ones(count), atol=1e-5, rtol=0)
+        if env.task.obs_names is not None:
+            assert len(env.task.obs_names) == dim
+        obs = step.obs
+        seen.append(step)
+
+    again = build(name)
+    assert not again.reset(4).equal(build(name).reset(3)), "the seed changes nothing"
+    again.reset(3)
+    for action, step in zip(taken[:30], seen[:30], strict=True):
+        assert equal(again.step(action), step), "the same seed gave another trajectory"
+    resumed = build(name)
+    resumed.reset(99)
+    resumed.load_state_dict(again.state_dict())
+    for action, step in zip(taken[30:], seen[30:], strict=True):
+        assert equal(resumed.step(action), step), "a restored environment went another way"
+    for each in (env, again, resumed):
+        each.close()

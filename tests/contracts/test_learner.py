@@ -1,0 +1,45 @@
+"""What every policy learner keeps to: it selects, improves, and goes on bit for bit."""
+
+import pytest
+import torch
+
+from mbrl.agents.base import PolicyLearner
+from mbrl.planners.base import ActionSelector
+from tests.contracts.parts import make, names
+from tests.toys import ACTION, ToyEnv, ToyLearner, ToySelector, collect, generator
+
+
+def build(name: str):
+    if name == "toy":
+        return ToyLearner()
+    return make("learner", name, {"hidden": 16}, obs_dim=2, action=ACTION)
+
+
+@pytest.mark.parametrize("name", ["toy", *names("learner")])
+def test_learner(name):
+    learner = build(name)
+    assert isinstance(learner, PolicyLearner)
+    assert isinstance(learner, ActionSelector) and isinstance(ToySelector(), ActionSelector)
+    real, imagined = collect(ToyEnv(2), 60), collect(ToyEnv(2), 80, seed=1)
+    obs = real.all().obs
+    before = learner.select(obs, generator=generator(1), deterministic=True)
+    assert before.shape == (120, 1)
+    assert (before >= ACTION.low).all() and (before <= ACTION.high).all()
+    assert learner.select(obs, generator=generator(2), deterministic=True).equal(before)
+    noisy = learner.select(obs, generator=generator(1))
+    assert noisy.equal(learner.select(obs, generator=generator(1)))
+    assert not noisy.equal(learner.select(obs, generator=generator(2)))
+    assert learner.value(obs).shape == (120,)
+
+    learner.improve(real, imagined, num_updates=5)
+    metrics = learner.improve(real, num_updates=5)
+    assert metrics and all(key.startswith("train/") for key in metrics)
+    assert not learner.select(obs, generator=generator(1), deterministic=True).equal(before)
+
+    other = build(name)
+    other.load_state_dict(learner.state_dict())
+    for each in (learner, other):
+        torch.manual_seed(hash(id(each)) % 1000)  # nothing is drawn from global randomness
+        each.improve(real, imagined, num_updates=5)
+    a, b = (each.select(obs, generator=generator(3)) for each in (learner, other))
+    assert a.equal(b)

@@ -1,0 +1,528 @@
+"""Config: the grammar of arguments, composition, checks, and building by name."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mbrl.config import build, compose, instantiate
+from mbrl.config.arguments import parse_arguments, parse_value
+from mbrl.config.library import CONFIGS, nearest
+from mbrl.config.signatures import fit, read_signature
+from mbrl.errors import BadInput
+
+HERE = __name__  # classes of this file as a `_target_`
+
+
+class Sizes(NamedTuple):
+    small: int
+    large: int = 9
+
+
+class Inner:
+    def __init__(self, *, generator: torch.Generator, obs_dim: int, scale: float = 1.0):
+        self.generator, self.obs_dim, self.scale = generator, obs_dim, scale
+
+
+class Outer:
+    """Hold parts.
+
+    Args:
+        inner: a part
+            of its own.
+        mode: how.
+    """
+
+    def __init__(
+        self,
+        inner: Inner,
+        *,
+        generator: torch.Generator,
+        schedule: "tuple[int, int]" = (1, 2),
+        others: list[Inner] | None = None,
+        mode: Literal["slow", "fast"] = "slow",
+    ):
+        self.inner, self.generator = inner, generator
+        self.schedule, self.others, self.mode = schedule, others, mode
+
+
+class Child(Outer):
+    """Take what Outer takes."""
+
+
+class Learner:
+    """A learner that needs a model that bends in straight lines."""
+
+    def __init__(self, *, dynamics, extra: dict[str, int] | None = None):
+        self.dynamics = dynamics
+
+
+class Agent:
+    """Take whatever there is."""
+
+    def __init__(
+        self,
+        *,
+        action,
+        env,
+        generator: torch.Generator,
+        total_steps: int,
+        dynamics=None,
+        planner=None,
+        learner=None,
+        bonus=None,
+        gain: float = 1.0,
+        schedule: tuple[int, ...] = (1,),
+        label: str = "a",
+        device: torch.device | str = "cpu",
+    ):
+        self.given = dict(locals())
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        file = folder / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    return write(
+        tmp_path / "my configs, a=b",  # a path that Hydra's grammar would trip over
+        {
+            "env/toy": "_target_: tests.toys.ToyEnv\nnum_envs: 1",
+            "env/needy": "_target_: tests.toys.ToyEnv\nnum_envs: ???",
+            "agent/toy": f"_target_: {HERE}.Agent\ngain: 0.5\n"
+            "_range_: {gain: '(0, 1]', schedule: '[1, inf)'}",
+            "agent/lines": f"_target_: {HERE}.Agent\n_requires_: [piecewise_linear]",
+            "agent/offline": f"_target_: {HERE}.Agent\n_requires_: [dataset]",
+            "dynamics/toy": "_target_: tests.toys.ToyDynamics",
+            "dynamics/lines": "_target_: tests.toys.ToyDynamics\n_provides_: [piecewise_linear]",
+            "planner/toy": "_target_: tests.toys.ToyPlanner\nhorizon: 5",
+            "learner/toy": "_target_: tests.toys.ToyLearner",
+            "learner/model": f"_target_: {HERE}.Learner",
+            "bonus/big": f"_target_: {HERE}.Sizes\nsmall: 3",
+        },
+    )
+
+
+def compose_toy(mine: Path, *arguments: str):
+    return compose(["env=toy", "agent=toy", *arguments], mine)
+
+
+def refused(mine: Path, *arguments: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        compose_toy(mine, *arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- arguments
+
+NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+KEYS = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
+WORDS = st.one_of(
+    st.sampled_from(["/data/x=1", "a, b", "a b", "x=y=z", "runs/a-b_c.d", "a: b", "*", "50%"]),
+    st.from_regex(r"[A-Za-z/][A-Za-z0-9/=,. :_@%-]{0,20}[a-z]", fullmatch=True),
+).filter(lambda s: s.lower() not in ("none", "null", "true", "false", "inf", "nan"))
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    WORDS,
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(KEYS, WORDS, st.sampled_from(["", "--", "+", "++"]))
+def test_every_prefix_means_the_same(key, text, prefix):
+    assert parse_arguments([f"{prefix}{key}={text}"]) == [(key, text)]
+
+
+@given(VALUES)
+def test_values_survive_as_python_and_as_json_writes_them(value):
+    assert parse_value(f"{value}") == value  # W&B's macros
+    if not isinstance(value, str):
+        assert parse_value(json.dumps(value)) == value
+
+
+@given(st.text(min_size=1))
+def test_any_text_is_a_value(text):
+    parse_value(text)
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("None", None),
+        ("null", None),
+        ("~", None),
+        ("TRUE", True),
+        ("1_000", 1000),
+        ("010", 10),  # YAML 1.1 reads 8
+        ("1:30", "1:30"),  # YAML 1.1 reads 90
+        ("1e-3", 1e-3),  # YAML 1.1 reads a string
+        ("-.5", -0.5),
+        ("inf", float("inf")),
+        ("yes", "yes"),
+        ("2024-01-01", "2024-01-01"),
+        ("'7'", "7"),
+        ('"null"', "null"),
+        ("[1, None, 'a', 1e-3]", [1, None, "a", 1e-3]),
+        ("[null, /data/x=1, [true]]", [None, "/data/x=1", [True]]),
+        ("{a: 1, b: {c: x}}", {"a": 1, "b": {"c": "x"}}),
+        ("[1, 2", "[1, 2"),
+        ("'a' and b", "'a' and b"),
+        ("a #b", "a #b"),
+    ],
+)
+def test_values(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+@pytest.mark.parametrize("argument", ["seed", "--seed", "=3", "seed=", "--", ""])
+def test_what_is_no_setting_is_refused(argument):
+    with pytest.raises(BadInput, match="seed"):
+        parse_arguments([argument])
+
+
+# --- composition
+
+
+def test_defaults_and_choices_stand_in_building_order(mine):
+    config, _ = compose_toy(mine, "bonus=big")
+    assert list(config["choices"])[:5] == ["env", "dynamics", "planner", "learner", "bonus"]
+    assert list(config["choices"])[5] == "agent"
+    config, notes = compose_toy(mine)
+    assert config["choices"]["agent"] == "toy" and notes == []
+    assert config["agent"] == {"_target_": f"{HERE}.Agent", "gain": 0.5}
+    assert config["seed"] == 0
+    assert yaml.safe_load(yaml.safe_dump(config)) == config
+
+
+def test_what_the_user_types_is_set_and_typed(mine):
+    config, _ = compose_toy(
+        mine,
+        "--total_steps=1e4",
+        "+agent.gain=1",
+        "++agent.schedule=[3, 4]",
+        "agent.label=7",
+        "run_dir=2024",
+        "dataset=/data/x=1",
+        "agent.device=cpu",
+        "logger.project=a, b",
+        "seed=1",
+        "seed=2",
+    )
+    assert config["total_steps"] == 10_000 and type(config["total_steps"]) is int
+    assert config["agent"]["gain"] == 1.0 and type(config["agent"]["gain"]) is float
+    assert config["agent"]["schedule"] == [3, 4]
+    assert config["agent"]["label"] == "7" and config["run_dir"] == "2024"
+    assert config["dataset"] == "/data/x=1" and config["logger"]["project"] == "a, b"
+    assert config["seed"] == 2
+
+
+def test_interpolations_see_what_is_typed(mine):
+    write(mine, {"agent/follow": f"_target_: {HERE}.Agent\ngain: ${{seed}}"})
+    assert compose(["env=toy", "agent=follow", "seed=5"], mine).config["agent"]["gain"] == 5.0
+    assert refused(mine, "agent.label=${sed}").startswith("agent.label: ")
+
+
+def test_an_agent_brings_its_parts_and_the_user_wins(mine):
+    write(
+        mine,
+        {
+            "agent/dyna": "defaults:\n  - override /dynamics@_group_: toy\n"
+            "  - override /learner@_group_: toy\n"
+            f"_target_: {HERE}.Agent"
+        },
+    )
+    choices = compose(["env=toy", "agent=dyna"], mine).config["choices"]
+    assert (choices["dynamics"], choices["learner"]) == ("toy", "toy")
+    own = compose(["agent=dyna", "env=toy", "--dynamics=lines", "learner=None"], mine).config
+    assert own["choices"]["dynamics"] == "lines" and own["choices"]["learner"] == "none"
+    assert own["learner"] == {}
+
+
+def test_the_order_of_precedence_is_file_preset_user(mine):
+    preset = "# @package _global_\nseed: 4\nsave_every: 7\nagent: {gain: 0.25, label: p}\n"
+    write(mine, {"experiment/toy_toy": preset, "experiment/other": "# @package _global_\nseed: 9"})
+    config, notes = compose_toy(mine, "save_every=8", "agent.label=u")
+    assert (config["seed"], config["save_every"]) == (4, 8)
+    assert config["agent"]["gain"] == 0.25 and config["agent"]["label"] == "u"
+    assert config["choices"]["experiment"] == "toy_toy"
+    assert len(notes) == 1 and "toy_toy" in notes[0]
+
+    config, notes = compose_toy(mine, "experiment=none")
+    assert config["seed"] == 0 and config["agent"]["gain"] == 0.5 and notes == []
+    assert compose_toy(mine, "experiment=other").config["seed"] == 9
+
+
+def test_a_preset_speaks_only_of_its_own_choices(mine):
+    preset = "# @package _global_\nplanner: {horizon: 3}\nseed: 4"
+    write(
+        mine,
+        {
+            "agent/planning": "defaults:\n  - override /planner@_group_: toy\n"
+            f"_target_: {HERE}.Agent",
+            "planner/other": f"_target_: {HERE}.Sizes\nsmall: 1",
+            "experiment/planning_toy": preset,
+        },
+    )
+    arguments = ["env=toy", "agent=planning"]
+    assert compose(arguments, mine).config["planner"]["horizon"] == 3
+    assert compose([*arguments, "planner=toy"], mine).config["planner"]["horizon"] == 3
+    config, notes = compose([*arguments, "planner=other"], mine)
+    assert config["planner"] == {"_target_": f"{HERE}.Sizes", "small": 1} and config["seed"] == 4
+    assert any("left out" in note for note in notes)
+
+
+def test_a_user_cannot_shadow_a_built_in_choice(mine):
+    write(mine, {"agent/random": f"_target_: {HERE}.Agent"})
+    assert "rename" in refused(mine)
+
+
+def test_a_users_broken_file_is_named(mine):
+    write(mine, {"planner/bad": "a: [1"})
+    assert "bad.yaml, line" in refused(mine)
+
+
+# --- checks
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["agent.gian=1"], "agent.gain"),
+        (["gain=1"], "agent.gain"),
+        (["totl_steps=1"], "total_steps"),
+        (["agnt=toy"], "agent"),
+        (["planer.horizon=3", "planner=toy"], "planner.horizon"),
+        (["planner.horizon=3"], "no planner is chosen; choose one: planner=toy"),
+        (["logger.wandbb=true"], "logger.wandb"),
+        (["logger=true"], "logger.tensorboard"),
+        (["planner=ty"], "planner=toy"),
+        (["planner=zzzz"], "none, toy"),
+        (["agent.gain=high"], "float"),
+        (["agent.gain=true"], "float"),
+        (["agent.gain=2"], "(0, 1]"),
+        (["agent.gain=0"], "(0, 1]"),
+        (["agent.gain=nan"], "(0, 1]"),
+        (["agent.schedule=3"], "tuple[int, ...]"),
+        (["agent.schedule=[1, 0]"], "[1, inf)"),
+        (["agent.schedule=[1, x]"], "tuple[int, ...]"),
+        (["total_steps=0"], "[1, inf)"),
+        (["total_steps=1.5"], "int"),
+        (["seed=-1"], "[0, "),
+        (["seed=null"], "int"),
+        (["logger.wandb=1"], "bool"),
+        (["device=gpu"], "cuda:N"),
+        (["env=needy"], "env.num_envs=1"),
+        (["learner=model"], "learner=model needs a dynamics"),
+        (["agent=lines", "dynamics=toy"], "dynamics=lines"),
+        (["agent=lines"], "choose dynamics=lines"),
+        (["agent=offline"], "dataset=DATASET"),
+        (["agent=random", "planner=toy"], "agent=random takes no planner"),
+        (["agent._target_=tests.test_config.Agnt"], "has no Agnt"),
+        (["agent._target_=nowhere.Agent"], "no module nowhere"),
+        (["agent._target_=nonsense"], "no module"),
+        (["learner=toy", "learner.x=1"], "unknown key"),
+    ],
+)
+def test_refusals_name_what_would_be_right(mine, arguments, words):
+    assert words in refused(mine, *arguments)
+
+
+def test_what_meets_the_needs_is_accepted(mine):
+    compose_toy(mine, "agent=lines", "dynamics=lines")
+    compose_toy(mine, "agent=offline", "dataset=d4rl")
+    compose_toy(mine, "learner=model", "dynamics=toy", "learner.extra.deep=3", "bonus=big")
+
+
+def test_a_yaml_with_a_wrong_key_is_refused(mine):
+    write(mine, {"planner/wrong": "_target_: tests.toys.ToyPlanner\nhorizn: 4"})
+    assert "planner.horizon" in refused(mine, "planner=wrong")
+    write(mine, {"experiment/toy_toy": "seed: 3"})
+    assert "@package _global_" in refused(mine)
+    write(mine, {"experiment/toy_toy": "# @package _global_\nsed: 3"})
+    assert "did you mean seed" in refused(mine)
+
+
+def test_a_run_dir_in_use_points_to_resume(mine, tmp_path):
+    assert "--resume" in refused(mine, f"run_dir={mine}")
+    compose_toy(mine, f"run_dir={tmp_path / 'new'}")
+
+
+def test_checking_imports_no_torch(mine):
+    code = (
+        "import sys; from pathlib import Path; from mbrl.config import compose\n"
+        "try: compose(sys.argv[2:], Path(sys.argv[1]))\n"
+        "finally: assert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    arguments = ["env=toy", "agent=mbpo", "learner.tau=0.1"]
+    root = str(Path(__file__).parent.parent)
+    environment = os.environ | {"PYTHONPATH": root}
+    command = [sys.executable, "-c", code, str(mine), *arguments]
+    subprocess.run(command, check=True, env=environment)
+
+
+# --- signatures, against inspect
+
+NODES = {
+    f"{file.parent.name}/{file.stem}": yaml.safe_load(file.read_text()) or {}
+    for file in sorted(CONFIGS.glob("*/*.yaml"))
+}
+
+
+def targets(node):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for child in node.values():
+            yield from targets(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from targets(child)
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_signatures_read_without_import_are_the_real_ones(name):
+    for node in targets(NODES[name]):
+        read = read_signature(node["_target_"])
+        module, _, attribute = node["_target_"].rpartition(".")
+        real = inspect.signature(getattr(__import__(module, fromlist=["_"]), attribute)).parameters
+        real = {k: p for k, p in real.items() if p.kind is not p.VAR_KEYWORD}
+        assert list(read.parameters) == list(real)
+        for key, parameter in real.items():
+            required = parameter.default is parameter.empty
+            assert (read.parameters[key].default is None) == required, key
+        if not read.is_open:
+            assert set(node.get("_range_", {})) <= set(real)
+
+
+@pytest.mark.parametrize("target", [f"{HERE}.{c}" for c in ("Sizes", "Outer", "Child", "Agent")])
+def test_named_tuples_and_inherited_constructors_are_read(target):
+    real = inspect.signature(globals()[target.rpartition(".")[2]]).parameters
+    assert list(read_signature(target).parameters) == list(real)
+
+
+def test_docstrings_are_read():
+    read = read_signature(f"{HERE}.Outer")
+    assert read.summary == "Hold parts."
+    assert read.parameters["inner"].description == "a part of its own."
+
+
+@pytest.mark.parametrize(
+    "annotation, good, bad",
+    [
+        ("int", [3, -1, 2.0], [2.5, True, "3", None, [1]]),
+        ("float", [3, 0.5], [True, "x", None]),
+        ("bool", [True], [1, "true"]),
+        ("str", ["x", ""], [1, None]),
+        ("str | None", ["x", None], [1]),
+        ("int | None", [None, 3], ["x"]),
+        ("Optional[float]", [None, 1], ["x"]),
+        ("Union[int, str]", [1, "x"], [1.5, None]),
+        ("Literal['a', 1]", ["a", 1], ["b", 2, True, None]),
+        ("tuple[int, float]", [[1, 2]], [[1], [1, 2, 3], [1.5, 2], 3, "ab"]),
+        ("tuple[int, ...]", [[], [1, 2, 3]], [["x"], 1]),
+        ("list[str]", [["a"]], [[1], "a"]),
+        ("Sequence[tuple[int, int]]", [[[1, 2]]], [[1, 2]]),
+        ("dict[str, int]", [{"a": 1}], [{"a": "x"}, []]),
+        ("'tuple[int, int] | None'", [None, [1, 2]], [[1]]),
+        ("Inner", [{"_target_": "x"}], [1, {"a": 1}, None]),
+        ("Inner | None", [None], [1]),
+        ("torch.device | str", ["cpu"], [1]),
+        ("Unheard", [1, "x", None], []),
+    ],
+)
+def test_values_fit_annotations(annotation, good, bad):
+    import ast
+
+    node = ast.parse(annotation, mode="eval").body
+    for value in good:
+        assert fit(value, node, HERE) == value
+    for value in bad:
+        with pytest.raises(TypeError):
+            fit(value, node, HERE)
+
+
+def test_nearest_knows_a_key_without_its_group():
+    assert nearest("tau", ["agent.tau", "learner.tau", "seed"]) == ["agent.tau", "learner.tau"]
+    assert nearest("learner.tua", ["agent.tau", "learner.tau"]) == ["learner.tau"]
+    assert nearest("qqqq", ["agent.tau"]) == []
+
+
+# --- building
+
+
+def fresh(part: str) -> torch.Generator:
+    return torch.Generator().manual_seed(len(part))
+
+
+def test_instantiate_builds_nested_nodes_and_injects_by_name():
+    inner = {"_target_": f"{HERE}.Inner", "scale": 2.0}
+    node = {
+        "_target_": f"{HERE}.Outer",
+        "_range_": {"mode": "x"},
+        "inner": inner,
+        "others": [inner, {**inner, "obs_dim": 7}],
+        "schedule": [3, 4],
+    }
+    outer = instantiate(node, "part", fresh, obs_dim=5, unneeded=1)
+    assert (outer.inner.obs_dim, outer.inner.scale, outer.schedule) == (5, 2.0, (3, 4))
+    assert [other.obs_dim for other in outer.others] == [5, 7]
+    seeds = [p.generator.initial_seed() for p in (outer, outer.inner, outer.others[0])]
+    assert seeds == [len("part"), len("part.inner"), len("part.others.0")]
+
+
+def test_what_the_node_gives_is_not_injected():
+    node = {"_target_": f"{HERE}.Inner", "obs_dim": 3, "generator": None}
+    assert instantiate(node, "x", fresh, obs_dim=5).generator is None
+    assert instantiate(node, "x", fresh, obs_dim=5).obs_dim == 3
+
+
+def test_build_gives_each_part_what_it_names(mine):
+    config, _ = compose_toy(
+        mine, "dynamics=toy", "planner=toy", "learner=model", "bonus=big", "env.num_envs=3"
+    )
+    parts = build(config)
+    given = parts.agent.given  # type: ignore[attr-defined]
+    assert parts.env.num_envs == 3 and parts.make_eval_env(2).num_envs == 2
+    assert given["env"] is parts.env and given["action"] is parts.env.action
+    assert given["learner"].dynamics is given["dynamics"]
+    assert given["bonus"] == Sizes(3) and type(given["planner"]).__name__ == "ToyPlanner"
+    assert given["total_steps"] == 5000 and parts.buffer.capacity == 5001  # a multiple of num_envs
+    assert build({**config, "buffer_size": 10}).buffer.capacity == 10
+
+
+def test_the_seed_decides_every_generator(mine):
+    def seed(*arguments):
+        agent = build(compose_toy(mine, *arguments).config).agent
+        return agent.given["generator"].initial_seed()  # type: ignore[attr-defined]
+
+    assert seed() == seed() == seed("planner=toy")
+    assert seed() != seed("seed=1")
+
+
+def test_a_device_that_is_not_there_is_refused(mine):
+    found = torch.cuda.device_count()
+    with pytest.raises(BadInput, match=f"there are {found} CUDA devices"):
+        build(compose_toy(mine, f"device=cuda:{found}").config)
