@@ -9,6 +9,7 @@ class EnvironmentFault(RuntimeError):
     """Report an environment that broke its contract, with its index and step (exit status 1).
 
     Attributes:
+        what: what broke.
         index: which environment of the vector, None if it cannot be told.
         step: the vector step since construction at which it broke.
     """
@@ -17,6 +18,7 @@ class EnvironmentFault(RuntimeError):
         """Say what broke, where and when."""
         where = "environments" if index is None else f"environment {index}"
         super().__init__(f"{where}, step {step}: {what}")
+        self.what = what
         self.index = index
         self.step = step
 

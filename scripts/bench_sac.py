@@ -43,7 +43,7 @@ def data() -> Transitions:
     return Transitions(obs, action, -obs.norm(dim=1), next_obs, terminated, never, never.long())
 
 
-def reference(rows: Transitions, hidden: int) -> Callable[[int], None]:
+def reference(rows: Transitions, hidden: int) -> Callable[[int], object]:
     """SB3's SAC with its replay buffer filled."""
     learner = stable_baselines3.SAC(
         "MlpPolicy",
@@ -63,7 +63,7 @@ def reference(rows: Transitions, hidden: int) -> Callable[[int], None]:
     return lambda updates: learner.train(gradient_steps=updates, batch_size=BATCH_SIZE)
 
 
-def ours(rows: Transitions, hidden: int, backward: str) -> Callable[[int], None]:
+def ours(rows: Transitions, hidden: int, backward: str) -> Callable[[int], object]:
     """SAC with one of its two backward passes."""
     buffer = ReplayBuffer(ROWS, OBS_DIM, ACT_DIM)
     buffer.add(rows)
@@ -78,7 +78,9 @@ def ours(rows: Transitions, hidden: int, backward: str) -> Callable[[int], None]
     return lambda updates: learner.improve(buffer, num_updates=updates)
 
 
-def measure(sides: dict[str, Callable[[int], None]], rounds: int, updates: int) -> dict[str, float]:
+def measure(
+    sides: dict[str, Callable[[int], object]], rounds: int, updates: int
+) -> dict[str, float]:
     """Give the median milliseconds of an update, the sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from mbrl.config import build, compose, instantiate
 from mbrl.config.arguments import parse_arguments, parse_value
-from mbrl.config.library import CONFIGS, nearest
+from mbrl.config.library import CONFIGS, Library, nearest
 from mbrl.config.signatures import fit, read_signature
 from mbrl.errors import BadInput
 
@@ -135,7 +136,7 @@ KEYS = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
 WORDS = st.one_of(
     st.sampled_from(["/data/x=1", "a, b", "a b", "x=y=z", "runs/a-b_c.d", "a: b", "*", "50%"]),
     st.from_regex(r"[A-Za-z/][A-Za-z0-9/=,. :_@%-]{0,20}[a-z]", fullmatch=True),
-).filter(lambda s: s.lower() not in ("none", "null", "true", "false", "inf", "nan"))
+).filter(lambda s: s.lower() not in ("none", "null", "true", "false", "inf", "infinity", "nan"))
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -179,7 +180,7 @@ def test_any_text_is_a_value(text):
         ("1:30", "1:30"),  # YAML 1.1 reads 90
         ("1e-3", 1e-3),  # YAML 1.1 reads a string
         ("-.5", -0.5),
-        ("inf", float("inf")),
+        ("inf", math.inf),
         ("yes", "yes"),
         ("2024-01-01", "2024-01-01"),
         ("'7'", "7"),
@@ -187,6 +188,9 @@ def test_any_text_is_a_value(text):
         ("[1, None, 'a', 1e-3]", [1, None, "a", 1e-3]),
         ("[null, /data/x=1, [true]]", [None, "/data/x=1", [True]]),
         ("{a: 1, b: {c: x}}", {"a": 1, "b": {"c": "x"}}),
+        ("['1', null]", ["1", None]),
+        (str(["a\nb", "it's"]), ["a\nb", "it's"]),  # as Python prints it
+        ("-Infinity", -math.inf),  # as JSON writes it
         ("[1, 2", "[1, 2"),
         ("'a' and b", "'a' and b"),
         ("a #b", "a #b"),
@@ -273,6 +277,20 @@ def test_the_order_of_precedence_is_file_preset_user(mine):
     config, notes = compose_toy(mine, "experiment=none")
     assert config["seed"] == 0 and config["agent"]["gain"] == 0.5 and notes == []
     assert compose_toy(mine, "experiment=other").config["seed"] == 9
+
+
+PRESETS = sorted(file.stem for file in CONFIGS.glob("experiment/*.yaml"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_composes_by_itself(mine, preset):
+    library = Library()
+    agents = [a for a in library.choices("agent") if preset.startswith(f"{a}_")]
+    agent = max(agents, key=len)
+    env = preset.removeprefix(f"{agent}_")
+    env = env if library.file("env", env) else "toy"
+    arguments = [f"agent={agent}", f"env={env}", f"experiment={preset}"]
+    assert compose(arguments, mine).config["choices"]["experiment"] == preset
 
 
 def test_a_preset_speaks_only_of_its_own_choices(mine):
@@ -421,6 +439,32 @@ def test_signatures_read_without_import_are_the_real_ones(name):
 def test_named_tuples_and_inherited_constructors_are_read(target):
     real = inspect.signature(globals()[target.rpartition(".")[2]]).parameters
     assert list(read_signature(target).parameters) == list(real)
+
+
+def test_reexports_are_followed_without_importing(tmp_path, monkeypatch):
+    files = {
+        "parts/__init__.py": "from .deep import Thing as Renamed\nfrom .deep.core import make\n",
+        "parts/deep/__init__.py": "from .core import Thing\n",
+        "parts/deep/core.py": "raise ImportError\nfrom dataclasses import dataclass\n"
+        "from ..modes import Mode\n@dataclass\nclass Thing:\n    size: int\n"
+        "    mode: Mode = 'a'\ndef make(x, *, y=1, **rest): ...\n",
+        "parts/modes.py": "from typing import Literal\nMode = Literal['a', 'b']\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    thing = read_signature("parts.Renamed")
+    assert list(thing.parameters) == ["size", "mode"] and not thing.is_open
+    mode = thing.parameters["mode"].annotation
+    assert fit("b", mode, thing.home) == "b"  # an alias in another file
+    with pytest.raises(TypeError):
+        fit("c", mode, thing.home)
+    make = read_signature("parts.make")
+    assert list(make.parameters) == ["x", "y"] and make.is_open
+    for target in ("parts.Missing", "parts.nowhere.X", "absent.X"):
+        with pytest.raises(LookupError):
+            read_signature(target)
 
 
 def test_docstrings_are_read():

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mbrl.agents.sac_gradients import (
+from mbrl.agents.sac_gradients import ManualGradients
+from mbrl.agents.sac_networks import (
     Adam,
-    AutogradGradients,
     Batch,
     Gradients,
-    ManualGradients,
     Networks,
     forward,
     gaussian_log_prob,
@@ -26,6 +25,69 @@ from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec
 
 CHUNK = 16  # batches gathered at once
+
+
+class AutogradGradients:
+    """The losses, written as in the paper.
+
+    Args:
+        networks: the parameters, changed in place between the calls.
+        target_entropy: what the temperature drives the policy's entropy to.
+    """
+
+    def __init__(self, networks: Networks, *, target_entropy: float):
+        """Keep the parameters."""
+        self._nets = networks
+        self._target_entropy = target_entropy
+
+    def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Give the gradients of the critics' and the temperature's loss, flat."""
+        nets, size = self._nets, batch.reward.shape[0]
+        num_obs = nets.actor_sizes[0]
+        obs, next_obs = batch.taken[:, :num_obs], batch.next_obs
+        noise, next_noise = batch.noise.split(size, dim=1)
+        base, next_base = batch.noise_log_prob.split(size)
+        log_temperature = nets.log_temperature.detach().requires_grad_()
+        temperature = log_temperature.detach().exp()
+
+        self._actor = nets.actor.detach().requires_grad_()
+        actor = layers(self._actor, 1, nets.actor_sizes)
+        self._sample = squash(forward(obs[None], actor)[0], noise, base)
+        entropy_gap = self._sample.log_prob.detach() + self._target_entropy
+        temperature_loss = -(log_temperature * entropy_gap).mean()
+
+        with torch.no_grad():
+            following = squash(forward(next_obs[None], actor)[0], next_noise, next_base)
+            pair = torch.cat([next_obs, following.action.T], 1).expand(2, -1, -1)
+            next_q = forward(pair, layers(nets.target, 2, nets.critic_sizes)).amin(0)[0]
+            goal = batch.reward + batch.discount * (next_q - temperature * following.log_prob)
+
+        critic = nets.critic.detach().requires_grad_()
+        q = forward(batch.taken.expand(2, -1, -1), layers(critic, 2, nets.critic_sizes))
+        critic_loss = 0.5 * (q[:, 0] - goal).square().mean(1).sum()
+        self._obs, self._temperature = obs, temperature
+        self._metrics = {
+            "train/critic_loss": critic_loss.detach(),
+            "train/temperature": temperature[0],
+            "train/entropy": -self._sample.log_prob.detach().mean(),
+            "train/mean_q": q.detach().mean(),
+        }
+        (critic_gradient,) = torch.autograd.grad(critic_loss, critic)
+        (temperature_gradient,) = torch.autograd.grad(temperature_loss, log_temperature)
+        return critic_gradient, temperature_gradient
+
+    def actor(self) -> Tensor:
+        """Give the actor's gradient on the same batch, through the critics as they are now."""
+        pair = torch.cat([self._obs, self._sample.action.T], 1).expand(2, -1, -1)
+        critic = layers(self._nets.critic, 2, self._nets.critic_sizes)
+        q = forward(pair, critic)[:, 0].min(0).values
+        loss = (self._temperature * self._sample.log_prob - q).mean()
+        self._metrics["train/actor_loss"] = loss.detach()
+        return torch.autograd.grad(loss, self._actor)[0]
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Give the losses of the last update."""
+        return self._metrics
 
 
 class SAC:

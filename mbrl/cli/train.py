@@ -66,15 +66,19 @@ def main(arguments: list[str]) -> int:
         except Exception as error:
             return failed(run, error)
         try:
-            return _train_parts(run, parts, logger, stop)
+            with contextlib.closing(logger):
+                summary = _train_parts(run, parts, logger, stop)
         except KeyboardInterrupt:
             return say(f"aborted; `mbrl train --resume {run.path}` goes on", 130)
         except BadInput:
             raise
         except Exception as error:
             return failed(run, error)
-        finally:
-            logger.close()
+    if not summary["finished"]:
+        step = summary["step"]
+        return say(f"stopped at step {step}; `mbrl train --resume {run.path}` goes on", 130)
+    print(f"done at step {summary['step']}: eval/mean_reward {summary['eval/mean_reward']}")
+    return 0
 
 
 def _created(options: _TrainOptions) -> RunFolder:
@@ -127,12 +131,14 @@ def _prepare(run: RunFolder) -> tuple[Parts, Logger]:
     return parts, make_logger(run.path, run.config, run.config["total_steps"])
 
 
-def _train_parts(run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]) -> int:
-    """Call the training loop and say how it ended."""
+def _train_parts(
+    run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
+) -> dict[str, Any]:
+    """Call the training loop with what the config says; give its summary."""
     from mbrl.loop import train
 
     keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
-    summary = train(
+    return train(
         parts.env,
         parts.agent,
         parts.buffer,
@@ -142,12 +148,6 @@ def _train_parts(run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[]
         stop=stop,
         **{key: run.config[key] for key in keys},
     )
-    logger.close()
-    if not summary["finished"]:
-        step = summary["step"]
-        return say(f"stopped at step {step}; `mbrl train --resume {run.path}` goes on", 130)
-    print(f"done: eval/mean_reward {summary['eval/mean_reward']:.6g} at step {summary['step']}")
-    return 0
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from mbrl.errors import BadInput
 
 _INT = re.compile(r"[-+]?[0-9][0-9_]*")
 _FLOAT = re.compile(
-    r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.?inf|\.?nan", re.I
+    r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.?inf(inity)?|\.?nan", re.I
 )
 _WORDS = {"null": None, "none": None, "~": None, "true": True, "false": False}
 

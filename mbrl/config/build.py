@@ -129,6 +129,9 @@ def _locate(target: str, part: str) -> Callable[..., Any]:
     """Import `package.module.Name`."""
     home, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(home), name)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+        module = importlib.import_module(home)
+    except (ModuleNotFoundError, ValueError) as error:
         raise BadInput(f"{part}._target_={target}: {error}") from None
+    if not hasattr(module, name):
+        raise BadInput(f"{part}._target_={target}: {home} has no {name}")
+    return getattr(module, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,7 +229,7 @@ def _inside(value: Any, span: str) -> bool:
     low, high = (float(end) for end in span[1:-1].split(","))
     above = value >= low if span[0] == "[" else value > low
     below = value <= high if span[-1] == "]" else value < high
-    return above and below and not math.isnan(value)
+    return above and below
 
 
 def _check_places(config: Node, library: Library) -> None:

@@ -116,13 +116,15 @@ def gather(node: Any, label: str) -> set[str]:
 
 def nearest(name: str, options: Iterable[str]) -> list[str]:
     """Give the valid names that a wrong one may have meant, the best first."""
-    options = list(dict.fromkeys(options))
+    options, name = list(dict.fromkeys(options)), name.lower()
     last = name.rpartition(".")[2]
-    same = [option for option in options if option.rpartition(".")[2] == last]
+    same = [option for option in options if option.lower().rpartition(".")[2] == last]
     if same:
         return same[:3]
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    if near:
-        return near
-    ends = {option.rpartition(".")[2]: option for option in reversed(options)}
-    return [ends[end] for end in difflib.get_close_matches(last, ends, n=1, cutoff=0.6)]
+    wholes = {option.lower(): option for option in reversed(options)}
+    ends = {whole.rpartition(".")[2]: option for whole, option in wholes.items()}
+    for wanted, known in ((name, wholes), (last, ends)):
+        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+        if near:
+            return [known[near[0]]]
+    return []

@@ -1,0 +1,30 @@
+"""Environments: many copies stepped at once. Importing this registers the `mbrl/...` ids."""
+
+import os
+import sys
+
+if sys.platform == "linux" and "DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")  # else rendering fails; read when mujoco is imported
+
+from mbrl.envs.base import VecEnv, VecStep
+from mbrl.envs.gymnasium import GymnasiumVecEnv
+from mbrl.envs.mujoco import MujocoSimulation, MujocoTask, threaded_mujoco
+from mbrl.envs.registry import make_vec
+from mbrl.envs.simulation import SimulatedVecEnv, Simulation
+from mbrl.envs.tasks.pendulum import pendulum
+from mbrl.envs.vector import register
+
+register()
+
+__all__ = [
+    "GymnasiumVecEnv",
+    "MujocoSimulation",
+    "MujocoTask",
+    "SimulatedVecEnv",
+    "Simulation",
+    "VecEnv",
+    "VecStep",
+    "make_vec",
+    "pendulum",
+    "threaded_mujoco",
+]

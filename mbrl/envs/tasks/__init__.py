@@ -1,0 +1,22 @@
+"""Tasks, one file each."""
+
+from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
+from mbrl.envs.tasks.halfcheetah import HalfCheetah
+from mbrl.envs.tasks.hopper import Hopper
+from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
+from mbrl.envs.tasks.pendulum import PendulumSimulation
+from mbrl.envs.tasks.reacher import Reacher
+from mbrl.envs.tasks.swimmer import Swimmer
+from mbrl.envs.tasks.walker2d import Walker2d
+
+__all__ = [
+    "CartpoleSwingup",
+    "HalfCheetah",
+    "Hopper",
+    "InvertedDoublePendulum",
+    "InvertedPendulum",
+    "PendulumSimulation",
+    "Reacher",
+    "Swimmer",
+    "Walker2d",
+]

@@ -1,0 +1,233 @@
+"""Any gymnasium environment by id, several copies stepped side by side in this process."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from mbrl.envs.base import VecStep
+from mbrl.envs.workers import DaemonPool, Hang
+from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.types import ActionSpec, Task
+
+
+def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
+    """Make one environment.
+
+    Raises:
+        BadInput: if the id is unknown, naming the nearest, or its keywords are refused.
+    """
+    try:
+        return gymnasium.make(id, disable_env_checker=True, **kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise BadInput(f"env.id={id}: {str(error).splitlines()[0]}") from None
+    except gymnasium.error.Error as error:
+        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]
+        raise BadInput(f"env.id={id}: no such gymnasium environment; {hint}") from None
+    except TypeError as error:
+        raise BadInput(f"env.id={id} with env.kwargs={kwargs}: {error}") from None
+
+
+class GymnasiumVecEnv:
+    """A VecEnv of gymnasium environments; those that end are reset in the same step.
+
+    Going on from a state_dict replays the running episode: the last reset's seed or generator,
+    then its actions. So it takes an environment that is a function of these alone.
+
+    Args:
+        id: as registered with gymnasium.
+        num_envs: copies.
+        seed: environment i is seeded with seed + i.
+        kwargs: keywords of the environment.
+        time_limit: seconds that a step or a reset of all copies may take; null for no limit.
+        device: where tensors are handed out.
+
+    Raises:
+        BadInput: if the id is unknown or its spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        kwargs: dict[str, Any] | None = None,
+        time_limit: float | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        """Make the copies."""
+        self._envs = [make_gymnasium(id, **(kwargs or {})) for _ in range(num_envs)]
+        first = self._envs[0]
+        self.num_envs = num_envs
+        self.obs_dim = _obs_dim(id, first.observation_space)
+        self.device = torch.device(device)
+        self.action = _action_spec(id, first.action_space, self.device)
+        self.task = Task()
+        self.max_episode_steps = first.spec.max_episode_steps if first.spec else None
+        self._offset = int(getattr(first.action_space, "start", 0))
+        self._seed = seed
+        self._time_limit = time_limit
+        self._pool = DaemonPool(1) if time_limit is not None else None
+        self._steps = 0  # since construction, to name a fault
+        self._at = 0  # the environment being run
+        self._starts: list[dict[str, Any] | int] = [seed + i for i in range(num_envs)]
+        self._taken: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start new episodes; see VecEnv.reset."""
+        base = seed if seed is not None else self._seed
+        obs = np.empty((self.num_envs, self.obs_dim))
+
+        def work() -> None:
+            for i in range(self.num_envs):
+                # the first reset is seeded in any case, so that a run repeats
+                obs[i] = self._start(i, base + i if seed is not None or not self._steps else None)
+
+        self._guarded(work)
+        self._check("observation", obs)
+        return self._tensor(obs)
+
+    def step(self, action: Tensor) -> VecStep:
+        """Take one step; see VecEnv.step."""
+        self._steps += 1
+        given = action.detach().cpu().numpy()
+        self._check("action", given)
+        following = np.empty((self.num_envs, self.obs_dim))
+        obs, reward = np.empty_like(following), np.empty(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), dtype=bool)
+
+        def work() -> None:
+            for i, env in enumerate(self._envs):
+                self._at = i
+                self._taken[i].append(given[i].copy())
+                seen, earned, terminated[i], truncated[i], _ = env.step(self._native(given[i]))
+                following[i] = obs[i] = np.ravel(seen)
+                reward[i] = earned
+                if terminated[i] or truncated[i]:
+                    obs[i] = self._start(i, None)
+
+        self._guarded(work)
+        for what, values in (("observation", following), ("observation", obs), ("reward", reward)):
+            self._check(what, values)
+        flags = [torch.from_numpy(x).to(self.device) for x in (terminated, truncated)]
+        return VecStep(self._tensor(obs), self._tensor(following), self._tensor(reward), *flags)
+
+    def _start(self, i: int, seed: int | None) -> np.ndarray:
+        """Begin an episode and remember how it was begun."""
+        self._at = i
+        env = self._envs[i]
+        self._starts[i] = env.unwrapped.np_random.bit_generator.state if seed is None else seed
+        self._taken[i] = []
+        return np.ravel(env.reset(seed=seed)[0])
+
+    def _native(self, action: np.ndarray) -> Any:
+        """Turn a row of actions into what the environment takes; a copy, since it may change it."""
+        if self.action.kind == "discrete":
+            return self._offset + int(action.argmax())
+        return action.astype(np.float32)
+
+    def _guarded(self, work: Any) -> None:
+        """Run work; name the environment that raises or hangs."""
+        try:
+            if self._pool is None:
+                work()
+            else:
+                self._pool.run([work], self._time_limit)
+        except Hang:
+            what = f"no answer within {self._time_limit} s"
+            raise EnvironmentFault(what, index=self._at, step=self._steps) from None
+        except Exception as error:
+            what = f"raised {type(error).__name__}: {error}"
+            raise EnvironmentFault(what, index=self._at, step=self._steps) from error
+
+    def _check(self, what: str, values: np.ndarray) -> None:
+        """Name the environment whose values are not finite."""
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+            found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
+            raise EnvironmentFault(f"{found} in the {what}", index=row, step=self._steps)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, torch.float32)
+
+    def env_state(self) -> Tensor | None:
+        """Give nothing: the state of a foreign environment is not known."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give how the running episodes were begun and what was done in them."""
+        taken = [torch.from_numpy(np.array(a)) if a else None for a in self._taken]
+        return {"starts": list(self._starts), "taken": taken, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replay the running episodes."""
+        self._steps = state["steps"]
+        for i, (start, taken) in enumerate(zip(state["starts"], state["taken"], strict=True)):
+            env = self._envs[i]
+            if isinstance(start, int):
+                self._start(i, start)
+            else:
+                env.reset(seed=0)  # so that there is a generator to set
+                env.unwrapped.np_random.bit_generator.state = start
+                self._start(i, None)
+            for row in [] if taken is None else taken.numpy():
+                self._taken[i].append(row)
+                env.step(self._native(row))
+
+    def close(self) -> None:
+        """Close the copies."""
+        if self._pool is not None:
+            self._pool.close()
+        for env in self._envs:
+            env.close()
+
+
+def _obs_dim(id: str, space: spaces.Space) -> int:
+    """Give the length of a flattened observation.
+
+    Raises:
+        BadInput: if the space is none of numbers.
+    """
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return int(np.prod(space.shape))
+    raise BadInput(
+        f"env.id={id}: observation space {_short(space)} is not supported; a Box of floats is"
+    )
+
+
+def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSpec:
+    """Read the actions.
+
+    Raises:
+        BadInput: if they are neither discrete nor a bounded box.
+    """
+    if isinstance(space, spaces.Discrete):
+        count = int(space.n)
+        low = torch.zeros(count, device=device)
+        return ActionSpec("discrete", low, low + 1, count)
+    if (
+        isinstance(space, spaces.Box)
+        and len(space.shape) == 1
+        and np.issubdtype(space.dtype, np.floating)
+        and np.isfinite(space.low).all()
+        and np.isfinite(space.high).all()
+    ):
+        low, high = (torch.from_numpy(x.astype(np.float32)) for x in (space.low, space.high))
+        return ActionSpec("continuous", low.to(device), high.to(device))
+    raise BadInput(
+        f"env.id={id}: action space {_short(space)} is not supported; "
+        "Discrete and a 1-D Box of floats with finite bounds are"
+    )
+
+
+def _short(space: spaces.Space) -> str:
+    """Name a space in one line."""
+    return " ".join(str(space).split())[:120]

@@ -1,0 +1,195 @@
+"""MuJoCo in threads: one persistent MjData per environment, equations batched over all.
+
+Each MjData lives on, since `qacc_warmstart` and lagged fields such as `xpos` are part of what
+gymnasium's numbers are made of: so they agree with gymnasium's to the last bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation
+from mbrl.envs.workers import DaemonPool, Hang
+from mbrl.errors import EnvironmentFault
+from mbrl.types import Task
+
+Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
+
+
+class MujocoTask(ABC):
+    """What makes a MuJoCo model an environment; a new one is one final subclass.
+
+    Attributes:
+        model_path: of the MJCF file.
+        frame_skip: simulation steps per environment step.
+        max_episode_steps: when an episode is truncated.
+        task: what is known in closed form.
+        fields: MjData fields read beside qpos and qvel.
+    """
+
+    model_path: Path
+    frame_skip: int
+    max_episode_steps: int
+    task: Task
+    fields: tuple[str, ...] = ()
+
+    @abstractmethod
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Draw a start in place; qpos (nq,) and qvel (nv,) come in as the model's own."""
+
+    @abstractmethod
+    def observe(self, now: Fields) -> Array:
+        """Give observations (E, obs_dim)."""
+
+    @abstractmethod
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Give reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
+
+
+class MujocoSimulation(Simulation):
+    """Step E copies of a MuJoCo model.
+
+    Args:
+        task: the model and its equations.
+        num_envs: E.
+        num_threads: threads that step them; with one and no time limit, the calling thread.
+        time_limit: seconds that a step of all environments may take; None for no limit.
+    """
+
+    def __init__(
+        self,
+        task: MujocoTask,
+        *,
+        num_envs: int = 1,
+        num_threads: int = 1,
+        time_limit: float | None = None,
+    ):
+        """Load the model and allocate its data."""
+        self.model = mujoco.MjModel.from_xml_path(str(task.model_path))
+        # MuJoCo would silently reset a simulation that has blown up; it is to be reported
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self._task = task
+        self._dt = self.model.opt.timestep * task.frame_skip
+        self._data = [mujoco.MjData(self.model) for _ in range(num_envs)]
+        self._start_qpos, self._start_qvel = self._data[0].qpos.copy(), self._data[0].qvel.copy()
+        self._names = ("qpos", "qvel", *task.fields)
+        self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
+        self._controls = [d.ctrl for d in self._data]
+        self._state_size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._now = self._empty(num_envs)
+
+        num_threads = min(num_threads, num_envs)
+        self._blocks = [block.tolist() for block in np.array_split(np.arange(num_envs), num_threads)]
+        self._at = [0] * num_threads  # the environment each thread is on
+        threaded = num_threads > 1 or time_limit is not None
+        self._pool = DaemonPool(num_threads) if threaded else None
+        self._time_limit = time_limit
+
+        self.num_envs = num_envs
+        self.task = task.task
+        self.max_episode_steps = task.max_episode_steps
+        bounds = self.model.actuator_ctrlrange.astype(np.float32)
+        self.low, self.high = bounds[:, 0].copy(), bounds[:, 1].copy()
+        self.obs_dim = task.observe(self._now).shape[1]
+
+    def _empty(self, rows: int) -> Fields:
+        """Allocate the fields of some environments."""
+        shapes = [view.shape for view in self._views[0]]
+        return {n: np.zeros((rows, *s)) for n, s in zip(self._names, shapes, strict=True)}
+
+    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
+        """Begin new episodes; see Simulation.start."""
+        for i, generator in zip(indices, generators, strict=True):
+            data = self._data[i]
+            mujoco.mj_resetData(self.model, data)
+            qpos, qvel = self._start_qpos.copy(), self._start_qvel.copy()
+            self._task.start(qpos, qvel, generator)
+            data.qpos[:], data.qvel[:] = qpos, qvel
+            mujoco.mj_forward(self.model, data)
+            for name, view in zip(self._names, self._views[i], strict=True):
+                self._now[name][i] = view
+        return self._task.observe({name: field[indices] for name, field in self._now.items()})
+
+    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Take one step; see Simulation.advance."""
+        before, self._now = self._now, self._empty(self.num_envs)
+        outs = tuple(self._now.values())
+        try:
+            if self._pool is None:
+                self._step_block(0, action, outs)
+            else:
+                jobs = [
+                    partial(self._step_block, k, action, outs) for k in range(len(self._blocks))
+                ]
+                self._pool.run(jobs, self._time_limit)
+        except Hang as hang:
+            raise EnvironmentFault(
+                f"no answer within {self._time_limit} s", index=self._at[hang.jobs[0]], step=0
+            ) from None
+        obs = self._task.observe(self._now)
+        return obs, *self._task.outcome(before, action, self._now, self._dt)
+
+    def _step_block(self, block: int, action: NDArray[np.float32], outs: tuple[Array, ...]) -> None:
+        """Step the environments of one thread and read their fields."""
+        model, skip = self.model, self._task.frame_skip
+        for i in self._blocks[block]:
+            self._at[block] = i
+            self._controls[i][:] = action[i]
+            mujoco.mj_step(model, self._data[i], skip)
+            for out, view in zip(outs, self._views[i], strict=True):
+                out[i] = view
+
+    def get_state(self) -> Array:
+        """Give mjSTATE_INTEGRATION of each environment, qacc_warmstart included."""
+        state = np.empty((self.num_envs, self._state_size))
+        for row, data in zip(state, self._data, strict=True):
+            mujoco.mj_getState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        return state
+
+    def set_state(self, state: Array) -> None:
+        """Take a state of get_state back; nothing is recomputed, so stepping goes on exactly."""
+        for i, (row, data) in enumerate(zip(state, self._data, strict=True)):
+            mujoco.mj_setState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+            for name, view in zip(self._names, self._views[i], strict=True):
+                self._now[name][i] = view
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.close()
+
+
+def threaded_mujoco(
+    task: MujocoTask,
+    *,
+    num_envs: int = 1,
+    seed: int = 0,
+    num_threads: int = 1,
+    time_limit: float | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> SimulatedVecEnv:
+    """Make a VecEnv of a MuJoCo task.
+
+    Args:
+        task: the model and its equations.
+        num_envs: copies stepped at once.
+        seed: environment i draws its starts from seed + i.
+        num_threads: threads that step them.
+        time_limit: seconds that a step of all environments may take; null for no limit.
+        dtype: of observations and rewards.
+        device: where tensors are handed out.
+    """
+    simulation = MujocoSimulation(
+        task, num_envs=num_envs, num_threads=num_threads, time_limit=time_limit
+    )
+    return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)

@@ -1,0 +1,60 @@
+"""Names of environments: from an id to a VecEnv, and to gymnasium's registry."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+
+from mbrl.envs import tasks
+from mbrl.envs.base import VecEnv
+from mbrl.envs.gymnasium import GymnasiumVecEnv
+from mbrl.envs.mujoco import threaded_mujoco
+from mbrl.envs.tasks.pendulum import pendulum
+from mbrl.errors import BadInput
+
+OWN: dict[str, Callable[..., VecEnv]] = {
+    "Hopper-v5": lambda **k: threaded_mujoco(tasks.Hopper(), **k),
+    "Walker2d-v5": lambda **k: threaded_mujoco(tasks.Walker2d(), **k),
+    "HalfCheetah-v5": lambda **k: threaded_mujoco(tasks.HalfCheetah(), **k),
+    "Swimmer-v5": lambda **k: threaded_mujoco(tasks.Swimmer(), **k),
+    "InvertedPendulum-v5": lambda **k: threaded_mujoco(tasks.InvertedPendulum(), **k),
+    "InvertedDoublePendulum-v5": lambda **k: threaded_mujoco(tasks.InvertedDoublePendulum(), **k),
+    "Reacher-v5": lambda **k: threaded_mujoco(tasks.Reacher(), **k),
+    "CartpoleSwingup-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(), **k),
+    "CartpoleSwingupSparse-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(True), **k),
+    "Pendulum-v1": pendulum,
+    "PendulumSparse-v0": partial(pendulum, sparse=True),
+}
+BACKENDS = ("threads", "gymnasium")
+
+
+def make_vec(
+    id: str, num_envs: int = 1, *, backend: str = "threads", seed: int = 0, **kwargs: Any
+) -> VecEnv:
+    """Make a VecEnv by id.
+
+    Args:
+        id: of the framework's own environments ("Hopper-v5", with or without "mbrl/"), or any of
+            gymnasium's.
+        num_envs: copies stepped at once.
+        backend: "threads", or "gymnasium" for gymnasium's own implementation.
+        seed: environment i is seeded with seed + i.
+        kwargs: num_threads, time_limit, dtype, device; of a gymnasium environment also `kwargs`.
+
+    Raises:
+        BadInput: if id or backend is unknown, naming the nearest.
+    """
+    if backend not in BACKENDS:
+        raise BadInput(f"backend={backend}: should be one of {', '.join(BACKENDS)}")
+    name = id.removeprefix("mbrl/")
+    if name in OWN and backend == "threads":
+        return OWN[name](num_envs=num_envs, seed=seed, **kwargs)
+    if name in gymnasium.registry:
+        return GymnasiumVecEnv(name, num_envs=num_envs, seed=seed, **kwargs)
+    near = difflib.get_close_matches(name, [*OWN, *gymnasium.registry], n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise BadInput(f"{id}: no such environment{hint}")

@@ -1,0 +1,188 @@
+"""From batched equations to a VecEnv: seeding, time limits, resets, checks, written once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.base import VecStep
+from mbrl.errors import EnvironmentFault
+from mbrl.types import ActionSpec, Task
+
+Array = NDArray[np.float64]
+
+
+class Simulation(ABC):
+    """The physics and the equations of E environments, in float64 on the CPU.
+
+    Attributes:
+        num_envs: E.
+        obs_dim: length of an observation.
+        low: (act_dim,) smallest actions.
+        high: (act_dim,) largest actions.
+        task: what is known in closed form.
+        max_episode_steps: when an episode is truncated.
+    """
+
+    num_envs: int
+    obs_dim: int
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    task: Task
+    max_episode_steps: int
+
+    @abstractmethod
+    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
+        """Begin new episodes in some environments, each with its own generator.
+
+        Returns:
+            obs (len(indices), obs_dim).
+        """
+
+    @abstractmethod
+    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Take one step with actions (E, act_dim).
+
+        Returns:
+            next_obs (E, obs_dim), reward (E,), terminated (E,).
+
+        Raises:
+            EnvironmentFault: if an environment hangs or raises; its step is filled in by the owner.
+        """
+
+    @abstractmethod
+    def get_state(self) -> Array:
+        """Give all that the physics needs to go on bit for bit: (E, state_dim)."""
+
+    @abstractmethod
+    def set_state(self, state: Array) -> None:
+        """Take a state of get_state back."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free threads and memory."""
+
+
+class SimulatedVecEnv:
+    """A VecEnv over a Simulation; environments that end are reset in the same step.
+
+    Args:
+        simulation: the physics and equations.
+        seed: environment i draws its starts from seed + i, in gymnasium's order.
+        dtype: of observations and rewards; float64 gives the simulation's own numbers.
+        device: where tensors are handed out; the simulation is on the CPU.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        """Seed the generators; nothing is simulated before reset."""
+        self.simulation = simulation
+        self.num_envs = simulation.num_envs
+        self.obs_dim = simulation.obs_dim
+        self.task = simulation.task
+        self.max_episode_steps: int | None = simulation.max_episode_steps
+        self.device = torch.device(device)
+        self.action = ActionSpec(
+            "continuous",
+            torch.from_numpy(simulation.low).to(self.device),
+            torch.from_numpy(simulation.high).to(self.device),
+        )
+        self._dtype = dtype
+        self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
+        self._steps = 0  # since construction, to name a fault
+        self._generators: list[np.random.Generator] = []
+        self._seed(seed)
+
+    def _seed(self, seed: int) -> None:
+        self._generators = [seeding.np_random(seed + i)[0] for i in range(self.num_envs)]
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start new episodes; see VecEnv.reset."""
+        if seed is not None:
+            self._seed(seed)
+        self._elapsed[:] = 0
+        obs = self.simulation.start(list(range(self.num_envs)), self._generators)
+        self._check("observation", obs)
+        return self._tensor(obs)
+
+    def step(self, action: Tensor) -> VecStep:
+        """Take one step; see VecEnv.step."""
+        self._steps += 1
+        given = action.detach().cpu().numpy().astype(np.float32, copy=False)
+        if given.shape != (self.num_envs, self.action.dim):
+            raise ValueError(
+                f"actions should be ({self.num_envs}, {self.action.dim}), got {given.shape}"
+            )
+        self._check("action", given)
+        try:
+            following, reward, terminated = self.simulation.advance(given)
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(fault.what, index=fault.index, step=self._steps) from fault
+        self._check("observation", following)
+        self._check("reward", reward)
+        self._elapsed += 1
+        truncated = self._elapsed >= self.simulation.max_episode_steps
+        done = terminated | truncated
+        next_obs = obs = self._tensor(following)
+        if done.any():
+            ended = np.flatnonzero(done).tolist()
+            self._elapsed[ended] = 0
+            begun = self.simulation.start(ended, [self._generators[i] for i in ended])
+            self._check("observation", begun, ended)
+            obs = next_obs.clone()
+            obs[ended] = self._tensor(begun)
+        return VecStep(
+            obs, next_obs, self._tensor(reward), self._flags(terminated), self._flags(truncated)
+        )
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self.device, self._dtype)
+
+    def _flags(self, array: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
+        """Name the environment whose values are not finite."""
+        if np.isfinite(values).all():
+            return
+        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+        found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
+        index = row if indices is None else indices[row]
+        raise EnvironmentFault(f"{found} in the {what}", index=index, step=self._steps)
+
+    def env_state(self) -> Tensor | None:
+        """Give the simulator's state (E, state_dim), float64."""
+        return torch.from_numpy(self.simulation.get_state()).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give physics, generators and elapsed steps."""
+        return {
+            "simulation": torch.from_numpy(self.simulation.get_state()),
+            "elapsed": torch.from_numpy(self._elapsed.copy()),
+            "generators": [g.bit_generator.state for g in self._generators],
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict, bit for bit."""
+        self.simulation.set_state(state["simulation"].numpy())
+        self._elapsed[:] = state["elapsed"].numpy()
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._steps = state["steps"]
+
+    def close(self) -> None:
+        """Free the simulation."""
+        self.simulation.close()

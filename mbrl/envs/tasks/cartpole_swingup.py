@@ -1,0 +1,91 @@
+"""Cart-pole swing-up with the smooth and the sparse reward of the DeepMind control suite.
+
+Tassa et al. 2018, "DeepMind Control Suite"; own MJCF, 0.01 s a step, 1000 steps.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import all_false, never
+from mbrl.types import Task
+
+_GAUSSIAN = math.sqrt(-2 * math.log(0.1))  # a tolerance is 0.1 at its margin
+
+
+def _near(x: Tensor, margin: float) -> Tensor:
+    """Fall from 1 at x = 0 to 0.1 at the margin."""
+    return torch.exp(-0.5 * (x / margin * _GAUSSIAN).square())
+
+
+def smooth_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Pay up to 1 (B,) for an upright, slow, centred pole and little force."""
+    x, cosine, spin = next_obs[:, 0], next_obs[:, 1], next_obs[:, 4]
+    force = action[:, 0].clamp(-1, 1)
+    upright = (cosine + 1) / 2
+    centered = (1 + _near(x, 2)) / 2
+    small_control = (4 + (1 - force.square())) / 5
+    small_velocity = (1 + _near(spin, 5)) / 2
+    return upright * small_control * small_velocity * centered
+
+
+def sparse_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Pay 1 (B,) where the pole stands within 0.1 rad over the middle half metre, else 0."""
+    return ((next_obs[:, 0].abs() <= 0.25) & (next_obs[:, 1] >= 0.995)).to(next_obs.dtype)
+
+
+def onto_circle(obs: Tensor) -> Tensor:
+    """Scale (cos, sin) of obs (B, 5) back to length 1."""
+    circle = obs[:, 1:3] / obs[:, 1:3].norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return torch.cat([obs[:, :1], circle, obs[:, 3:]], 1)
+
+
+class CartpoleSwingup(MujocoTask):
+    """The pole hangs; 5 observations [x, cos, sin, x_dot, angle_dot], 1 force in [-1, 1].
+
+    Args:
+        sparse: pay only at the goal.
+    """
+
+    model_path = Path(__file__).parent.parent / "assets" / "cartpole.xml"
+    frame_skip = 1
+    max_episode_steps = 1000
+
+    def __init__(self, sparse: bool = False):
+        """Choose the reward."""
+        self._reward = sparse_reward if sparse else smooth_reward
+        self.task = Task(
+            reward=self._reward,
+            terminated=never,
+            obs_names=("x", "cos", "sin", "x_dot", "angle_dot"),
+            angle_pairs=((1, 2),),
+            positions=((0, 3),),
+            project=onto_circle,
+        )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin hanging, near rest."""
+        qpos[0] = 0.01 * generator.standard_normal()
+        qpos[1] = np.pi + 0.01 * generator.standard_normal()
+        qvel[:] = 0.01 * generator.standard_normal(2)
+
+    def observe(self, now: Fields) -> Array:
+        """Give cart position, cos and sin of the angle (0 = up), velocities."""
+        x, angle = now["qpos"][:, :1], now["qpos"][:, 1:]
+        return np.concatenate((x, np.cos(angle), np.sin(angle), now["qvel"]), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay what the reward function of the task says."""
+        obs = torch.from_numpy(self.observe(now))
+        reward = self._reward(obs, torch.from_numpy(action).double(), obs)
+        return reward.numpy(), all_false(now["qpos"])

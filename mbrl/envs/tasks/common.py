@@ -1,0 +1,35 @@
+"""What several tasks share: gymnasium's models, starts and control cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.simulation import Array
+
+GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+
+
+def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
+    """Add uniform noise of [-scale, scale) in place."""
+    x += generator.uniform(low=-scale, high=scale, size=x.shape)
+
+
+def control_cost(action: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    """Give weight * sum of squares (E,), float32 as in gymnasium."""
+    return weight * np.sum(np.square(action), axis=-1)
+
+
+def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Terminate never: (B,) bool."""
+    return torch.zeros_like(next_obs[:, 0], dtype=torch.bool)
+
+
+def all_false(fields: Array) -> NDArray[np.bool_]:
+    """Give no termination (E,)."""
+    return np.zeros(len(fields), dtype=bool)

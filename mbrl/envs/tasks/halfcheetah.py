@@ -1,0 +1,51 @@
+"""HalfCheetah-v5 of gymnasium: run forward."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import (
+    GYMNASIUM_ASSETS,
+    add_uniform,
+    all_false,
+    control_cost,
+    never,
+)
+from mbrl.types import Task
+
+
+class HalfCheetah(MujocoTask):
+    """Two legs of three joints; 17 observations, 6 torques."""
+
+    model_path = GYMNASIUM_ASSETS / "half_cheetah.xml"
+    frame_skip = 5
+    max_episode_steps = 1000
+    task = Task(
+        terminated=never,
+        obs_names=(
+            *("z", "angle", "thigh_back", "shin_back", "foot_back"),
+            *("thigh_front", "shin_front", "foot_front", "x_dot", "z_dot", "angle_dot"),
+            *("thigh_back_dot", "shin_back_dot", "foot_back_dot"),
+            *("thigh_front_dot", "shin_front_dot", "foot_front_dot"),
+        ),
+        positions=tuple((i, i + 9) for i in range(8)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near the model's own posture."""
+        add_uniform(qpos, 0.1, generator)
+        qvel += 0.1 * generator.standard_normal(qvel.shape)
+
+    def observe(self, now: Fields) -> Array:
+        """Give positions without x, and velocities."""
+        return np.concatenate((now["qpos"][:, 1:], now["qvel"]), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay forward speed, less the control cost."""
+        velocity = (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
+        return velocity - control_cost(action, 0.1), all_false(velocity)

@@ -1,0 +1,56 @@
+"""Hopper-v5 of gymnasium: hop forward without falling."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost
+from mbrl.types import Task
+
+
+def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Tell whether height, angle or the rest is out of the healthy range: (B,) bool."""
+    height, angle = next_obs[:, 0], next_obs[:, 1]
+    wild = (next_obs[:, 1:].abs() >= 100).any(1)  # velocities are clipped to 10: angles only
+    return (height <= 0.7) | (angle.abs() >= 0.2) | wild
+
+
+class Hopper(MujocoTask):
+    """One leg of three joints; 11 observations, 3 torques."""
+
+    model_path = GYMNASIUM_ASSETS / "hopper.xml"
+    frame_skip = 4
+    max_episode_steps = 1000
+    task = Task(
+        terminated=fallen,
+        obs_names=(
+            *("z", "angle", "thigh", "leg", "foot"),
+            *("x_dot", "z_dot", "angle_dot", "thigh_dot", "leg_dot", "foot_dot"),
+        ),
+        positions=((0, 6), (1, 7), (2, 8), (3, 9), (4, 10)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near standing."""
+        add_uniform(qpos, 5e-3, generator)
+        add_uniform(qvel, 5e-3, generator)
+
+    def observe(self, now: Fields) -> Array:
+        """Give positions without x, and velocities clipped to 10."""
+        return np.concatenate((now["qpos"][:, 1:], np.clip(now["qvel"], -10, 10)), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay forward speed and health, less the control cost."""
+        qpos, qvel = now["qpos"], now["qvel"]
+        z, angle = qpos[:, 1], qpos[:, 2]
+        tame = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
+        healthy = tame & (z > 0.7) & (-0.2 < angle) & (angle < 0.2)
+        velocity = (qpos[:, 0] - before["qpos"][:, 0]) / dt
+        return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy

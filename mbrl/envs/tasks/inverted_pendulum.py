@@ -1,0 +1,93 @@
+"""InvertedPendulum-v5 and InvertedDoublePendulum-v5 of gymnasium: balance poles on a cart."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform
+from mbrl.types import Task
+
+
+def tipped(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Tell whether the pole leans by more than 0.2 rad: (B,) bool."""
+    return next_obs[:, 1].abs() > 0.2
+
+
+def upright(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Pay 1 while the pole stands: (B,)."""
+    return (~tipped(obs, action, next_obs)).to(next_obs.dtype)
+
+
+class InvertedPendulum(MujocoTask):
+    """One pole; 4 observations, 1 force."""
+
+    model_path = GYMNASIUM_ASSETS / "inverted_pendulum.xml"
+    frame_skip = 2
+    max_episode_steps = 1000
+    task = Task(
+        reward=upright,
+        terminated=tipped,
+        obs_names=("x", "angle", "x_dot", "angle_dot"),
+        positions=((0, 2), (1, 3)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near upright."""
+        add_uniform(qpos, 0.01, generator)
+        add_uniform(qvel, 0.01, generator)
+
+    def observe(self, now: Fields) -> Array:
+        """Give positions and velocities."""
+        return np.concatenate((now["qpos"], now["qvel"]), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay 1 while the pole stands."""
+        fell = np.abs(now["qpos"][:, 1]) > 0.2
+        return (~fell).astype(np.float64), fell
+
+
+class InvertedDoublePendulum(MujocoTask):
+    """Two poles; 9 observations, 1 force. Its end is read from the simulator, so it is learned."""
+
+    model_path = GYMNASIUM_ASSETS / "inverted_double_pendulum.xml"
+    frame_skip = 5
+    max_episode_steps = 1000
+    fields = ("site_xpos", "qfrc_constraint")
+    task = Task(
+        obs_names=(
+            *("x", "sin_1", "sin_2", "cos_1", "cos_2", "x_dot", "angle_1_dot", "angle_2_dot"),
+            "cart_constraint_force",
+        ),
+        angle_pairs=((3, 1), (4, 2)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near upright."""
+        add_uniform(qpos, 0.1, generator)
+        qvel += generator.standard_normal(qvel.shape) * 0.1
+
+    def observe(self, now: Fields) -> Array:
+        """Give the cart, the angles as sin and cos, clipped velocities and constraint force."""
+        qpos = now["qpos"]
+        velocity = np.clip(now["qvel"], -10, 10)
+        force = np.clip(now["qfrc_constraint"], -10, 10)[:, :1]
+        parts = (qpos[:, :1], np.sin(qpos[:, 1:]), np.cos(qpos[:, 1:]), velocity, force)
+        return np.concatenate(parts, axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay 10 while the tip is above 1, less its distance from 2 and the spin."""
+        x, y = now["site_xpos"][:, 0, 0], now["site_xpos"][:, 0, 2]
+        spin_1, spin_2 = now["qvel"][:, 1], now["qvel"][:, 2]
+        fell = y <= 1
+        # gymnasium squares scalars with pow(), whose last bit can differ from a product's
+        distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
+        spin = 1e-3 * np.float_power(spin_1, 2) + 5e-3 * np.float_power(spin_2, 2)
+        return 10.0 * ~fell - distance - spin, fell

@@ -1,0 +1,71 @@
+"""Reacher-v5 of gymnasium: bring the fingertip to the target."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, all_false, never
+from mbrl.types import Task
+
+
+def closeness(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Pay minus the distance to the target and the squared torques: (B,)."""
+    return -next_obs[:, 8:10].norm(dim=1) - action.square().sum(1)
+
+
+class Reacher(MujocoTask):
+    """An arm of two joints; 10 observations, 2 torques."""
+
+    model_path = GYMNASIUM_ASSETS / "reacher.xml"
+    frame_skip = 2
+    max_episode_steps = 50
+    fields = ("xpos",)
+    task = Task(
+        reward=closeness,
+        terminated=never,
+        obs_names=(
+            *("cos_1", "cos_2", "sin_1", "sin_2", "target_x", "target_y"),
+            *("angle_1_dot", "angle_2_dot", "to_target_x", "to_target_y"),
+        ),
+        angle_pairs=((0, 2), (1, 3)),
+    )
+
+    def __init__(self):
+        """Find the two bodies whose distance is paid."""
+        model = mujoco.MjModel.from_xml_path(str(self.model_path))
+        self._tip, self._target = (model.body(name).id for name in ("fingertip", "target"))
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near straight, the target anywhere within 0.2 m."""
+        add_uniform(qpos, 0.1, generator)
+        while True:
+            goal = generator.uniform(low=-0.2, high=0.2, size=2)
+            if np.linalg.norm(goal) < 0.2:
+                break
+        qpos[-2:] = goal
+        add_uniform(qvel, 0.005, generator)
+        qvel[-2:] = 0
+
+    def _gap(self, now: Fields) -> Array:
+        """Give fingertip minus target (E, 3), as the simulator's last substep saw them."""
+        return now["xpos"][:, self._tip] - now["xpos"][:, self._target]
+
+    def observe(self, now: Fields) -> Array:
+        """Give joint angles as cos and sin, the target, joint velocities, and the gap."""
+        qpos, gap = now["qpos"], self._gap(now)
+        angle, velocity = qpos[:, :2], now["qvel"][:, :2]
+        parts = (np.cos(angle), np.sin(angle), qpos[:, 2:], velocity, gap[:, :2])
+        return np.concatenate(parts, axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay minus the distance to the target and the squared torques."""
+        gap = self._gap(now)
+        reward = -np.sqrt(np.vecdot(gap, gap)) + -np.square(action).sum(axis=-1)
+        return reward, all_false(gap)

@@ -1,0 +1,49 @@
+"""Swimmer-v5 of gymnasium: swim forward."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import (
+    GYMNASIUM_ASSETS,
+    add_uniform,
+    all_false,
+    control_cost,
+    never,
+)
+from mbrl.types import Task
+
+
+class Swimmer(MujocoTask):
+    """Three links in a fluid; 8 observations, 2 torques."""
+
+    model_path = GYMNASIUM_ASSETS / "swimmer.xml"
+    frame_skip = 4
+    max_episode_steps = 1000
+    task = Task(
+        terminated=never,
+        obs_names=(
+            *("angle", "joint_1", "joint_2"),
+            *("x_dot", "y_dot", "angle_dot", "joint_1_dot", "joint_2_dot"),
+        ),
+        positions=((0, 5), (1, 6), (2, 7)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near the model's own posture."""
+        add_uniform(qpos, 0.1, generator)
+        add_uniform(qvel, 0.1, generator)
+
+    def observe(self, now: Fields) -> Array:
+        """Give positions without x and y, and velocities."""
+        return np.concatenate((now["qpos"][:, 2:], now["qvel"]), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay forward speed, less the control cost."""
+        velocity = (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
+        return velocity - control_cost(action, 1e-4), all_false(velocity)

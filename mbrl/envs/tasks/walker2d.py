@@ -1,0 +1,53 @@
+"""Walker2d-v5 of gymnasium: walk forward without falling."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost
+from mbrl.types import Task
+
+
+def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+    """Tell whether height or angle is out of the healthy range: (B,) bool."""
+    height, angle = next_obs[:, 0], next_obs[:, 1]
+    return (height <= 0.8) | (height >= 2.0) | (angle.abs() >= 1.0)
+
+
+class Walker2d(MujocoTask):
+    """Two legs of three joints; 17 observations, 6 torques."""
+
+    model_path = GYMNASIUM_ASSETS / "walker2d_v5.xml"
+    frame_skip = 4
+    max_episode_steps = 1000
+    task = Task(
+        terminated=fallen,
+        obs_names=(
+            *("z", "angle", "thigh", "leg", "foot", "thigh_left", "leg_left", "foot_left"),
+            *("x_dot", "z_dot", "angle_dot", "thigh_dot", "leg_dot", "foot_dot"),
+            *("thigh_left_dot", "leg_left_dot", "foot_left_dot"),
+        ),
+        positions=tuple((i, i + 9) for i in range(8)),
+    )
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Begin near standing."""
+        add_uniform(qpos, 5e-3, generator)
+        add_uniform(qvel, 5e-3, generator)
+
+    def observe(self, now: Fields) -> Array:
+        """Give positions without x, and velocities clipped to 10."""
+        return np.concatenate((now["qpos"][:, 1:], np.clip(now["qvel"], -10, 10)), axis=1)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay forward speed and health, less the control cost."""
+        x, z, angle = now["qpos"][:, 0], now["qpos"][:, 1], now["qpos"][:, 2]
+        healthy = (z > 0.8) & (z < 2.0) & (-1.0 < angle) & (angle < 1.0)
+        velocity = (x - before["qpos"][:, 0]) / dt
+        return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy
