@@ -330,6 +330,7 @@ def test_a_users_broken_file_is_named(mine):
     [
         (["agent.gian=1"], "agent.gain"),
         (["gain=1"], "agent.gain"),
+        (["agent.horizon=1"], "there are agent.action, "),
         (["totl_steps=1"], "total_steps"),
         (["agnt=toy"], "agent"),
         (["planer.horizon=3", "planner=toy"], "planner.horizon"),

@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> int:
             raise
         except Exception as error:
             return failed(run, error)
+        print(f"run folder {run.path}", flush=True)
         try:
             with contextlib.closing(logger):
                 summary = _train_parts(run, parts, logger, stop)
@@ -95,7 +96,7 @@ def _created(options: _TrainOptions) -> RunFolder:
         run = RunFolder.create(Path(config["run_dir"]), config)
     except OSError as error:
         raise BadInput(f"run_dir={config['run_dir']}: {error.strerror}") from None
-    print(*notes, f"run folder {run.path}", sep="\n", flush=True)
+    print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     return run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,16 @@ def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
     return keys, opened
 
 
-def _suggest(key: str, options: Any) -> str:
-    """Word the nearest names."""
-    near = nearest(key, (option for option in options if not option.startswith("_")))
+def _suggest(key: str, options: Iterable[str]) -> str:
+    """Word the nearest names, or all of the same part."""
+    named = [option for option in options if "_" not in (option[0], option.rpartition(".")[2][0])]
+    near = nearest(key, named)
     if near:
         return f"; did you mean {' or '.join(near)}?"
+    prefix = key.rpartition(".")[0]
+    siblings = [option for option in named if prefix and option.rpartition(".")[0] == prefix]
+    if siblings:
+        return f"; there are {', '.join(siblings)}"
     return "; `mbrl train --help` lists the keys"
 
 

@@ -117,10 +117,13 @@ def gather(node: Any, label: str) -> set[str]:
 def nearest(name: str, options: Iterable[str]) -> list[str]:
     """Give the valid names that a wrong one may have meant, the best first."""
     options, name = list(dict.fromkeys(options)), name.lower()
-    last = name.rpartition(".")[2]
+    prefix, _, last = name.rpartition(".")
     same = [option for option in options if option.lower().rpartition(".")[2] == last]
     if same:
         return same[:3]
+    siblings = {o.lower().rpartition(".")[2]: o for o in options if o.rpartition(".")[0] == prefix}
+    if prefix and siblings:
+        return [siblings[near] for near in difflib.get_close_matches(last, siblings, n=1)]
     wholes = {option.lower(): option for option in reversed(options)}
     ends = {whole.rpartition(".")[2]: option for whole, option in wholes.items()}
     for wanted, known in ((name, wholes), (last, ends)):

@@ -120,10 +120,10 @@ def test_manual_gradients_are_autograds(seed, obs_dim, act_dim, hidden, size, ga
     manual = gradients(ManualGradients, *given_problem)
     reference = gradients(AutogradGradients, *given_problem)
     assert manual.keys() == reference.keys()
-    # 1 - action^2 is off by 1e-16 where tanh saturates, and is divided by EPSILON = 1e-6
-    tolerance = 1e-11 if gain == 1 else 1e-7
     for name, found in manual.items():
         scale = max(1.0, reference[name].abs().max().item())
+        # the actor's divides 1 - action^2, rounded to 1e-16, by as little as EPSILON = 1e-6
+        tolerance = 1e-7 if name == "actor" else 1e-12
         assert (found - reference[name]).abs().max() < tolerance * scale, name
 
 
