@@ -6,13 +6,10 @@ B is a batch, E the environments, K the candidates, H the horizon; tensors are b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from mbrl.relu import PiecewiseLinearCost
 
 State = TypeVar("State")  # a model's belief: a tensor, or a (named) tuple of tensors, batch first
 
@@ -50,7 +47,6 @@ class Task(NamedTuple):
 
     reward: TaskFunction | None = None  # -> (B,)
     terminated: TaskFunction | None = None  # -> (B,) bool
-    cost: PiecewiseLinearCost | None = None
     obs_names: tuple[str, ...] | None = None
     angle_pairs: tuple[tuple[int, int], ...] = ()  # indices of (cos, sin)
     positions: tuple[tuple[int, int], ...] = ()  # indices of (position, its velocity)

@@ -1,6 +1,6 @@
 """Compose a config, check it without importing torch, build what it names."""
 
-from mbrl.config.build import Parts, build, instantiate
+from mbrl.config.build import Parts, build, build_agent, instantiate
 from mbrl.config.compose import Composed, compose, plain_value
 
-__all__ = ["Composed", "Parts", "build", "compose", "instantiate", "plain_value"]
+__all__ = ["Composed", "Parts", "build", "build_agent", "compose", "instantiate", "plain_value"]

@@ -81,11 +81,7 @@ def instantiate(
 
 
 def build(config: dict[str, Any]) -> Parts:
-    """Build environment, parts and agent of a resolved config; imports torch.
-
-    Every group with a `_target_` is built in the order of config["choices"], the environment
-    first and the agent last, and is offered to the later ones under its group's name. Each part
-    draws from its own generator, seeded by (seed, part name).
+    """Build environment, buffer and agent of a resolved config; imports torch.
 
     Raises:
         BadInput: if the device is not there, or a part refuses what it is given.
@@ -94,35 +90,51 @@ def build(config: dict[str, Any]) -> Parts:
 
     from mbrl.buffer import ReplayBuffer
 
-    device, seed, total_steps = config["device"], config["seed"], config["total_steps"]
+    device = config["device"]
     if device.startswith("cuda"):
         found = torch.cuda.device_count()
         if (torch.device(device).index or 0) >= found:
             raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")
-
-    def fresh(part: str) -> torch.Generator:
-        digest = hashlib.sha256(f"{seed}/{part}".encode()).digest()
-        return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-    scope: dict[str, Any] = {"seed": seed, "device": device, "total_steps": total_steps}
-    env = instantiate(config["env"], "env", fresh, **scope)
-    make_eval_env = partial(_make_env, config["env"], fresh, scope)
-    after = {name: getattr(env, name) for name in FROM_ENV} | {"env": env}
-    groups = [g for g in config["choices"] if "_target_" in (config.get(g) or {})]
-    for group in (*(g for g in groups if g not in ("env", "agent")), "agent"):
-        after[group] = instantiate(config[group], group, fresh, **scope, **after)
-
-    vector_steps = -(-total_steps // env.num_envs)
+    env = _make_env(config, "env")
+    make_eval_env = partial(_make_env, config, "eval_env")
+    vector_steps = -(-config["total_steps"] // env.num_envs)
     capacity = min(config["buffer_size"], vector_steps * env.num_envs)
     buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
-    return Parts(env, make_eval_env, after["agent"], buffer)
+    return Parts(env, make_eval_env, build_agent(config, env), buffer)
 
 
-def _make_env(
-    node: dict[str, Any], fresh: Callable[[str], Any], scope: dict[str, Any], num_envs: int
-) -> VecEnv:
-    """Build another instance of the environment."""
-    return instantiate({**node, "num_envs": num_envs}, "eval_env", fresh, **scope)
+def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:
+    """Build the agent of a resolved config for an environment, and the parts it is made of.
+
+    Every group with a `_target_` is built in the order of config["choices"], the agent last, and
+    is offered to the later ones under its group's name. Each part draws from its own generator,
+    seeded by (seed, part name).
+    """
+    scope: dict[str, Any] = {name: getattr(env, name) for name in FROM_ENV}
+    scope |= {"env": env} | _run_scope(config)
+    groups = [g for g in config["choices"] if "_target_" in (config.get(g) or {})]
+    for group in (*(g for g in groups if g not in ("env", "agent")), "agent"):
+        scope[group] = instantiate(config[group], group, partial(_generator, config), **scope)
+    return scope["agent"]
+
+
+def _make_env(config: dict[str, Any], part: str, num_envs: int | None = None) -> VecEnv:
+    """Build an instance of the environment."""
+    node = config["env"] if num_envs is None else {**config["env"], "num_envs": num_envs}
+    return instantiate(node, part, partial(_generator, config), **_run_scope(config))
+
+
+def _run_scope(config: dict[str, Any]) -> dict[str, Any]:
+    """Give what every part may ask for."""
+    return {name: config[name] for name in FROM_RUN if name != "generator"}
+
+
+def _generator(config: dict[str, Any], part: str) -> torch.Generator:
+    """Make the generator of a part, seeded by a stable hash of (seed, part name)."""
+    import torch
+
+    digest = hashlib.sha256(f"{config['seed']}/{part}".encode()).digest()
+    return torch.Generator(config["device"]).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def _locate(target: str, part: str) -> Callable[..., Any]:

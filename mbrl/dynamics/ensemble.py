@@ -62,6 +62,10 @@ class GaussianEnsemble(Dynamics):
         BadInput: if something is to be known that the task does not say, or elites > members.
     """
 
+    elites: Tensor  # (num_elites,) int64
+    inputs: Normalizer
+    targets: Normalizer
+
     def __init__(
         self,
         *,

@@ -78,7 +78,7 @@ class GymnasiumVecEnv:
         self._pool = DaemonPool(1) if time_limit is not None else None
         self._steps = 0  # since construction, to name a fault
         self._at = 0  # the environment being run
-        self._starts: list[dict[str, Any] | int] = [seed + i for i in range(num_envs)]
+        self._starts: list[Any] = [seed + i for i in range(num_envs)]
         self._taken: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
 
     def reset(self, seed: int | None = None) -> Tensor:

@@ -4,6 +4,8 @@ Each MjData lives on, since `qacc_warmstart` and lagged fields such as `xpos` ar
 gymnasium's numbers are made of: so they agree with gymnasium's to the last bit.
 """
 
+# mujoco has no type stubs
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

@@ -151,27 +151,33 @@ def rollout(
     num_envs, num_candidates, given, act_dim = actions.shape
     horizon = given if horizon is None else horizon
     shape = (num_particles, num_envs, -1)
+    act: Any = policy
     values, doubts = [], []
     for part in actions.split(max(1, chunk // (num_particles * num_envs)), dim=1):
         k = part.shape[1]
         rows = part.expand(num_particles, *part.shape).reshape(-1, given, act_dim)
         tiled = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
         whole = hasattr(model, "simulate") and policy is None and not with_uncertainty
-        seen = model.simulate(tiled, rows.repeat_interleave(hold, dim=1)) if whole else None
+        seen: Any = model.simulate(tiled, rows.repeat_interleave(hold, dim=1)) if whole else None
 
         value = doubt = rows.new_zeros(rows.shape[0])
         weight = rows.new_ones(rows.shape[0])
         alive = torch.ones_like(weight, dtype=torch.bool)
         ended = ~alive  # by termination: nothing more to earn, not even the terminal value
-        obs = None
+        obs: Any = None
         for t in range(horizon * hold):
             if seen is not None:
-                pred = Prediction(*(None if x is None else x[:, t] for x in seen))
+                pred: Any = seen._replace(
+                    next_obs=seen.next_obs[:, t],
+                    reward=seen.reward[:, t],
+                    terminated=seen.terminated[:, t],
+                    valid=seen.valid[:, t],
+                )
             else:
                 if t // hold < given:
                     action = rows[:, t // hold]
                 elif t % hold == 0:
-                    action = policy.select(obs, generator=generator)
+                    action = act.select(obs, generator=generator)
                 following, pred = model.step(
                     tiled, action, generator=generator, with_uncertainty=with_uncertainty
                 )

@@ -1,5 +1,7 @@
 """Reacher-v5 of gymnasium: bring the fingertip to the target."""
 
+# mujoco has no type stubs
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import mujoco
