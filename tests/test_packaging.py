@@ -33,7 +33,7 @@ def dist(tmp_path_factory) -> Path:
 def test_both_hold_the_configs_assets_and_type_marker_and_no_doors(dist):
     wheel = zipfile.ZipFile(next(dist.glob("*.whl"))).namelist()
     with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
-        sdist = [name.split("/", 1)[1] for name in archive.getnames()]
+        sdist = [name.partition("/")[2] for name in archive.getnames()]
     for names in (wheel, sdist):
         for file in (
             "mbrl/py.typed",
@@ -49,7 +49,7 @@ def test_both_hold_the_configs_assets_and_type_marker_and_no_doors(dist):
 @pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
 def test_installs_and_trains_outside_the_checkout(dist, kind, tmp_path):
     """The dependencies come from this environment, the package from the archive alone."""
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(run(python, "-c", code, cwd=tmp_path).strip())
