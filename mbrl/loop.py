@@ -88,7 +88,7 @@ def train(
 
     finished = progress.step >= total_steps
     while not finished and not stop():
-        action = agent.act(obs, explore=True)
+        action = agent.act(obs, explore=True, env_state=env.env_state)
         step = env.step(action)
         buffer.add(
             Transitions(
@@ -133,13 +133,16 @@ def evaluate(
     """
     env = make_env(episodes)
     obs = env.reset(seed + 1_000_000)
+    agent.reset(explore=False)
     total, length = torch.zeros(2, episodes, dtype=torch.float64)
     running = torch.ones(episodes, dtype=torch.bool)
     while running.any():
-        step = env.step(agent.act(obs, explore=False))
+        step = env.step(agent.act(obs, explore=False, env_state=env.env_state))
         total += torch.where(running, step.reward.cpu().double(), 0.0)
         length += running
-        running &= ~(step.terminated | step.truncated).cpu()
+        done = step.terminated | step.truncated
+        agent.reset(done, explore=False)
+        running &= ~done.cpu()
         obs = step.obs
     env.close()
     return {

@@ -1,3 +1,5 @@
+# mujoco has no type stubs
+# pyright: reportAttributeAccessIssue=false
 """Environment steps per CPU second: the `threads` back end against gymnasium's vector environments.
 
 python scripts/bench_envs.py [--seconds 2] [--num-envs 256]
@@ -13,8 +15,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
@@ -76,6 +80,21 @@ def peer(id: str, num_envs: int, kind: str, seconds: float) -> float:
     return found
 
 
+def physics_alone(id: str, num_envs: int, seconds: float) -> float:
+    """The floor: mj_step on the same data, nothing read, nothing computed, nothing reset."""
+    env: Any = mbrl.make_vec(id, num_envs=num_envs, seed=0)
+    env.reset(0)
+    simulation = env.simulation
+    space = gymnasium.make(id).action_space
+
+    def step(action: np.ndarray) -> None:
+        for data, control in zip(simulation._data, action, strict=True):
+            data.ctrl[:] = control
+            mujoco.mj_step(simulation.model, data, simulation._task.frame_skip)
+
+    return rate(step, draw(space, num_envs), [], seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
@@ -90,6 +109,9 @@ def main() -> None:
         for count in (1, 2):
             name = f"threads {options.num_envs}, {count} thread{'s' * (count > 1)}"
             rates[name] = threads(id, options.num_envs, count, options.seconds)
+        rates[f"mj_step alone {options.num_envs}"] = physics_alone(
+            id, options.num_envs, options.seconds
+        )
         rates["threads 1"] = threads(id, 1, 1, options.seconds)
         for name, value in rates.items():
             rows.append([id, name, round(value), round(value / best, 2)])

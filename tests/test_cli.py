@@ -64,7 +64,7 @@ class Gain(Agent):
         self.gain = torch.zeros(1)
         self.dynamics = toys.ToyModel()
 
-    def act(self, obs, *, explore):
+    def act(self, obs, *, explore, env_state=None):
         if explore:
             return self._action.sample(obs.shape[0], generator=self._generator)
         return self._action.clip(self.gain * obs.sum(1, keepdim=True))
@@ -73,7 +73,7 @@ class Gain(Agent):
         self.gain = torch.full((1,), -buffer.num_added / 200)
         return {"train/gain": self.gain.item()}
 
-    def reset(self, done=None):
+    def reset(self, done=None, *, explore=True):
         pass
 
     def state_dict(self):

@@ -152,6 +152,10 @@ class ToyPlanner(Planner):
 
     def __init__(self, action: ActionSpec = ACTION, horizon: int = 5, num_samples: int = 64):
         self.action, self.horizon, self.num_samples = action, horizon, num_samples
+        self.num_particles = self.action_hold = 1
+
+    def start(self, num_envs):
+        return torch.zeros(num_envs, 0)
 
     def plan(self, state, model, *, generator, previous=None, deadline=None):
         envs = state.shape[0]
@@ -217,13 +221,13 @@ class ToyAgent(Agent):
         self._selector = ToySelector()
         self._generator = generator(3)
 
-    def act(self, obs, *, explore):
+    def act(self, obs, *, explore, env_state=None):
         return self._selector.select(obs, generator=self._generator, deterministic=not explore)
 
     def update(self, buffer):
         return {}
 
-    def reset(self, done=None):
+    def reset(self, done=None, *, explore=True):
         pass
 
     def state_dict(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.types import Transitions
+
+EnvState = Callable[[], Tensor | None]  # VecEnv.env_state
 
 
 @runtime_checkable
@@ -68,10 +71,14 @@ class Agent(ABC):
     """What the training loop drives: acts, and learns from the buffer of real transitions."""
 
     @abstractmethod
-    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
-        """Choose actions (E, act_dim) for obs (E, obs_dim); explore = False is for evaluation.
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
+        """Choose actions (E, act_dim) for obs (E, obs_dim).
 
-        Acting without exploration must draw nothing that training draws from.
+        Args:
+            obs: what the environments show.
+            explore: True in training; False in evaluation, which has an episode memory of its own
+                and must draw nothing that training draws from.
+            env_state: gives the simulator's state (E, state_dim), for a model that is one.
         """
 
     @abstractmethod
@@ -79,8 +86,13 @@ class Agent(ABC):
         """Learn from what was added since the last call; metrics, empty if nothing was due."""
 
     @abstractmethod
-    def reset(self, done: Tensor | None = None) -> None:
-        """Forget the episode memory of the environments in done (E,) bool; None = of all."""
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
+        """Forget the episode memory of the environments in done (E,) bool; None = of all.
+
+        Args:
+            done: the environments whose episode has ended.
+            explore: which memory, as in act.
+        """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, Penalty, PolicyLearner
+from mbrl.agents.base import Agent, EnvState, Penalty, PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import NumericalFault
@@ -72,7 +72,7 @@ class Dyna(Agent):
         self._next_fit = learning_starts
         self._imagined: ReplayBuffer | None = None
 
-    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
         """Choose actions (E, act_dim), random ones before learning starts."""
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
@@ -151,7 +151,7 @@ class Dyna(Agent):
         assert self._imagined is not None
         return self._imagined
 
-    def reset(self, done: Tensor | None = None) -> None:
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Forget nothing: a policy has no memory."""
 
     def state_dict(self) -> dict[str, Any]:

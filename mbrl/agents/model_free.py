@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, PolicyLearner
+from mbrl.agents.base import Agent, EnvState, PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.types import ActionSpec
 
@@ -40,7 +40,7 @@ class ModelFree(Agent):
         self._updates_per_step = updates_per_step
         self._seen = 0  # transitions learned from
 
-    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
         """Choose actions (E, act_dim), random ones before learning starts."""
         if explore and self._seen < self._learning_starts:
             return self._action.sample(obs.shape[0], generator=self._generator)
@@ -54,7 +54,7 @@ class ModelFree(Agent):
             return {}
         return self.learner.improve(buffer, num_updates=self._updates_per_step * new)
 
-    def reset(self, done: Tensor | None = None) -> None:
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Forget nothing: the policy has no memory."""
 
     def state_dict(self) -> dict[str, Any]:

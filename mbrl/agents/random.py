@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent
+from mbrl.agents.base import Agent, EnvState
 from mbrl.buffer import ReplayBuffer
 from mbrl.types import ActionSpec
 
@@ -23,7 +23,7 @@ class Random(Agent):
             generator.initial_seed() ^ 1
         )
 
-    def act(self, obs: Tensor, *, explore: bool) -> Tensor:
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
         """Draw actions (E, act_dim)."""
         generator = self._generator if explore else self._eval_generator
         return self._action.sample(obs.shape[0], generator=generator)
@@ -32,7 +32,7 @@ class Random(Agent):
         """Learn nothing."""
         return {}
 
-    def reset(self, done: Tensor | None = None) -> None:
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Forget nothing."""
 
     def state_dict(self) -> dict[str, Any]:

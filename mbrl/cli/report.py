@@ -72,7 +72,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     episode = torch.arange(num_envs, device=env.device)
     rows = []
     while running.any():
-        action = parts.agent.act(obs, explore=False)
+        action = parts.agent.act(obs, explore=False, env_state=env.env_state)
         step = env.step(action)
         whole = Transitions(
             obs,

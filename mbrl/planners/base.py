@@ -60,12 +60,24 @@ class Plan(NamedTuple):
 
     actions: Tensor  # (E, H, act_dim), E environments planned at once
     value: Tensor  # (E,) predicted return
-    memory: Any  # what the next call may reuse (elites, std); masked per environment by reset(done)
+    memory: Any  # what the next call may reuse (elites, std): tensors (E, ...), see Planner.start
     info: dict[str, Any]  # lower_bound, gap, iterations, latency ...
 
 
 class Planner(ABC):
-    """Choose actions by asking a model what they would lead to."""
+    """Choose actions by asking a model what they would lead to.
+
+    Attributes:
+        num_particles: imagined rows per environment that plan expects of a belief.
+        action_hold: environment steps for which each action of a plan is held.
+    """
+
+    num_particles: int
+    action_hold: int
+
+    @abstractmethod
+    def start(self, num_envs: int) -> Any:
+        """Give the memory of E environments before their first plan."""
 
     @abstractmethod
     def plan(

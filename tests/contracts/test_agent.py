@@ -11,7 +11,9 @@ from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
 SMALL = {
     "learner": {"sac": {"hidden": 16, "batch_size": 32}},
     "dynamics": {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}},
+    "planner": {"icem": {"horizon": 3, "num_samples": 10, "num_elites": 3}},
     "agent": {
+        "pets": {"learning_starts": 30, "retrain_interval": 30},
         "sac": {"learning_starts": 30},
         "mbpo": {
             "learning_starts": 30,

@@ -1,0 +1,180 @@
+"""The planning agent: a model, refitted as data come in, and a planner that asks it at every step.
+
+PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.agents.base import Agent, EnvState
+from mbrl.buffer import ReplayBuffer
+from mbrl.dynamics.base import Dynamics
+from mbrl.planners.base import Plan, Planner
+from mbrl.types import ActionSpec, map_tensors
+
+
+class MPC(Agent):
+    """Plan in the model, take the first action, plan again.
+
+    Args:
+        action: the environment's actions.
+        dynamics: the model, refitted as data come in.
+        planner: how actions are found; its action_hold says how long each is held.
+        generator: source of the agent's randomness.
+        learning_starts: transitions of uniform random actions before the first fit.
+        retrain_interval: transitions between refits of the model; 0 never fits it.
+    """
+
+    def __init__(
+        self,
+        *,
+        action: ActionSpec,
+        dynamics: Dynamics,
+        planner: Planner,
+        generator: torch.Generator,
+        learning_starts: int = 500,
+        retrain_interval: int = 250,
+    ):
+        """Take the parts."""
+        self._action = action
+        self.dynamics = dynamics
+        self.planner = planner
+        self._generator = generator
+        self._learning_starts = learning_starts
+        self._retrain_interval = retrain_interval
+        self._seen = 0  # transitions learned from
+        self._next_fit = learning_starts
+        self._training, self._evaluation = _Track(), _Track()
+        self._eval_seed = generator.initial_seed() ^ 1
+        self._eval_generator = torch.Generator(generator.device).manual_seed(self._eval_seed)
+
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
+        """Choose actions (E, act_dim), random ones before the first fit."""
+        if explore and self._seen < self._learning_starts:
+            return self._action.sample(obs.shape[0], generator=self._generator)
+        track = self._training if explore else self._evaluation
+        if track.left is None:
+            track.begin(self.planner, obs)
+        assert track.left is not None and track.action is not None
+        due = track.left == 0
+        if due.any():
+            generator = self._generator if explore else self._eval_generator
+            state = self.dynamics.initial(
+                obs, num_particles=self.planner.num_particles, generator=generator
+            )
+            if env_state is not None:
+                state = self.dynamics.observe(state, track.action, obs, env_state())
+            plan = self.planner.plan(
+                state, self.dynamics, generator=generator, previous=track.previous()
+            )
+            track.take(plan, due, self.planner.action_hold)
+        track.left = track.left - 1
+        return track.action
+
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Refit the model when due."""
+        self._seen = buffer.num_added
+        if self._retrain_interval == 0 or self._seen < self._next_fit:
+            return {}
+        self._next_fit = self._seen + self._retrain_interval
+        return self.dynamics.fit(buffer.all(), generator=self._generator)
+
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
+        """Forget the plans of the environments in done; an evaluation draws anew from its seed."""
+        track = self._training if explore else self._evaluation
+        if done is None:
+            track.forget()
+            if not explore:
+                self._eval_generator.manual_seed(self._eval_seed)
+        elif done.any() and track.left is not None:
+            track.restart(self.planner, done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give model, generator, counts and the plans of the running episodes."""
+        return {
+            "dynamics": self.dynamics.state_dict(),
+            "generator": self._generator.get_state(),
+            "seen": self._seen,
+            "next_fit": self._next_fit,
+            "training": self._training.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take everything back."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self._generator.set_state(state["generator"])
+        self._seen = state["seen"]
+        self._next_fit = state["next_fit"]
+        self._training.load_state_dict(state["training"], self.planner)
+
+
+class _Track:
+    """The plans of E running episodes."""
+
+    def __init__(self):
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no episode running."""
+        self.left: Tensor | None = None  # (E,) steps for which the action is still held
+        self.action: Tensor | None = None  # (E, act_dim)
+        self._memory: Any = None
+        self._fresh: Tensor | None = None  # (E,) bool: no plan yet
+
+    def begin(self, planner: Planner, obs: Tensor) -> None:
+        """Begin episodes at obs (E, obs_dim)."""
+        count = obs.shape[0]
+        self._memory = planner.start(count)
+        self._fresh = torch.ones(count, dtype=torch.bool, device=obs.device)
+        self.left = torch.zeros(count, dtype=torch.int64, device=obs.device)
+        self.action = obs.new_zeros(count, 0)
+
+    def restart(self, planner: Planner, done: Tensor) -> None:
+        """Begin the episodes in done (E,) anew."""
+        assert self.left is not None and self._fresh is not None
+        fresh = planner.start(done.shape[0])
+        self._memory = map_tensors(lambda new, old: _choose(done, new, old), fresh, self._memory)
+        self._fresh = self._fresh | done
+        self.left = torch.where(done, 0, self.left)
+
+    def previous(self) -> Plan | None:
+        """Give the plan to start from; None where no environment has one."""
+        assert self._fresh is not None
+        if self._fresh.all():
+            return None
+        return Plan(torch.empty(0), torch.empty(0), self._memory, {})
+
+    def take(self, plan: Plan, due: Tensor, hold: int) -> None:
+        """Take the first actions of a plan where they are due (E,)."""
+        assert self.left is not None and self.action is not None and self._fresh is not None
+        first = plan.actions[:, 0]
+        self.action = first if due.all() else _choose(due, first, self.action)
+        self.left = torch.where(due, hold, self.left)
+        self._memory = plan.memory
+        self._fresh = self._fresh & ~due
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Give everything as tensors; None if no episode is running."""
+        if self.left is None:
+            return None
+        leaves: list[Tensor] = []
+        map_tensors(lambda x: leaves.append(x) or x, self._memory)
+        return {"left": self.left, "action": self.action, "fresh": self._fresh, "memory": leaves}
+
+    def load_state_dict(self, state: dict[str, Any] | None, planner: Planner) -> None:
+        """Take it back."""
+        self.forget()
+        if state is None:
+            return
+        self.left, self.action, self._fresh = state["left"], state["action"], state["fresh"]
+        leaves = iter(state["memory"])
+        self._memory = map_tensors(lambda x: next(leaves), planner.start(state["left"].shape[0]))
+
+
+def _choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Take rows of new where mask (E,) holds, of old elsewhere; tensors are (E, ...)."""
+    return torch.where(mask.view(-1, *([1] * (new.dim() - 1))), new, old)

@@ -1,0 +1,106 @@
+"""The cross-entropy method: sample, keep the elites, refit, again.
+
+Rubinstein 1999; Chua et al. 2018 (PETS) for its use with learned models.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.planners.base import Plan, Planner
+from mbrl.planners.distributions import Distribution, undecided
+from mbrl.planners.objective import Objective
+from mbrl.types import ActionSpec
+
+
+class CEM(Planner):
+    """Refit a distribution over action sequences to the best samples; its mean is the plan.
+
+    Args:
+        action: the environment's actions.
+        horizon: decisions H.
+        num_samples: candidates per iteration K.
+        num_elites: samples refitted to.
+        num_iterations: refits of a first plan.
+        warm_iterations: refits of a plan that starts from the one before.
+        momentum: share of the old distribution kept at a refit.
+        std: first spread, in units where actions span [-1, 1].
+        shrink: the spread is multiplied by this at each refit.
+        min_std: least spread.
+        num_particles: imagined rows per candidate.
+        action_hold: environment steps for which each action is held.
+        discount: per environment step.
+    """
+
+    def __init__(
+        self,
+        *,
+        action: ActionSpec,
+        horizon: int = 20,
+        num_samples: int = 500,
+        num_elites: int = 50,
+        num_iterations: int = 20,
+        warm_iterations: int = 5,
+        momentum: float = 0.0,
+        std: float = 0.5,
+        shrink: float = 0.95,
+        min_std: float = 0.0,
+        num_particles: int = 1,
+        action_hold: int = 1,
+        discount: float = 1.0,
+    ):
+        """Keep the settings."""
+        self.objective = Objective(action, num_particles, action_hold, discount)
+        self.num_particles, self.action_hold = num_particles, action_hold
+        self.horizon = horizon
+        self._num_samples = num_samples
+        self._num_elites = min(num_elites, num_samples)
+        self._num_iterations, self._warm_iterations = num_iterations, warm_iterations
+        self._momentum = momentum
+        self._spread: dict[str, Any] = {"std": std, "min_std": min_std, "shrink": shrink}
+
+    def start(self, num_envs: int) -> Distribution:
+        """Give an undecided distribution for E environments."""
+        return undecided(self.objective.action, num_envs, self.horizon, **self._spread)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        state: Any,
+        model: Any,
+        *,
+        generator: torch.Generator,
+        previous: Plan | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan for every environment of a belief; see Planner.plan."""
+        began = time.monotonic()
+        objective = self.objective
+        cold = previous is None
+        belief: Distribution = (
+            self.start(objective.num_envs(state)) if cold else previous.memory.shift()
+        )
+        done = 0
+        for _ in range(self._num_iterations if cold else self._warm_iterations):
+            samples = belief.sample(self._num_samples, generator=generator)
+            value = objective(model, state, samples, generator=generator)
+            elites, weights = best(samples, value, self._num_elites)
+            belief = belief.fit(elites, weights, self._momentum)
+            done += 1
+            if deadline is not None and time.monotonic() - began > deadline:
+                break
+        mean = belief.mean()
+        value = objective(model, state, mean[:, None], generator=generator)[:, 0]
+        info = {"iterations": done, "latency": time.monotonic() - began}
+        return Plan(objective.scale(mean), value, belief, info)
+
+
+def best(samples: Tensor, value: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """Take the num best samples (E, num, H, A) of each environment, with equal weights (E, num)."""
+    index = value.topk(num, dim=1).indices
+    elites = samples.gather(1, index[:, :, None, None].expand(-1, -1, *samples.shape[2:]))
+    return elites, torch.full_like(index, 1 / num, dtype=samples.dtype)

@@ -1,0 +1,120 @@
+"""Planning by gradient ascent on the actions, through the model.
+
+As in Heess et al. 2015 and Bharadhwaj et al. 2020; several starts, the best kept.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import BadInput
+from mbrl.planners.base import Plan, Planner
+from mbrl.planners.objective import Objective
+from mbrl.types import ActionSpec
+
+
+class Gradient(Planner):
+    """Climb the predicted return with Adam from several starts; the model must be differentiable.
+
+    Args:
+        action: the environment's actions, continuous.
+        horizon: decisions H.
+        num_starts: sequences climbed from side by side.
+        num_iterations: steps of Adam in a first plan.
+        warm_iterations: steps of Adam from the plan before.
+        learning_rate: in units where actions span [-1, 1]; falls to a tenth.
+        std: spread of the random starts.
+        num_particles: imagined rows per candidate.
+        action_hold: environment steps for which each action is held.
+        discount: per environment step.
+
+    Raises:
+        BadInput: if the actions are discrete.
+    """
+
+    def __init__(
+        self,
+        *,
+        action: ActionSpec,
+        horizon: int = 20,
+        num_starts: int = 4,
+        num_iterations: int = 100,
+        warm_iterations: int = 30,
+        learning_rate: float = 0.1,
+        std: float = 0.3,
+        num_particles: int = 1,
+        action_hold: int = 1,
+        discount: float = 1.0,
+    ):
+        """Keep the settings."""
+        if action.kind == "discrete":
+            raise BadInput("planner=gradient takes continuous actions; choose cem, icem or mppi")
+        self.objective = Objective(action, num_particles, action_hold, discount)
+        self.num_particles, self.action_hold = num_particles, action_hold
+        self.horizon = horizon
+        self._num_starts = num_starts
+        self._num_iterations, self._warm_iterations = num_iterations, warm_iterations
+        self._learning_rate = learning_rate
+        self._std = std
+
+    def start(self, num_envs: int) -> Tensor:
+        """Give actions (E, H, A) in the middle of the bounds."""
+        action = self.objective.action
+        return torch.zeros(num_envs, self.horizon, action.dim, device=action.low.device)
+
+    def plan(
+        self,
+        state: Any,
+        model: Any,
+        *,
+        generator: torch.Generator,
+        previous: Plan | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan for every environment of a belief; see Planner.plan."""
+        began = time.monotonic()
+        objective = self.objective
+        num_envs = objective.num_envs(state)
+        shape = (num_envs, self._num_starts, self.horizon, objective.action.dim)
+        noise = torch.randn(shape, generator=generator, device=generator.device)
+        start = (self._std * noise).clamp(-1, 1)
+        start[:, 0] = 0
+        if previous is not None:
+            start[:, 0, :-1] = previous.memory[:, 1:]
+        iterations = self._num_iterations if previous is None else self._warm_iterations
+        # the model's own noise, if it draws any, is the same in every iteration
+        noise_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        draws = torch.Generator(generator.device)
+
+        candidates = start.requires_grad_()
+        adam = torch.optim.Adam([candidates], lr=self._learning_rate)
+        decay = 0.1 ** (1 / iterations)
+        top = torch.full((num_envs,), -torch.inf, device=start.device)
+        found = start.detach()[:, 0].clone()
+        done = 0
+        for done in range(iterations + 1):  # noqa: B007 (counts the steps taken)
+            with torch.enable_grad():
+                draws.manual_seed(noise_seed)
+                value = objective(model, state, candidates, generator=draws)
+            leader = value.detach().max(1)
+            better = leader.values > top
+            rows = torch.arange(num_envs, device=start.device)
+            found = torch.where(
+                better[:, None, None], candidates.detach()[rows, leader.indices], found
+            )
+            top = torch.where(better, leader.values, top)
+            late = deadline is not None and time.monotonic() - began > deadline
+            if late or done == iterations:
+                break
+            # Adam is blind to scale, so that each start climbs at its own
+            (candidates.grad,) = torch.autograd.grad(-value.sum(), candidates)
+            adam.step()
+            adam.param_groups[0]["lr"] *= decay
+            with torch.no_grad():
+                candidates.clamp_(-1, 1)
+        info = {"iterations": done, "latency": time.monotonic() - began}
+        return Plan(objective.scale(found), top, found, info)

@@ -1,0 +1,59 @@
+"""What a planner maximises: the return of an action sequence in a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import NumericalFault
+from mbrl.planners.base import rollout
+from mbrl.types import ActionSpec
+
+
+class Objective(NamedTuple):
+    """Score action sequences given in units of [-1, 1] (one-hot if discrete)."""
+
+    action: ActionSpec
+    num_particles: int = 1
+    action_hold: int = 1
+    discount: float = 1.0
+    terminal_value: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(
+        self, model: Any, state: Any, candidates: Tensor, *, generator: torch.Generator | None
+    ) -> Tensor:
+        """Give the returns (E, K) of candidates (E, K, H, A).
+
+        Raises:
+            NumericalFault: if one of them is a NaN.
+        """
+        value = rollout(
+            model,
+            state,
+            self.scale(candidates),
+            num_particles=self.num_particles,
+            generator=generator,
+            discount=self.discount,
+            hold=self.action_hold,
+            terminal_value=self.terminal_value,
+        ).value
+        if torch.isnan(value).any():
+            raise NumericalFault("the model gave a plan a return of NaN")
+        return value
+
+    def scale(self, candidates: Tensor) -> Tensor:
+        """Turn units of [-1, 1] into the environment's."""
+        if self.action.kind == "discrete":
+            return candidates
+        low, high = self.action.low, self.action.high
+        return self.action.clip((high + low) / 2 + (high - low) / 2 * candidates)
+
+    def num_envs(self, state: Any) -> int:
+        """Count the environments of a belief."""
+        leaf = state
+        while not isinstance(leaf, Tensor):
+            leaf = leaf[0]
+        return leaf.shape[0] // self.num_particles

@@ -1,0 +1,161 @@
+"""Planners against Riccati's optimum, and what they promise of bounds, seeds and batches."""
+
+import time
+
+import pytest
+import torch
+
+from mbrl.errors import BadInput, NumericalFault
+from mbrl.planners import CEM, ICEM, MPPI, Gradient
+from mbrl.types import ActionSpec, Prediction
+from tests.planners.linear import LinearQuadratic, bounds, states
+from tests.toys import ACTION, ToyModel, generator
+
+ALL = [CEM, ICEM, MPPI, Gradient]
+SAMPLERS = [CEM, ICEM, MPPI]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_within_two_percent_of_riccati_from_every_state(make):
+    system, x = LinearQuadratic(), states(20)
+    best, largest = system.optimum(x)
+    plan = make(action=bounds(largest)).plan(x, system, generator=generator(1))
+    gap = (best - system.value(x, plan.actions)) / best.abs()
+    assert gap.max() < 0.02
+    torch.testing.assert_close(plan.value, system.value(x, plan.actions), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_bounds_hold_for_a_thousand_observations_and_are_reached(make):
+    """Tight bounds, an optimum outside of them, an asymmetric range."""
+    low, high = torch.tensor([-0.3, 0.1]), torch.tensor([0.2, 0.15])
+    settings = {"horizon": 4, "action": ActionSpec("continuous", low, high)}
+    settings |= {} if make is Gradient else {"num_samples": 60, "num_iterations": 10}
+    settings |= {"num_elites": 6} if make in (CEM, ICEM) else {}
+    x = torch.randn(1000, 4, generator=generator(2)) * 20
+    plan = make(**settings).plan(x, LinearQuadratic(), generator=generator(3))
+    assert (plan.actions >= low).all() and (plan.actions <= high).all()
+    first, near = plan.actions[:, 0], 0.05 * (high - low)
+    assert (first < low + near).any(0).all() and (first > high - near).any(0).all()
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_same_seed_gives_the_same_plan(make):
+    x, planner = states(3), make(action=bounds(1.5), num_iterations=4)
+    plans = [planner.plan(x, LinearQuadratic(), generator=generator(s)) for s in (5, 5, 6)]
+    assert plans[0].actions.equal(plans[1].actions) and plans[0].value.equal(plans[1].value)
+    if make is not Gradient:  # its best start, the middle, is no draw
+        assert not plans[0].actions.equal(plans[2].actions)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_row_of_a_batch_plans_as_it_would_alone(make, monkeypatch):
+    """With the same noise: every draw is made for four environments and cut to those planned."""
+    rows = slice(None)
+    randn = torch.randn
+
+    def drawn(*size, generator, device=None):
+        size = size[0] if isinstance(size[0], tuple) else size
+        return randn((4, *size[1:]), generator=generator, device=device)[rows]
+
+    system, x = LinearQuadratic(), states(4)
+    planner = make(action=bounds(1.5), num_iterations=5)
+    monkeypatch.setattr(torch, "randn", drawn)
+    draws = generator(3)
+    whole = planner.plan(x, system, generator=draws)
+    whole = planner.plan(x + 0.1, system, generator=draws, previous=whole)
+    for e in range(4):
+        rows = slice(e, e + 1)
+        draws = generator(3)
+        alone = planner.plan(x[rows], system, generator=draws)
+        alone = planner.plan(x[rows] + 0.1, system, generator=draws, previous=alone)
+        torch.testing.assert_close(alone.actions[0], whole.actions[e], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_plan_to_start_from_saves_iterations(make):
+    """Warm from the plan before, few iterations do better than the same number cold."""
+    system, x = LinearQuadratic(), states(10)
+    action = bounds(system.optimum(x)[1])
+    planner = make(action=action, warm_iterations=4)
+    cold = make(action=action, num_iterations=4)
+    first = planner.plan(x, system, generator=generator(1))
+    after = system.step(x, first.actions[:, 0])[0]
+    best = system.optimum(after)[0]
+    warm = planner.plan(after, system, generator=generator(2), previous=first)
+    afresh = cold.plan(after, system, generator=generator(2))
+    gaps = [(best - system.value(after, p.actions)).sum() / -best.sum() for p in (warm, afresh)]
+    assert warm.info["iterations"] == 4 and gaps[0] < 0.6 * gaps[1]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_deadline_is_kept_to(make):
+    class Slow(LinearQuadratic):
+        def step(self, state, action, **options):
+            time.sleep(0.002)
+            return super().step(state, action, **options)
+
+    planner = make(action=bounds(1.0), num_iterations=200, horizon=5)
+    began = time.monotonic()
+    plan = planner.plan(states(2), Slow(), generator=generator(1), deadline=0.2)
+    assert time.monotonic() - began < 5
+    assert 1 <= plan.info["iterations"] < 200
+    assert (plan.actions.abs() <= 1).all()
+
+
+@pytest.mark.parametrize("make", SAMPLERS)
+def test_discrete_actions_find_the_sequence_by_enumeration(make):
+    """Three actions move a counter by -1, 0, 1; reward for being at 2, then back at 0."""
+    spec = ActionSpec("discrete", torch.zeros(3), torch.ones(3), 3)
+    goals = torch.tensor([1.0, 2.0, 1.0, 0.0])
+
+    class Counter:
+        def step(self, state, action, *, generator=None, with_uncertainty=False):
+            place, t = state[:, 0], state[:, 1]
+            after = place + action @ torch.tensor([-1.0, 0.0, 1.0])
+            reward = -(after - goals[t.long()]).abs()
+            never = torch.zeros_like(reward, dtype=torch.bool)
+            following = torch.stack([after, t + 1], 1)
+            return following, Prediction(following, reward, never, ~never, None)
+
+    start = torch.zeros(5, 2)
+    settings = {} if make is MPPI else {"num_elites": 10}
+    planner = make(action=spec, horizon=4, num_samples=100, **settings)
+    plan = planner.plan(start, Counter(), generator=generator(1))
+    assert plan.actions.sum(-1).eq(1).all() and set(plan.actions.unique().tolist()) == {0.0, 1.0}
+    assert plan.actions.argmax(-1).tolist() == [[2, 2, 0, 0]] * 5
+
+
+def test_gradient_refuses_discrete_actions():
+    with pytest.raises(BadInput, match="choose cem, icem or mppi"):
+        Gradient(action=ActionSpec("discrete", torch.zeros(2), torch.ones(2), 2))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_predicted_termination_ends_reward(make):
+    """Beyond |position| = 3 the toy ends, and being ended pays better than being punished."""
+    settings = {} if make is Gradient else {"num_samples": 200}
+    planner = make(action=ACTION, horizon=15, num_iterations=10, **settings)
+    near = torch.tensor([[2.8, 1.0]])
+    plan = planner.plan(near, ToyModel(), generator=generator(1))
+    assert plan.value.item() > -20  # two steps of about -9; fifteen would be beyond -100
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_particles_average_what_the_model_draws(make):
+    planner = make(action=ACTION, num_particles=4, num_iterations=3, horizon=5)
+    model = ToyModel()
+    state = model.initial(torch.randn(6, 2, generator=generator(1)), num_particles=4)
+    plan = planner.plan(state, model, generator=generator(2))
+    assert plan.actions.shape == (6, 5, 1)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_nan_return_is_named(make):
+    class Broken(LinearQuadratic):
+        def step(self, state, action, **options):
+            after, pred = super().step(state, action, **options)
+            return after, pred._replace(reward=pred.reward * float("nan"))
+
+    with pytest.raises(NumericalFault, match="return of NaN"):
+        make(action=bounds(1.0)).plan(states(2), Broken(), generator=generator(1))
