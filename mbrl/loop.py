@@ -126,13 +126,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run whole episodes side by side with the deterministic policy.
 
-    The environments are seeded apart from training's, the same ones at every evaluation.
+    The environments are seeded apart from training's and from those of other runs' evaluations,
+    the same ones at every evaluation.
 
     Returns:
         eval/mean_reward, eval/std_reward, eval/mean_ep_length, eval/episodes, eval/rewards (list).
     """
     env = make_env(episodes)
-    obs = env.reset(seed + 1_000_000)
+    obs = env.reset(1_000_000 + 1_000 * seed)
     agent.reset(explore=False)
     total, length = torch.zeros(2, episodes, dtype=torch.float64)
     running = torch.ones(episodes, dtype=torch.bool)

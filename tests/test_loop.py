@@ -57,7 +57,8 @@ def test_evaluation_repeats_and_leaves_training_alone(tmp_path):
     first = evaluate(ToyEnv, agent, episodes=5, seed=3)
     assert evaluate(ToyEnv, agent, episodes=5, seed=3) == first
     assert first["eval/episodes"] == 5 and len(first["eval/rewards"]) == 5
-    assert evaluate(ToyEnv, agent, episodes=5, seed=4) != first
+    other = evaluate(ToyEnv, agent, episodes=5, seed=4)
+    assert not set(other["eval/rewards"]) & set(first["eval/rewards"])  # no start in common
     often = run(tmp_path / "often", eval_every=10)[1].all()
     seldom = run(tmp_path / "seldom", eval_every=100)[1].all()
     for a, b in zip(often, seldom, strict=True):

@@ -67,7 +67,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     from mbrl.types import Transitions
 
     env = parts.make_eval_env(num_envs)
-    obs = env.reset(seed + 2_000_000)
+    obs = env.reset(2_000_000_000 + 1_000 * seed)
     running = torch.ones(num_envs, dtype=torch.bool, device=env.device)
     episode = torch.arange(num_envs, device=env.device)
     rows = []
