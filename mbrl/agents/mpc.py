@@ -5,6 +5,7 @@ PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,9 +54,7 @@ class MPC(Agent):
         self._eval_generator = torch.Generator(generator.device).manual_seed(self._eval_seed)
 
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose actions (E, act_dim), random ones before the first fit."""
-        if explore and self._seen < self._learning_starts:
-            return self._action.sample(obs.shape[0], generator=self._generator)
+        """Choose actions (E, act_dim), random ones before the first fit; each is held."""
         track = self._training if explore else self._evaluation
         if track.left is None:
             track.begin(self.planner, obs)
@@ -63,17 +62,27 @@ class MPC(Agent):
         due = track.left == 0
         if due.any():
             generator = self._generator if explore else self._eval_generator
-            state = self.dynamics.initial(
-                obs, num_particles=self.planner.num_particles, generator=generator
-            )
-            if env_state is not None:
-                state = self.dynamics.observe(state, track.action, obs, env_state())
-            plan = self.planner.plan(
-                state, self.dynamics, generator=generator, previous=track.previous()
-            )
-            track.take(plan, due, self.planner.action_hold)
+            if explore and self._seen < self._learning_starts:
+                first = self._action.sample(obs.shape[0], generator=generator)
+            else:
+                plan = self._plan(obs, track, generator, env_state)
+                first = track.take(plan, due)
+            track.hold(first, due, self.planner.action_hold)
         track.left = track.left - 1
         return track.action
+
+    def _plan(
+        self, obs: Tensor, track: _Track, generator: torch.Generator, env_state: EnvState | None
+    ) -> Plan:
+        """Plan for every environment, from its plan before."""
+        num_particles = self.planner.num_particles
+        state = self.dynamics.initial(obs, num_particles=num_particles, generator=generator)
+        if env_state is not None:
+            assert track.action is not None
+            state = self.dynamics.observe(state, track.action, obs, env_state())
+        return self.planner.plan(
+            state, self.dynamics, generator=generator, previous=track.previous()
+        )
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Refit the model when due."""
@@ -137,7 +146,7 @@ class _Track:
         """Begin the episodes in done (E,) anew."""
         assert self.left is not None and self._fresh is not None
         fresh = planner.start(done.shape[0])
-        self._memory = map_tensors(lambda new, old: _choose(done, new, old), fresh, self._memory)
+        self._memory = map_tensors(partial(_choose, done), fresh, self._memory)
         self._fresh = self._fresh | done
         self.left = torch.where(done, 0, self.left)
 
@@ -148,14 +157,19 @@ class _Track:
             return None
         return Plan(torch.empty(0), torch.empty(0), self._memory, {})
 
-    def take(self, plan: Plan, due: Tensor, hold: int) -> None:
-        """Take the first actions of a plan where they are due (E,)."""
-        assert self.left is not None and self.action is not None and self._fresh is not None
-        first = plan.actions[:, 0]
-        self.action = first if due.all() else _choose(due, first, self.action)
-        self.left = torch.where(due, hold, self.left)
-        self._memory = plan.memory
+    def take(self, plan: Plan, due: Tensor) -> Tensor:
+        """Remember a plan for the environments in due (E,); give its first actions (E, act_dim)."""
+        assert self._fresh is not None
+        keep = partial(_choose, due)
+        self._memory = plan.memory if due.all() else map_tensors(keep, plan.memory, self._memory)
         self._fresh = self._fresh & ~due
+        return plan.actions[:, 0]
+
+    def hold(self, action: Tensor, due: Tensor, steps: int) -> None:
+        """Hold actions (E, act_dim) for some steps where they are due (E,)."""
+        assert self.left is not None and self.action is not None
+        self.action = action if due.all() else _choose(due, action, self.action)
+        self.left = torch.where(due, steps, self.left)
 
     def state_dict(self) -> dict[str, Any] | None:
         """Give everything as tensors; None if no episode is running."""

@@ -1,0 +1,87 @@
+"""The planning agent: holds, warm starts and memories of each environment, evaluation apart."""
+
+import torch
+
+from mbrl.agents import MPC
+from mbrl.planners import Plan, Planner
+from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
+
+
+class Counting(Planner):
+    """Hand out, as action and memory, how many plans each environment has had."""
+
+    num_particles = 1
+    horizon = 1
+
+    def __init__(self, action_hold: int = 1):
+        self.action_hold = action_hold
+        self.calls: list[bool] = []  # whether each call came with a plan to start from
+
+    def start(self, num_envs):
+        return torch.zeros(num_envs, 1)
+
+    def plan(self, state, model, *, generator, previous=None, deadline=None):
+        self.calls.append(previous is not None)
+        before = self.start(state.shape[0]) if previous is None else previous.memory
+        after = before + 1
+        return Plan(after[:, None] / 100, after[:, 0], after, {})
+
+
+def agent(planner, **settings):
+    settings = {"learning_starts": 1, "retrain_interval": 0, **settings}
+    found = MPC(
+        action=ACTION, dynamics=ToyDynamics(), planner=planner, generator=generator(5), **settings
+    )
+    found._seen = settings["learning_starts"]
+    return found
+
+
+def counts(action):
+    return (100 * action).round().flatten().int().tolist()
+
+
+def test_each_action_is_held_and_plans_follow_each_other():
+    planner = Counting(action_hold=3)
+    mine, obs = agent(planner), torch.zeros(2, 2)
+    seen = [counts(mine.act(obs, explore=True)) for _ in range(7)]
+    assert seen == [[1, 1]] * 3 + [[2, 2]] * 3 + [[3, 3]]
+    assert planner.calls == [False, True, True]
+
+
+def test_an_environment_that_ended_begins_anew_and_the_others_go_on():
+    mine, obs = agent(Counting(action_hold=2)), torch.zeros(2, 2)
+    for _ in range(3):
+        mine.act(obs, explore=True)  # both in the first half of their second plan
+    mine.reset(torch.tensor([True, False]))
+    assert counts(mine.act(obs, explore=True)) == [1, 2]
+    # the second is due while the first still holds: the first keeps its memory
+    assert counts(mine.act(obs, explore=True)) == [1, 3]
+    assert counts(mine.act(obs, explore=True)) == [2, 3]
+    mine.reset()
+    assert counts(mine.act(obs, explore=True)) == [1, 1]
+
+
+def test_random_actions_before_the_first_fit_are_held_too():
+    mine, obs = agent(Counting(action_hold=3), learning_starts=100), torch.zeros(4, 2)
+    mine._seen = 0
+    drawn = [mine.act(obs, explore=True) for _ in range(6)]
+    assert drawn[0].equal(drawn[2]) and drawn[3].equal(drawn[5])
+    assert not drawn[2].equal(drawn[3])
+    assert len(drawn[0].unique()) == 4
+
+
+def test_evaluation_has_a_memory_of_its_own_and_repeats():
+    mine, obs = agent(Counting()), torch.zeros(1, 2)
+    mine.act(obs, explore=True)
+    for _ in range(2):
+        mine.reset(explore=False)
+        assert [counts(mine.act(obs, explore=False)) for _ in range(2)] == [[1], [2]]
+    assert counts(mine.act(obs, explore=True)) == [2]
+
+
+def test_the_model_is_fitted_at_once_and_then_at_each_interval():
+    mine = agent(Counting(), learning_starts=20, retrain_interval=30)
+    fitted = []
+    for steps in (10, 20, 40, 49, 50, 80):
+        fitted.append(bool(mine.update(collect(ToyEnv(1), steps))))
+    assert fitted == [False, True, False, False, True, True]
