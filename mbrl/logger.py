@@ -43,11 +43,15 @@ class JsonLines:
     """Append rows to a file, each one flushed: {"step": 100, "train/loss": 0.5, ...}.
 
     Numbers that are not finite become null, so that every line is JSON.
+
+    Args:
+        path: of the file.
     """
 
     def __init__(self, path: Path):
         """Open the file, keeping what is in it."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("ab")
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -57,12 +61,23 @@ class JsonLines:
         self._file.flush()
 
     def position(self) -> int:
-        """Give the file's length in bytes."""
+        """Give the file's length in bytes, all of them on the disk."""
+        os.fsync(self._file.fileno())
         return self._file.seek(0, os.SEEK_END)
 
     def truncate(self, position: int) -> None:
-        """Cut the file back to a length in bytes."""
-        self._file.truncate(position)
+        """Cut the file back to a length in bytes; an empty one begins a new record.
+
+        Raises:
+            BadInput: if part of the record is gone.
+        """
+        length = self.position()
+        if 0 < length < position:
+            raise BadInput(
+                f"{self._path}: damaged, {length} bytes where the checkpoint counts {position}; "
+                "put it back, or remove it to begin a new record"
+            )
+        self._file.truncate(min(length, position))
 
     def close(self) -> None:
         """Close the file."""

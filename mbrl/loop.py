@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor
 
 from mbrl.agents.base import Agent
 from mbrl.buffer import ReplayBuffer
-from mbrl.envs.base import VecEnv
+from mbrl.envs.base import VecEnv, VecStep
+from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
 from mbrl.run import RunFolder
 from mbrl.types import Transitions
+
+ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
 
 
 class Recorder(Protocol):
@@ -68,6 +72,11 @@ def train(
 
     Returns:
         The summary, also written to the run folder; summary["finished"] is False if stopped early.
+
+    Raises:
+        BadInput: if the checkpoint is damaged, or is not one of these parts.
+        EnvironmentFault: naming the environment and its step.
+        NumericalFault: naming what was not finite, and after how many transitions.
     """
     progress = _Progress(env.num_envs)
     saved = run.load()
@@ -79,7 +88,8 @@ def train(
         progress.load_state_dict(saved["loop"]["progress"])
         logger.rewind(saved["loop"]["log_position"])
         for part, name in ((env, "env"), (agent, "agent"), (buffer, "buffer")):
-            part.load_state_dict(saved[name])
+            with fitting(run, name):
+                part.load_state_dict(saved[name])
 
     def save() -> None:
         loop = {"obs": obs, "progress": progress.state_dict(), "log_position": logger.position()}
@@ -88,8 +98,10 @@ def train(
 
     finished = progress.step >= total_steps
     while not finished and not stop():
-        action = agent.act(obs, explore=True, env_state=env.env_state)
+        with _counted(progress):
+            action = agent.act(obs, explore=True, env_state=env.env_state)
         step = env.step(action)
+        check_finite(step, progress.step // env.num_envs + 1)
         buffer.add(
             Transitions(
                 obs,
@@ -104,11 +116,13 @@ def train(
         obs = step.obs
         progress.advance(step.reward, step.terminated | step.truncated)
         agent.reset(step.terminated | step.truncated)
-        metrics = agent.update(buffer)
+        with _counted(progress):
+            metrics = agent.update(buffer)
         finished = progress.step >= total_steps
 
         if progress.due(eval_every) or finished:
-            score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
+            with _counted(progress, "in the evaluation "):
+                score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
             progress.evaluations.append([progress.step, score["eval/rewards"]])
             metrics = {**metrics, **{k: v for k, v in score.items() if k != "eval/rewards"}}
         if "eval/mean_reward" in metrics or progress.due(log_every):
@@ -131,14 +145,18 @@ def evaluate(
 
     Returns:
         eval/mean_reward, eval/std_reward, eval/mean_ep_length, eval/episodes, eval/rewards (list).
+
+    Raises:
+        EnvironmentFault: also if an episode does not end.
     """
     env = make_env(episodes)
     obs = env.reset(1_000_000 + 1_000 * seed)
     agent.reset(explore=False)
     total, length = torch.zeros(2, episodes, dtype=torch.float64)
     running = torch.ones(episodes, dtype=torch.bool)
-    while running.any():
+    for number in episode_steps(env, running):
         step = env.step(agent.act(obs, explore=False, env_state=env.env_state))
+        check_finite(step, number)
         total += torch.where(running, step.reward.cpu().double(), 0.0)
         length += running
         done = step.terminated | step.truncated
@@ -153,6 +171,71 @@ def evaluate(
         "eval/episodes": episodes,
         "eval/rewards": total.tolist(),
     }
+
+
+def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:
+    """Count steps from 1 while any of running (E,) bool, changed in place, holds.
+
+    Raises:
+        EnvironmentFault: if an episode outlasts its limit, or ENDLESS steps where it has none.
+    """
+    limit = env.max_episode_steps or ENDLESS
+    number = 0
+    while running.any():
+        if number >= limit:
+            index = int(torch.nonzero(running)[0])
+            what = f"the episode has not ended after {number} steps"
+            if env.max_episode_steps is None:
+                what += "; give it a limit, for example env.max_episode_steps=1000"
+            raise EnvironmentFault(what, index=index, step=number)
+        number += 1
+        yield number
+
+
+def check_finite(step: VecStep, number: int) -> None:
+    """Name the environment whose step, the number-th, gave a NaN or an infinity.
+
+    Raises:
+        EnvironmentFault: naming it.
+    """
+    for what, values in (("observation", step.next_obs), ("reward", step.reward)):
+        if not torch.isfinite(values).all():
+            rows = values.reshape(values.shape[0], -1)
+            index = int(torch.nonzero(~torch.isfinite(rows).all(1))[0])
+            found = "a NaN" if torch.isnan(rows[index]).any() else "an infinity"
+            raise EnvironmentFault(f"{found} in the {what}", index=index, step=number)
+
+
+@contextmanager
+def fitting(run: RunFolder, part: str) -> Iterator[None]:
+    """Say that a checkpoint's part is not one of this config, where loading it fails.
+
+    Raises:
+        BadInput: instead of what loading raised.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, EnvironmentFault):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise BadInput(
+            f"{run.path}: the checkpoint's {part} does not fit config.yaml ({reason}); "
+            "undo the change of the config, or begin a new run"
+        ) from error
+
+
+@contextmanager
+def _counted(progress: _Progress, where: str = "") -> Iterator[None]:
+    """Add to a fault after how many transitions it came."""
+    when = f"({where}after {progress.step} transitions)"
+    try:
+        yield
+    except NumericalFault as fault:
+        raise NumericalFault(f"{fault} {when}") from fault
+    except EnvironmentFault as fault:
+        what = f"{fault.what} {when}"
+        raise EnvironmentFault(what, index=fault.index, step=fault.step) from fault
 
 
 class _Progress:

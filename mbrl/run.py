@@ -5,7 +5,8 @@ config.yaml  versions.json  metrics.jsonl  summary.json
 checkpoints/0000002000/  agent.safetensors agent.json ... manifest.json (SHA-256, written last)
 ```
 A checkpoint is written beside the others and committed by one rename, so a kill at any moment
-leaves the last good one. Nothing is ever unpickled.
+leaves the last good one. Nothing is ever unpickled. The manifest's last entry is its own SHA-256,
+so that a damaged digest is not taken for a damaged file.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ import yaml
 
 from mbrl.errors import BadInput
 
+_BEGUN = {"versions.json", ".versions.json.tmp", ".config.yaml.tmp"}  # before config.yaml stands
+_REMEDY = "remove that checkpoint folder to go on from the one before it, or from the start"
+_SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
 
@@ -46,7 +50,7 @@ class RunFolder:
         Raises:
             BadInput: if something is there already.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if is_taken(path):
             raise BadInput(
                 f"run_dir={path}: already there; go on with `mbrl train --resume {path}` "
                 "or name a new folder"
@@ -63,14 +67,14 @@ class RunFolder:
         Raises:
             BadInput: if it is none, or its config cannot be read.
         """
-        file = path / "config.yaml"
+        file = cls(path, {}).config_path
         if not path.is_dir():
             raise BadInput(f"{path}: no such run folder")
         if not file.is_file():
             raise BadInput(f"{path}: not a run folder (it has no config.yaml)")
         try:
             config = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
+        except (yaml.YAMLError, ValueError):  # ValueError: not text
             config = None
         if not isinstance(config, dict):
             raise BadInput(f"{file}: not a readable config; it should be the YAML of the run")
@@ -79,7 +83,12 @@ class RunFolder:
     def update_config(self, **changes: Any) -> None:
         """Change top-level keys of the config, on disk too (a resume may extend total_steps)."""
         self.config = {**self.config, **changes}
-        _write(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False).encode())
+        _write(self.config_path, yaml.safe_dump(self.config, sort_keys=False).encode())
+
+    @property
+    def config_path(self) -> Path:
+        """Name the resolved config."""
+        return self.path / "config.yaml"
 
     @property
     def metrics_path(self) -> Path:
@@ -88,7 +97,8 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """List the committed checkpoints, the oldest first."""
-        return sorted(p for p in (self.path / "checkpoints").glob("[0-9]*") if p.is_dir())
+        found = (self.path / "checkpoints").glob("[0-9]*")
+        return sorted(p for p in found if p.name.isdecimal() and p.is_dir())
 
     def save(self, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
         """Commit a checkpoint.
@@ -105,15 +115,16 @@ class RunFolder:
         if folder.exists():
             return folder
         working = folder.with_name(f".{folder.name}")
-        shutil.rmtree(working, ignore_errors=True)
-        working.mkdir(parents=True)
         try:
+            for left in folder.parent.glob(".*"):  # of a save that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            working.mkdir(parents=True)
             digests = {}
             for part, value in state.items():
                 for name, content in _encode(part, value):
                     _write(working / name, content)
                     digests[name] = hashlib.sha256(content).hexdigest()
-            _write(working / "manifest.json", json.dumps(digests, indent=2).encode())
+            _write(working / "manifest.json", _seal(digests))
             working.rename(folder)
             _sync(folder.parent)
         except OSError as error:
@@ -137,41 +148,101 @@ class RunFolder:
         Raises:
             BadInput: naming the file that is missing or damaged.
         """
+        contents = self._read(parts)
+        return contents and {
+            part: _decode(contents[f"{part}.json"], contents[f"{part}.safetensors"])
+            for part in dict.fromkeys(Path(name).stem for name in contents)
+        }
+
+    def check(self, *parts: str) -> None:
+        """Check the newest checkpoint's files as load does, without decoding them: no torch.
+
+        Raises:
+            BadInput: naming the file that is missing or damaged.
+        """
+        self._read(parts)
+
+    def _read(self, parts: tuple[str, ...]) -> dict[str, bytes] | None:
+        """Read the files of the named parts, or of all, and compare them with the manifest."""
         folders = self.checkpoints()
         if not folders:
             return None
         folder = folders[-1]
-        remedy = "remove that checkpoint folder to go on from the one before"
-        try:
-            digests = json.loads((folder / "manifest.json").read_bytes())
-            names = {name: bytes.fromhex(digest) for name, digest in digests.items()}
-        except FileNotFoundError:
-            raise BadInput(f"{folder / 'manifest.json'}: missing; {remedy}") from None
-        except (ValueError, AttributeError, TypeError):
-            raise BadInput(f"{folder / 'manifest.json'}: damaged; {remedy}") from None
+        digests = _unseal(folder / "manifest.json")
         contents = {}
-        for name, digest in names.items():
-            if parts and Path(name).stem not in parts:
-                continue
+        for name in [f"{p}.{end}" for p in parts for end in ("json", "safetensors")] or digests:
+            file = folder / name
+            if name not in digests:
+                raise BadInput(f"{file}: not in the manifest; {_REMEDY}")
             try:
-                contents[name] = (folder / name).read_bytes()
-            except OSError:
-                raise BadInput(f"{folder / name}: missing; {remedy}") from None
-            if hashlib.sha256(contents[name]).digest() != digest:
-                raise BadInput(f"{folder / name}: damaged; {remedy}")
-        stems = parts or tuple(dict.fromkeys(Path(name).stem for name in contents))
-        for part in stems:
-            for name in (f"{part}.json", f"{part}.safetensors"):
-                if name not in contents:
-                    raise BadInput(f"{folder / name}: not in the manifest; {remedy}")
-        return {
-            part: _decode(contents[f"{part}.json"], contents[f"{part}.safetensors"])
-            for part in stems
-        }
+                contents[name] = file.read_bytes()
+            except FileNotFoundError:
+                raise BadInput(f"{file}: missing; {_REMEDY}") from None
+            if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
+                raise BadInput(f"{file}: damaged; {_REMEDY}")
+        return contents
+
+    def check_records(self) -> None:
+        """Check what a report is made of: summary.json, versions.json and metrics.jsonl.
+
+        Raises:
+            BadInput: naming the file, and the line where there is one.
+        """
+        again = f"`mbrl train --resume {self.path}` writes it anew"
+        _check_json(self.path / "summary.json", _SUMMARY, again)
+        _check_json(self.path / "versions.json", set(), "put it back, or write {} into it")
+        _check_json(self.metrics_path, {"step"}, "put it back, or remove that line", lines=True)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json."""
         _write(self.path / "summary.json", json.dumps(summary, indent=2).encode())
+
+
+def is_taken(path: Path) -> bool:
+    """Tell whether a new run cannot be made here; what a kill left before its config is nothing."""
+    if not path.is_dir():
+        return path.exists()
+    return any(entry.name not in _BEGUN for entry in path.iterdir())
+
+
+def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False) -> None:
+    """Refuse a file that is not a JSON mapping with these keys, or lines of them."""
+    if not file.is_file():
+        raise BadInput(f"{file}: missing; {remedy}")
+    content = file.read_bytes()
+    for number, row in enumerate(content.splitlines() if lines else [content], 1):
+        try:
+            good = keys <= json.loads(row).keys()
+        except (ValueError, AttributeError, RecursionError):
+            good = False
+        if not good:
+            raise BadInput(f"{file}{f', line {number}' if lines else ''}: damaged; {remedy}")
+
+
+def _seal(digests: dict[str, str]) -> bytes:
+    """Write a manifest: file name -> SHA-256, and under "manifest" that of the rest."""
+    own = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    return json.dumps({**digests, "manifest": own}, indent=2).encode()
+
+
+def _unseal(file: Path) -> dict[str, str]:
+    """Read a manifest.
+
+    Raises:
+        BadInput: if it is missing or damaged.
+    """
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{file}: missing; {_REMEDY}") from None
+    try:
+        digests = json.loads(content)
+        del digests["manifest"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        digests = {}
+    if _seal(digests) != content:
+        raise BadInput(f"{file}: damaged; {_REMEDY}")
+    return digests
 
 
 def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:
@@ -220,11 +291,15 @@ def _decode(tree: bytes, data: bytes) -> Any:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _sync(folder: Path) -> None:

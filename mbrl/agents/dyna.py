@@ -120,9 +120,7 @@ class Dyna(Agent):
                 cost = self._penalty(transition, self.dynamics, self.learner)[alive]
                 kept = kept._replace(reward=kept.reward - cost)
             if not (torch.isfinite(kept.next_obs).all() and torch.isfinite(kept.reward).all()):
-                raise NumericalFault(
-                    f"the model predicted a NaN or an infinity after {self._seen} transitions"
-                )
+                raise NumericalFault("the model predicted a NaN or an infinity")
             imagined.add(kept)
             metrics["model/reward_mean"] = kept.reward.mean().item()
             obs = pred.next_obs

@@ -30,11 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own parts are found beside the command
     try:
-        return _dispatch(arguments)
+        status = _dispatch(arguments)
+        sys.stdout.flush()  # a full disk may show here only
+        return status
     except BadInput as error:
         return say(str(error), 2)
     except KeyboardInterrupt:
         return say("interrupted", 130)
+    except OSError as error:
+        if sys.stdout is sys.__stdout__:  # or Python would complain of what it cannot flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return say(str(error), 1)
 
 
 def _dispatch(arguments: list[str]) -> int:

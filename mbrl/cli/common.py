@@ -25,9 +25,11 @@ def say(message: str, status: int) -> int:
 def failed(run: RunFolder, error: Exception) -> int:
     """Keep the traceback in RUN/error.log; say the reason in one line."""
     log = run.path / "error.log"
+    hint = ""
     with contextlib.suppress(OSError):  # the disk may be what failed
         log.write_text("".join(traceback.format_exception(error)))
-    return say(f"{type(error).__name__}: {error} (traceback in {log})", 1)
+        hint = f" (traceback in {log})"
+    return say(f"{type(error).__name__}: {error}{hint}", 1)
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,16 +55,22 @@ def restore(run: RunFolder) -> Parts:
     """Build a run's parts and give the agent back what it had learned; imports torch.
 
     Raises:
-        BadInput: if there is no checkpoint, or it is damaged.
+        BadInput: if there is no checkpoint, it is damaged, or the config was changed since.
     """
-    saved = run.load("agent")
-    if saved is None:
+    if not run.checkpoints():
         raise BadInput(f"{run.path}: has no checkpoint yet; train it first")
+    from mbrl.config import build, check_saved
+
+    check_saved(run.config, run.config_path)
+    run.check("agent")  # before torch is imported
+    saved = run.load("agent")
+    assert saved is not None
     import torch
 
-    from mbrl.config import build
+    from mbrl.loop import fitting
 
     torch.set_num_threads(run.config["num_threads"])
     parts = build(run.config)
-    parts.agent.load_state_dict(saved["agent"])
+    with fitting(run, "agent"):
+        parts.agent.load_state_dict(saved["agent"])
     return parts

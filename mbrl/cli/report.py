@@ -28,8 +28,9 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.open(options.run)
     if not (run.path / "summary.json").is_file():
         raise BadInput(f"{run.path}: has no summary.json yet; train it first")
+    run.check_records()
     try:
-        print(_write(run, options.episodes or run.config["eval_episodes"]))
+        print(_write(run, options.episodes))
     except BadInput:
         raise
     except Exception as error:
@@ -37,9 +38,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _write(run: RunFolder, episodes: int) -> Path:
+def _write(run: RunFolder, given: int | None) -> Path:
     """Measure the policy against a random one, and the model if there is one."""
     parts = restore(run)
+    episodes = given or run.config["eval_episodes"]
     import torch
 
     from mbrl.agents import Random
@@ -64,6 +66,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     """Collect transitions that the model was not fitted to: the first episodes of other seeds."""
     import torch
 
+    from mbrl.loop import episode_steps
     from mbrl.types import Transitions
 
     env = parts.make_eval_env(num_envs)
@@ -71,7 +74,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     running = torch.ones(num_envs, dtype=torch.bool, device=env.device)
     episode = torch.arange(num_envs, device=env.device)
     rows = []
-    while running.any():
+    for _ in episode_steps(env, running):
         action = parts.agent.act(obs, explore=False, env_state=env.env_state)
         step = env.step(action)
         whole = Transitions(
@@ -84,7 +87,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
             episode,
         )
         rows.append(Transitions(*(x[running] for x in whole)))
-        running = running & ~(step.terminated | step.truncated)
+        running &= ~(step.terminated | step.truncated)
         obs = step.obs
     env.close()
     return Transitions(*(torch.cat(column) for column in zip(*rows, strict=True)))

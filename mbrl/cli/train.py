@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from mbrl.config import Parts
     from mbrl.logger import Logger
     from mbrl.run import RunFolder
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the user's choice of a folder
 
 
 class _TrainOptions(NamedTuple):
@@ -95,6 +98,8 @@ def _created(options: _TrainOptions) -> RunFolder:
     try:
         run = RunFolder.create(Path(config["run_dir"]), config)
     except OSError as error:
+        if error.errno in _DISK:
+            raise
         raise BadInput(f"run_dir={config['run_dir']}: {error.strerror}") from None
     print(*notes, sep="\n", end="\n" if notes else "", flush=True)
     return run
@@ -102,7 +107,7 @@ def _created(options: _TrainOptions) -> RunFolder:
 
 def _resumed(options: _TrainOptions) -> RunFolder:
     """Open the run to go on with; its total_steps may be extended."""
-    from mbrl.config import plain_value
+    from mbrl.config import check_saved, plain_value
     from mbrl.config.arguments import parse_arguments
     from mbrl.run import RunFolder
 
@@ -115,8 +120,14 @@ def _resumed(options: _TrainOptions) -> RunFolder:
                 f"{key}: a resumed run keeps its {run.path / 'config.yaml'}; "
                 "only total_steps=N can be given"
             )
+    check_saved(run.config, run.config_path)
+    run.check()  # before torch is imported
     if changes:
-        run.update_config(total_steps=plain_value("total_steps", changes["total_steps"]))
+        total = plain_value("total_steps", changes["total_steps"])
+        at = int(run.checkpoints()[-1].name) if run.checkpoints() else 0
+        if total < at:
+            raise BadInput(f"total_steps={total}: the run is at step {at} already; give more")
+        run.update_config(total_steps=total)
     return run
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.config.build import FROM_ENV, FROM_RUN
+from mbrl.config.devices import count_cuda_devices
 from mbrl.config.library import Library, gather, nearest
 from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
 from mbrl.errors import BadInput
+from mbrl.run import is_taken
 
 Node = dict[str, Any]
 
@@ -87,6 +89,33 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
     return _check_value(key, value, annotation, "builtins", defaults["_range_"].get(key), text)
 
 
+def check_saved(config: Node, file: Path) -> None:
+    """Refuse a run's config that was damaged, or changed by hand into one that cannot work.
+
+    Raises:
+        BadInput: naming the file, the key and what would be right.
+    """
+    library = Library()
+    try:
+        _check_plain(config, library.plain, "", {})
+        _check_device(config["device"])
+        choices = config.get("choices")
+        if not isinstance(choices, dict) or not {"env", "agent"} <= choices.keys():
+            raise BadInput(f"choices={_show(choices)}: should name the env and the agent")
+        for group, name in choices.items():
+            own = library.read(group, str(name)) if group in library.defaults else {}
+            labels = {k: v for k, v in own.items() if k != "_target_" and k.startswith("_")}
+            node = config.get(group) or {}
+            if not isinstance(node, dict):
+                raise BadInput(f"{group}={_show(node)}: should hold KEY: VALUE lines")
+            if group in ("env", "agent") and "_target_" not in node:
+                raise BadInput(f"{group}._target_ is missing")
+            for key, part in _nodes({**labels, **node}, group):
+                _check_node(part, key, {})
+    except BadInput as error:
+        raise BadInput(f"{file}: {error}") from None
+
+
 def signature_of(target: Any, key: str) -> Signature:
     """Read a `_target_`.
 
@@ -156,9 +185,11 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
     """Check keys outside the parts, by `_type_` or else by the type of the default."""
     types, spans = defaults.get("_type_", {}), defaults.get("_range_", {})
     for name, default in defaults.items():
-        key, value = f"{prefix}{name}", node[name]
         if name.startswith("_"):
             continue
+        if name not in node:
+            raise BadInput(f"{prefix}{name} is missing")
+        key, value = f"{prefix}{name}", node[name]
         if not isinstance(default, dict):
             annotation = ast.parse(types.get(name) or type(default).__name__, mode="eval").body
             text = typed.get(key)
@@ -188,10 +219,19 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
             continue
         if value == "???":
             raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
-        span, text = node.get("_range_", {}).get(name), typed.get(f"{key}.{name}")
+        span, text = _span(node, name), typed.get(f"{key}.{name}")
         node[name] = _check_value(
             f"{key}.{name}", value, parameter.annotation, signature.home, span, text
         )
+
+
+def _span(node: Node, name: str) -> str | None:
+    """Give a parameter's interval; an end may be another parameter: "[1, num_samples]"."""
+    span = node.get("_range_", {}).get(name)
+    if span is None:
+        return None
+    low, high = (str(node.get(end.strip(), end)) for end in span[1:-1].split(","))
+    return f"{span[0]}{low.strip()}, {high.strip()}{span[-1]}"
 
 
 def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:
@@ -300,13 +340,21 @@ def _check_needs(config: Node, library: Library) -> None:
 
 def _check_run(config: Node, typed: dict[str, str]) -> None:
     """Check the device's name and the run folder."""
-    device = config["device"]
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
-        raise BadInput(f"device={device}: should be cpu, cuda or cuda:N")
+    _check_device(config["device"])
     folder = config["run_dir"]
-    path = Path(folder) if folder else None
-    if path and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if folder and is_taken(Path(folder)):
         raise BadInput(
             f"run_dir={folder}: already there; go on with `mbrl train --resume {folder}` "
             "or name a new folder"
         )
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device of another name, or one that is surely not there."""
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
+        raise BadInput(f"device={device}: should be cpu, cuda or cuda:N")
+    if device == "cpu":
+        return
+    found = count_cuda_devices()
+    if found is not None and int(device.partition(":")[2] or 0) >= found:
+        raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")
