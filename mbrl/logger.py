@@ -57,8 +57,11 @@ class JsonLines:
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append a row."""
         row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-        self._file.write(json.dumps({"step": step, **row}).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **row}).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def position(self) -> int:
         """Give the file's length in bytes, all of them on the disk."""

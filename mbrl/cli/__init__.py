@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mbrl.cli.common import say
+from mbrl.cli.common import reason, say
 from mbrl.cli.evaluate import LoadedAgent, load
 from mbrl.errors import BadInput
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if sys.stdout is sys.__stdout__:  # or Python would complain of what it cannot flush
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return say(str(error), 1)
+        return say(reason(error), 1)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -29,7 +29,14 @@ def failed(run: RunFolder, error: Exception) -> int:
     with contextlib.suppress(OSError):  # the disk may be what failed
         log.write_text("".join(traceback.format_exception(error)))
         hint = f" (traceback in {log})"
-    return say(f"{type(error).__name__}: {error}{hint}", 1)
+    return say(f"{reason(error)}{hint}", 1)
+
+
+def reason(error: Exception) -> str:
+    """Word what was raised."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"
 
 
 class Parser(argparse.ArgumentParser):
