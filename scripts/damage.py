@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from kill_resume import CASES
+
 from mbrl.cli import main as mbrl
 from mbrl.errors import BadInput
 from mbrl.run import RunFolder

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from kill_resume import CASES, ENVIRONMENT, ends, newest
+
 from mbrl.errors import BadInput
 from mbrl.run import RunFolder
 

@@ -2,11 +2,11 @@
 
 python scripts/kill_resume.py [--kills 100] [--kills-per-run 5] [--seed 0] [--out results/kills.csv]
 
-Runs come one after the other: MBPO, PETS and SAC, small but whole. Two in five kills come at
-a random time of the process's life (its start included), the others are aimed at a random moment
-within a phase drawn at random. The killed process keeps its phase and step in a mapped file, which outlives
-it. A run fails if it resumes from anything but the newest checkpoint that was committed when it
-was killed, or if its last checkpoint or its record differs from that of an unbroken run.
+Runs come one after the other: MBPO, PETS and SAC, small but whole. Two in five kills come at a
+random time of the process's life (its start included), the others are aimed at a random moment
+within a phase drawn at random. The killed process keeps its phase and step in a mapped file, which
+outlives it. A run fails if it resumes from anything but the newest checkpoint that was committed
+when it was killed, or if its last checkpoint or its record differs from an unbroken run's.
 """
 
 import argparse

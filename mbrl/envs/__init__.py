@@ -9,6 +9,7 @@ if sys.platform == "linux" and "DISPLAY" not in os.environ:
 from mbrl.envs.base import VecEnv, VecStep
 from mbrl.envs.gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import MujocoSimulation, MujocoTask, threaded_mujoco
+from mbrl.envs.process import GymnasiumProcess
 from mbrl.envs.registry import make_vec
 from mbrl.envs.simulation import SimulatedVecEnv, Simulation
 from mbrl.envs.tasks.pendulum import pendulum
@@ -17,6 +18,7 @@ from mbrl.envs.vector import register
 register()
 
 __all__ = [
+    "GymnasiumProcess",
     "GymnasiumVecEnv",
     "MujocoSimulation",
     "MujocoTask",

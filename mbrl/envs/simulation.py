@@ -100,6 +100,7 @@ class SimulatedVecEnv:
             torch.from_numpy(simulation.high).to(self.device),
         )
         self._dtype = dtype
+        self._largest = torch.finfo(dtype).max
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._steps = 0  # since construction, to name a fault
         self._generators: list[np.random.Generator] = []
@@ -154,10 +155,11 @@ class SimulatedVecEnv:
         return torch.from_numpy(array).to(self.device)
 
     def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
-        """Name the environment whose values are not finite."""
-        if np.isfinite(values).all():
+        """Name the environment whose values are not finite in the dtype handed out."""
+        finite = np.abs(values) <= self._largest  # False for a NaN
+        if finite.all():
             return
-        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
+        row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
         found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
         index = row if indices is None else indices[row]
         raise EnvironmentFault(f"{found} in the {what}", index=index, step=self._steps)

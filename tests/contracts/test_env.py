@@ -13,7 +13,7 @@ CHOICES = ["toy", *names("env")]
 def build(name: str, num_envs: int = 3):
     if name == "toy":
         return ToyEnv(num_envs)
-    extra = {"id": "MountainCarContinuous-v0"} if name == "gym" else {}
+    extra = {"id": "MountainCarContinuous-v0"} if name.startswith("gym") else {}
     return make("env", name, {"num_envs": num_envs, **extra})
 
 

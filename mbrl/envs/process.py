@@ -1,0 +1,216 @@
+"""Any gymnasium environment in a process of its own, for one that may hang, die or leak.
+
+The same GymnasiumVecEnv runs there, so the numbers are the same; what it does to its process is
+named here and cannot reach the training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.envs.base import VecStep
+from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.types import ActionSpec, Task
+
+_START = 120.0  # seconds that importing and making the environments may take
+_CLOSE = 10.0  # seconds that closing them may take
+
+
+class GymnasiumProcess:
+    """A VecEnv of gymnasium environments in a worker process.
+
+    Args:
+        id: as registered with gymnasium; "module:Name-v0" imports the module that registers it.
+        num_envs: copies.
+        seed: environment i is seeded with seed + i.
+        kwargs: keywords of the environment.
+        strict: also refuse what does no harm here; see GymnasiumVecEnv.
+        max_episode_steps: when an episode is truncated; null leaves it to the environment.
+        time_limit: seconds that a step or a reset of all copies may take; null for no limit.
+        memory_limit: MB that the worker may grow by; null for no limit.
+        device: where tensors are handed out.
+
+    Raises:
+        BadInput: if the id is unknown or its spaces are not supported.
+        EnvironmentFault: if an environment hangs, raises or ends its process while it is made.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        kwargs: dict[str, Any] | None = None,
+        max_episode_steps: int | None = None,
+        strict: bool = False,
+        time_limit: float | None = None,
+        memory_limit: float | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        """Start the worker and let it make the copies."""
+        self.num_envs = num_envs
+        self.device = torch.device(device)
+        self.task = Task()
+        self._time_limit = time_limit
+        self._steps = 0  # since construction, to name a fault
+        context = multiprocessing.get_context("spawn")  # forking would copy torch's locks
+        self._turn = context.RawValue("i", 0)  # the environment being run
+        self._pipe, theirs = context.Pipe()
+        given = {"id": id, "num_envs": num_envs, "seed": seed, "kwargs": kwargs}
+        given |= {"max_episode_steps": max_episode_steps, "strict": strict}
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._turn, given, memory_limit), daemon=True
+        )
+        self._process.start()
+        theirs.close()  # so that its end shows as the end of the pipe
+        limit = None if time_limit is None else _START + time_limit
+        self.obs_dim, action, self.max_episode_steps = self._answer(limit)
+        low, high = (x.to(self.device) for x in (action.low, action.high))
+        self.action = ActionSpec(action.kind, low, high, action.num_actions)
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start new episodes; see VecEnv.reset."""
+        return self._ask("reset", seed).to(self.device)
+
+    def step(self, action: Tensor) -> VecStep:
+        """Take one step; see VecEnv.step."""
+        self._steps += 1
+        return VecStep(*(x.to(self.device) for x in self._ask("step", action.detach().cpu())))
+
+    def env_state(self) -> Tensor | None:
+        """Give nothing: the state of a foreign environment is not known."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give how the running episodes were begun and what was done in them."""
+        return self._ask("state_dict")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replay the running episodes; the time limit does not apply to a replay."""
+        self._steps = state["steps"]
+        self._send("load_state_dict", state)
+        self._answer(None)
+
+    def close(self) -> None:
+        """Close the environments, then end the worker."""
+        try:
+            if self._process.is_alive():
+                self._send("close")
+                self._answer(_CLOSE if self._time_limit is None else self._time_limit)
+        finally:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the worker's environments."""
+        self._send(method, *arguments)
+        return self._answer(self._time_limit)
+
+    def _send(self, method: str, *arguments: Any) -> None:
+        """Send a call; that a worker is dead shows when it does not answer."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send_bytes(pickle.dumps((method, arguments)))
+
+    def _answer(self, time_limit: float | None) -> Any:
+        """Wait for the worker's answer.
+
+        Raises:
+            EnvironmentFault: if it does not come, or tells of one.
+        """
+        try:
+            if not self._pipe.poll(time_limit):
+                self._process.kill()
+                raise self._fault(f"no answer within {time_limit:g} s")
+            answer = pickle.loads(self._pipe.recv_bytes())  # of our own process, not of a file
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode or 0
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            raise self._fault(f"ended its process ({how})") from None
+        if isinstance(answer, _Fault):
+            raise EnvironmentFault(answer.what, index=answer.index, step=answer.step)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _fault(self, what: str) -> EnvironmentFault:
+        """Name the environment whose turn it was."""
+        return EnvironmentFault(what, index=self._turn.value, step=self._steps)
+
+
+class _Fault(Exception):
+    """An EnvironmentFault on its way through the pipe."""
+
+    def __init__(self, what: str, index: int | None, step: int):
+        super().__init__(what, index, step)
+        self.what, self.index, self.step = what, index, step
+
+
+def _serve(
+    pipe: Connection, turn: ctypes.c_int, given: dict[str, Any], memory_limit: float | None
+) -> None:
+    """Run the environments: the worker's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves
+    with contextlib.suppress(OSError, AttributeError):  # Linux: end with the parent, hung or not
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    torch.set_num_threads(1)
+    from mbrl.envs.gymnasium import GymnasiumVecEnv
+
+    def reply(work: Any) -> None:
+        try:
+            answer = work()
+        except EnvironmentFault as fault:
+            answer = _Fault(fault.what, fault.index, fault.step)
+        except BadInput as error:
+            answer = error
+        except Exception as error:
+            answer = RuntimeError(f"{type(error).__name__}: {error}")
+        pipe.send_bytes(pickle.dumps(answer))
+
+    env: Any = None
+    steps = 0
+
+    def make() -> tuple[int, ActionSpec, int | None]:
+        nonlocal env
+        env = GymnasiumVecEnv(**given)
+        env.turn = turn
+        return env.obs_dim, env.action, env.max_episode_steps
+
+    def call(method: str, arguments: tuple[Any, ...]) -> Any:
+        nonlocal steps
+        found = getattr(env, method)(*arguments)
+        steps += method == "step"
+        grown = _memory() - before
+        if memory_limit is not None and grown > memory_limit:
+            index = 0 if given["num_envs"] == 1 else None
+            what = f"its process has grown by {grown:.0f} MB; env.memory_limit={memory_limit:g}"
+            raise EnvironmentFault(what, index=index, step=steps)
+        return found
+
+    reply(make)
+    before = _memory()
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+        while True:
+            method, arguments = pickle.loads(pipe.recv_bytes())
+            reply(lambda m=method, a=arguments: call(m, a))
+
+
+def _memory() -> float:
+    """Give the memory of this process in MB; 0 where it cannot be told."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        return 0.0
