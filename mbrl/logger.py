@@ -69,18 +69,8 @@ class JsonLines:
         return self._file.seek(0, os.SEEK_END)
 
     def truncate(self, position: int) -> None:
-        """Cut the file back to a length in bytes; an empty one begins a new record.
-
-        Raises:
-            BadInput: if part of the record is gone.
-        """
-        length = self.position()
-        if 0 < length < position:
-            raise BadInput(
-                f"{self._path}: damaged, {length} bytes where the checkpoint counts {position}; "
-                "put it back, or remove it to begin a new record"
-            )
-        self._file.truncate(min(length, position))
+        """Cut the file back to a length in bytes; a shorter one stays as it is."""
+        self._file.truncate(min(self.position(), position))
 
     def close(self) -> None:
         """Close the file."""

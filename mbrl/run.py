@@ -162,6 +162,23 @@ class RunFolder:
         """
         self._read(parts)
 
+    def check_metrics(self) -> None:
+        """Check that metrics.jsonl still holds what the newest checkpoint counts: no torch.
+
+        Raises:
+            BadInput: if part of it is gone; an empty or missing one begins a new record.
+        """
+        contents = self._read(("loop",))
+        length = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+        if contents is None or length == 0:
+            return
+        counted = json.loads(contents["loop.json"])["dict"]["log_position"]["value"]
+        if length < counted:
+            raise BadInput(
+                f"{self.metrics_path}: damaged, {length} bytes where the checkpoint counts "
+                f"{counted}; put it back, or remove it to begin a new record"
+            )
+
     def _read(self, parts: tuple[str, ...]) -> dict[str, bytes] | None:
         """Read the files of the named parts, or of all, and compare them with the manifest."""
         folders = self.checkpoints()

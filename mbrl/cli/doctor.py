@@ -1,12 +1,15 @@
-"""`mbrl doctor`: what is installed and what works here."""
+"""`mbrl doctor`: what is installed and works here; `mbrl doctor env=...`: is it sound."""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
-from mbrl.cli.common import Parser
+from mbrl.cli.common import Parser, say
+from mbrl.errors import EnvironmentFault
 
 _EXTRAS = {  # package -> the extra that installs it
     "torch": "",
@@ -26,9 +29,19 @@ _EXTRAS = {  # package -> the extra that installs it
 }
 
 
+_STEPS = 1000  # taken of an environment, twice
+_GROWTH = 256  # MB that an environment may take in them
+_HANG = 10.0  # seconds for a step, where the environment sets no time_limit
+
+
 def main(arguments: list[str]) -> int:
-    """Say what is installed and what works here."""
-    Parser(prog="mbrl doctor", description=__doc__).parse_args(arguments)
+    """Say what is installed and what works here, or whether an environment is sound."""
+    parser = Parser(prog="mbrl doctor", description=__doc__)
+    parser.add_argument("settings", metavar="KEY=VALUE", nargs="*", help="env=... to be checked")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own choices")
+    options = parser.parse_args(arguments)
+    if options.settings or options.config_dir:
+        return _check_env(options.settings, options.config_dir)
     import mbrl
 
     print(f"dynaplan {mbrl.__version__}, python {sys.version.split()[0]}")
@@ -43,6 +56,34 @@ def main(arguments: list[str]) -> int:
     print("devices", ", ".join(["cpu", *cuda]))
     print(f"threads {torch.get_num_threads()} by default, {os.cpu_count()} cores; num_threads=1")
     print("rendering", _rendering())
+    return 0
+
+
+def _check_env(settings: list[str], config_dir: Path | None) -> int:
+    """Look for what is wrong with an environment; give the exit status."""
+    from mbrl.config import compose, instantiate
+
+    unneeded = ["agent=random", "experiment=none"]
+    config = compose([*unneeded, *settings], config_dir).config
+    node: dict[str, Any] = dict(config["env"])
+    name = f"env={config['choices']['env']}"
+    from mbrl.envs.check import inspect
+
+    if node["_target_"].endswith((".GymnasiumVecEnv", ".GymnasiumProcess")):
+        # in a process of its own, in which it may do what it likes
+        name = f"{name} env.id={node['id']}"
+        node |= {"_target_": "mbrl.envs.GymnasiumProcess", "strict": True}
+        node |= {"time_limit": node.get("time_limit") or _HANG, "memory_limit": _GROWTH}
+    seed = config["seed"]
+    try:
+        fault = inspect(
+            lambda: instantiate(node, "env", seed=seed, device="cpu"), seed=seed, num_steps=_STEPS
+        )
+    except EnvironmentFault as error:
+        fault = str(error)
+    if fault:
+        return say(f"{name}: {fault}", 1)
+    print(f"{name}: nothing found wrong in {_STEPS} random steps, taken twice")
     return 0
 
 

@@ -122,6 +122,7 @@ def _resumed(options: _TrainOptions) -> RunFolder:
             )
     check_saved(run.config, run.config_path)
     run.check()  # before torch is imported
+    run.check_metrics()
     if changes:
         total = plain_value("total_steps", changes["total_steps"])
         at = int(run.checkpoints()[-1].name) if run.checkpoints() else 0

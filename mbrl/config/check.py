@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.config.build import FROM_ENV, FROM_RUN
-from mbrl.config.devices import count_cuda_devices
 from mbrl.config.library import Library, gather, nearest
+from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
 from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
 from mbrl.errors import BadInput
 from mbrl.run import is_taken
@@ -86,7 +86,7 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
     """
     kind = defaults.get("_type_", {}).get(key) or type(defaults[key]).__name__
     annotation = ast.parse(kind, mode="eval").body
-    return _check_value(key, value, annotation, "builtins", defaults["_range_"].get(key), text)
+    return _check_value(key, value, annotation, "builtins", _spans(defaults, key, key), text)
 
 
 def check_saved(config: Node, file: Path) -> None:
@@ -183,7 +183,7 @@ def _suggest(key: str, options: Iterable[str]) -> str:
 
 def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str]) -> None:
     """Check keys outside the parts, by `_type_` or else by the type of the default."""
-    types, spans = defaults.get("_type_", {}), defaults.get("_range_", {})
+    types = defaults.get("_type_", {})
     for name, default in defaults.items():
         if name.startswith("_"):
             continue
@@ -193,7 +193,8 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
         if not isinstance(default, dict):
             annotation = ast.parse(types.get(name) or type(default).__name__, mode="eval").body
             text = typed.get(key)
-            node[name] = _check_value(key, value, annotation, "builtins", spans.get(name), text)
+            spans = _spans(defaults, name, key)
+            node[name] = _check_value(key, value, annotation, "builtins", spans, text)
         elif isinstance(value, dict):
             _check_plain(value, default, f"{key}.", typed)
         else:
@@ -219,19 +220,26 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
             continue
         if value == "???":
             raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
-        span, text = _span(node, name), typed.get(f"{key}.{name}")
-        node[name] = _check_value(
-            f"{key}.{name}", value, parameter.annotation, signature.home, span, text
-        )
+        dotted = f"{key}.{name}"
+        spans, text = _spans(node, name, dotted), typed.get(dotted)
+        node[name] = _check_value(dotted, value, parameter.annotation, signature.home, spans, text)
+        if node.get("_known_", {}).get(name) == "gymnasium":
+            check_gymnasium_id(dotted, node[name])
 
 
-def _span(node: Node, name: str) -> str | None:
-    """Give a parameter's interval; an end may be another parameter: "[1, num_samples]"."""
-    span = node.get("_range_", {}).get(name)
-    if span is None:
-        return None
-    low, high = (str(node.get(end.strip(), end)) for end in span[1:-1].split(","))
-    return f"{span[0]}{low.strip()}, {high.strip()}{span[-1]}"
+def _spans(node: Node, name: str, key: str) -> list[str]:
+    """Give a parameter's interval, or one for each item of a list.
+
+    An end may be another parameter: "[1, num_members]".
+    """
+    spans = node.get("_range_", {}).get(name, [])
+    found = []
+    for span in spans if isinstance(spans, list) else [spans]:
+        if not re.fullmatch(r"[\[(][^,]+,[^,]+[\])]", str(span)):
+            raise BadInput(f'{key}: its _range_ is {span}; it should be like "[1, inf)"')
+        low, high = (str(node.get(end.strip(), end)).strip() for end in span[1:-1].split(","))
+        found.append(f"{span[0]}{low}, {high}{span[-1]}")
+    return found
 
 
 def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:
@@ -243,7 +251,7 @@ def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:
 
 
 def _check_value(
-    key: str, value: Any, annotation: ast.expr | None, home: str, span: str | None, text: str | None
+    key: str, value: Any, annotation: ast.expr | None, home: str, spans: list[str], text: str | None
 ) -> Any:
     """Check type and range of one value; text is what the user typed for it."""
     shown = _show(value) if text is None else text
@@ -251,11 +259,11 @@ def _check_value(
         value = fit(value, annotation, home)
     except TypeError:
         try:
-            value = fit(text, annotation, home)  # 2024 may be a folder's name
+            value = fit(None if value is None else text, annotation, home)  # 2024 may be a folder
         except TypeError:
             raise BadInput(f"{key}={shown}: should be {describe_type(annotation)}") from None
-    if span and not _inside(value, span):
-        raise BadInput(f"{key}={shown}: should be in {span}")
+    if not _inside(value, spans):
+        raise BadInput(f"{key}={shown}: should be in {', '.join(spans)}")
     return value
 
 
@@ -265,12 +273,14 @@ def _show(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def _inside(value: Any, span: str) -> bool:
-    """Tell whether a number, or every number of a list, is in an interval such as "(0, 1]"."""
+def _inside(value: Any, spans: list[str]) -> bool:
+    """Tell whether a number is in its interval, such as "(0, 1]", and every number of a list."""
     if isinstance(value, list):
-        return all(_inside(item, span) for item in value)
-    if not isinstance(value, int | float):
+        own = spans if len(spans) == len(value) else spans * len(value)
+        return all(_inside(item, [span]) for item, span in zip(value, own, strict=False))
+    if not isinstance(value, int | float) or not spans:
         return True
+    span = spans[0]
     low, high = (float(end) for end in span[1:-1].split(","))
     above = value >= low if span[0] == "[" else value > low
     below = value <= high if span[-1] == "]" else value < high
@@ -336,6 +346,12 @@ def _check_needs(config: Node, library: Library) -> None:
             now = " and ".join(f"{kind}={choices[kind]}" for kind in kinds if choices.get(kind))
             lack = f", which {now} does not provide" if now else ""
             raise BadInput(f"{part} needs {need}{lack}: choose {' or '.join(options) or 'another'}")
+        for bar in sorted(gather(config.get(group), "_refuses_") & provided):
+            other = next(g for g in library.defaults if bar in gather(config.get(g), "_provides_"))
+            raise BadInput(
+                f"{group}={choices[group]} does not take {bar}, which "
+                f"{other}={choices[other]} has: choose another {group} or {other}"
+            )
 
 
 def _check_run(config: Node, typed: dict[str, str]) -> None:

@@ -57,7 +57,9 @@ def _choice(group: str, name: str, library: Library) -> str:
             injected = key in (*FROM_RUN, *FROM_ENV, *library.defaults)
             if key in node or (parameter.default is not None and not injected):
                 value = _default(node.get(key, parameter.default))
-                span = f" in {node['_range_'][key]}" if key in node.get("_range_", {}) else ""
+                spans = node.get("_range_", {}).get(key)
+                shown = ", ".join(spans) if isinstance(spans, list) else spans
+                span = f" in {shown}" if shown else ""
                 kind = describe_type(parameter.annotation)
                 lines.append(f"  {group}.{key}={value}  ({kind}{span}) {parameter.description}")
     return "\n".join(lines)

@@ -1,11 +1,39 @@
-"""How many CUDA devices there are, asked without importing torch."""
+"""What a config speaks of, asked without importing torch: devices, gymnasium ids."""
 
 from __future__ import annotations
 
 import ast
 import ctypes
+import difflib
 import importlib.util
 from pathlib import Path
+
+from mbrl.errors import BadInput
+
+
+def check_gymnasium_id(key: str, id: str) -> None:
+    """Refuse an id that gymnasium does not know; one in a module of its own only with the module.
+
+    Raises:
+        BadInput: naming the nearest id.
+    """
+    module, colon, _ = id.partition(":")
+    if colon:
+        if importlib.util.find_spec(module.partition(".")[0]) is None:
+            raise BadInput(f"{key}={id}: there is no module {module}")
+        return
+    if id.startswith("mbrl/"):
+        return
+    import gymnasium
+
+    if id in gymnasium.registry:
+        return
+    try:
+        gymnasium.spec(id)  # takes Hopper for its newest version
+    except gymnasium.error.Error as error:
+        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]
+        raise BadInput(f"{key}={id}: no such gymnasium environment; {hint}") from None
 
 
 def count_cuda_devices() -> int | None:
