@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mbrl.agents.base import Agent
 from mbrl.buffer import ReplayBuffer
-from mbrl.envs.base import VecEnv, VecStep
+from mbrl.envs.base import VecEnv
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
 from mbrl.run import RunFolder
 from mbrl.types import Transitions
@@ -100,8 +100,10 @@ def train(
     while not finished and not stop():
         with _counted(progress):
             action = agent.act(obs, explore=True, env_state=env.env_state)
+        number = progress.step // env.num_envs + 1
+        check_finite(number, action=action)
         step = env.step(action)
-        check_finite(step, progress.step // env.num_envs + 1)
+        check_finite(number, observation=step.next_obs, reward=step.reward)
         buffer.add(
             Transitions(
                 obs,
@@ -155,8 +157,10 @@ def evaluate(
     total, length = torch.zeros(2, episodes, dtype=torch.float64)
     running = torch.ones(episodes, dtype=torch.bool)
     for number in episode_steps(env, running):
-        step = env.step(agent.act(obs, explore=False, env_state=env.env_state))
-        check_finite(step, number)
+        action = agent.act(obs, explore=False, env_state=env.env_state)
+        check_finite(number, action=action)
+        step = env.step(action)
+        check_finite(number, observation=step.next_obs, reward=step.reward)
         total += torch.where(running, step.reward.cpu().double(), 0.0)
         length += running
         done = step.terminated | step.truncated
@@ -192,18 +196,18 @@ def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:
         yield number
 
 
-def check_finite(step: VecStep, number: int) -> None:
-    """Name the environment whose step, the number-th, gave a NaN or an infinity.
+def check_finite(number: int, **found: Tensor) -> None:
+    """Name the environment that was given, or gave, a NaN or an infinity in its number-th step.
 
     Raises:
-        EnvironmentFault: naming it.
+        EnvironmentFault: naming it; found is what was found, (E, ...) each.
     """
-    for what, values in (("observation", step.next_obs), ("reward", step.reward)):
+    for what, values in found.items():
         if not torch.isfinite(values).all():
             rows = values.reshape(values.shape[0], -1)
             index = int(torch.nonzero(~torch.isfinite(rows).all(1))[0])
-            found = "a NaN" if torch.isnan(rows[index]).any() else "an infinity"
-            raise EnvironmentFault(f"{found} in the {what}", index=index, step=number)
+            kind = "a NaN" if torch.isnan(rows[index]).any() else "an infinity"
+            raise EnvironmentFault(f"{kind} in the {what}", index=index, step=number)
 
 
 @contextmanager

@@ -40,7 +40,9 @@ MINE = {  # config folders: file -> content
     "shadow/env/pendulum.yaml": "_target_: mbrl.envs.pendulum\n",
     "wrongkey/env/mine.yaml": "_target_: mbrl.envs.pendulum\nnum_env: 3\n",
     "wrongtype/env/mine.yaml": "_target_: mbrl.envs.pendulum\nnum_envs: many\n",
-    "wrongrange/env/mine.yaml": "_target_: mbrl.envs.pendulum\n_range_: {num_envs: 5}\n",
+    "wrongrange/env/mine.yaml": (
+        "_target_: mbrl.envs.pendulum\n_range_: {num_envs: 5}\nnum_envs: 1\n"
+    ),
     "notarget/env/mine.yaml": "num_envs: 3\n",
     "nomodule/env/mine.yaml": "_target_: mbrl.nothing.Env\n",
     "noname/env/mine.yaml": "_target_: mbrl.envs.pendulmu\n",

@@ -92,11 +92,7 @@ def mine(tmp_path_factory) -> Path:
             "env/toy": "_target_: tests.toys.ToyEnv\nnum_envs: 1",
             "env/signalled": f"_target_: {HERE}.Signalled\nnum_envs: 1",
             "env/faulty": f"_target_: {HERE}.Faulty\nnum_envs: 1",
-            "env/named": f"_target_: {HERE}.Signalled\nat: ???",
             "agent/gain": f"_target_: {HERE}.Gain",
-            "agent/plans": "_target_: tests.test_config.Agent",
-            "planner/toy": "_target_: tests.toys.ToyPlanner\n_requires_: [lines]",
-            "dynamics/lines": "_target_: tests.toys.ToyDynamics\n_provides_: [lines]",
         },
     )
 
@@ -117,97 +113,14 @@ def run_folder() -> Path:
     return found
 
 
-# --- bad input
-
-BAD = [  # arguments after `mbrl`, and what the one line must hold
-    ("trian", "train"),
-    ("eavl runs/x", "eval"),
-    ("frobnicate", "train, eval"),
-    ("eval", "RUN"),
-    ("eval nowhere", "nowhere: no such run folder"),
-    ("eval . --episodes 0", "whole number from 1"),
-    ("eval . --episodes many", "whole number from 1"),
-    ("eval . --seed -1", "seed"),
-    ("eval . --sede 1", "--sede"),
-    ("eval .", "not a run folder"),
-    ("report", "RUN"),
-    ("report nowhere", "no such run folder"),
-    ("doctor now", "now"),
-    ("train --resume", "--resume: a folder must follow"),
-    ("train --resume nowhere", "no such run folder"),
-    ("train --resume .", "not a run folder"),
-    ("train --config-dir nowhere", "nowhere: no such folder"),
-    ("train --config-dir=", "--config-dir: a folder must follow"),
-    ("train agent", "agent=1"),
-    ("train --seed 3", "seed=1"),
-    ("train seed=", "seed="),
-    ("train =3", "seed=1"),
-    ("train agent=mpbo", "agent=mbpo"),
-    ("train --agent=randm", "agent=random"),
-    ("train +agent=sca", "agent=sac"),
-    ("train agent=zzzzzz", "choose from "),
-    ("train dynamics=ensembel", "dynamics=ensemble"),
-    ("train learner=SAC", "learner=sac"),
-    ("train evn=toy", "env"),
-    ("train sed=3", "seed"),
-    ("train total-steps=3", "total_steps"),
-    ("train --totalsteps=3", "total_steps"),
-    ("train steps=3", "total_steps"),
-    ("train learning_rate=1", "learner.learning_rate"),
-    ("train agent.learning_start=1", "agent.learning_starts"),
-    ("train learner.taau=1", "learner.tau"),
-    ("train lerner.tau=1", "learner.tau"),
-    ("train dynamics.members=1", "dynamics.num_members"),
-    ("train ++dynamics.num_member=1", "dynamics.num_members"),
-    ("train logger.tensorbord=true", "logger.tensorboard"),
-    ("train logger=wandb", "logger.wandb"),
-    ("train planner.horizon=3", "no planner is chosen"),
-    ("train seed=one", "int"),
-    ("train seed=0.5", "int"),
-    ("train seed=-1", "[0, "),
-    ("train total_steps=0", "[1, inf)"),
-    ("train total_steps=None", "int"),
-    ("train num_threads=0", "[1, inf)"),
-    ("train eval_episodes=[1]", "int"),
-    ("train device=gpu", "cuda:N"),
-    ("train device=0", "cpu, cuda"),
-    ("train logger.wandb=maybe", "bool"),
-    ("train learner.tau=2", "(0, 1]"),
-    ("train learner.tau=fast", "float"),
-    ("train learner.backward=manul", "manual, autograd"),
-    ("train dynamics.num_members=0", "[1, inf)"),
-    ("train dynamics.num_members=2.5", "int"),
-    ("train dynamics.reward=none", "learned, known"),
-    ("train agent.rollout_length=[1,2]", "tuple[int, int, int, int]"),
-    ("train agent.rollout_length=5", "tuple[int, int, int, int]"),
-    ("train agent.penalty=3", "Penalty"),
-    ("train agent._target_=mbrl.agents.Dina", "has no Dina"),
-    ("train dataset=${nowhere}", "nowhere"),
-    ("train dynamics=none", "needs a dynamics"),
-    ("train agent=mbpo learner=none", "learner=sac"),
-    ("train agent=random dynamics=ensemble", "agent=random takes no dynamics"),
-    ("train agent=sac dynamics=ensemble", "agent=mbpo"),
-    ("train agent=plans planner=toy", "choose dynamics=lines"),
-    ("train planner=toy dynamics=lines", "takes no planner"),
-    ("train env=named", "env.at=1"),
-    ("train run_dir=.", "--resume"),
-    ("train agent=gain env=faulty env.refuse=true", "refused when built"),
-    ("train agent=gain run_dir=/proc/nothing/here", "run_dir=/proc/nothing/here"),
-]
+# --- bad input: the list of it is in scripts/bad_input.py, see test_bad_input.py
 
 
-@pytest.mark.parametrize("line, words", BAD, ids=[line for line, _ in BAD])
-def test_bad_input_is_answered_in_one_line(mine, tmp_path, monkeypatch, capsys, line, words):
-    monkeypatch.chdir(tmp_path)
-    Path("something").touch()
-    name, *rest = line.split(" ")
-    if name == "train" and not {"--config-dir", "--config-dir="} & set(rest):
-        rest = rest if "--resume" in rest else [f"--config-dir={mine}", "env=toy", *rest]
-    assert main([name, *rest]) == 2
-    out, err = capsys.readouterr()
-    assert err.count("\n") == 1 and err.endswith("\n")
-    assert words in err and "Traceback" not in err
-    assert not list(tmp_path.glob("runs/*/*/*"))  # nothing is left behind
+def test_what_a_part_refuses_when_built_leaves_nothing_behind(train, tmp_path, capsys):
+    assert train("env=faulty", "env.refuse=true") == 2
+    err = capsys.readouterr().err
+    assert err == "mbrl: env.refuse=true: refused when built\n"
+    assert not list(tmp_path.glob("runs/*/*/*"))
 
 
 @pytest.mark.parametrize(
@@ -276,6 +189,15 @@ def test_the_doctor_says_what_is_there(capsys):
     starts = ["dynaplan", "torch", "mujoco", "wandb", "devices cpu", "threads", "rendering"]
     for start in starts:
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_the_doctor_checks_an_environment(capsys):
+    known = ["doctor", "env=gym", "env.id=tests.envs.broken:BrokenOnPurpose-v0"]
+    assert main([*known, "env.kwargs={how: is killed}", "seed=1"]) == 1
+    err = capsys.readouterr().err
+    assert "environment 0, step 3: ended its process (signal 9)" in err and err.count("\n") == 1
+    assert main(["doctor", "env=pendulum"]) == 0
+    assert "nothing found wrong" in capsys.readouterr().out
 
 
 # --- training

@@ -3,6 +3,7 @@
 import errno
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -68,15 +69,59 @@ def test_every_damaged_file_is_refused_by_name(tmp_path):
             else:
                 bad[draws.randrange(len(bad))] ^= 1 << draws.randrange(8)
             file.write_bytes(bytes(bad))
-            with pytest.raises(BadInput, match=r"damaged|missing|not in the manifest") as caught:
-                run.load()
-            assert str(folder) in str(caught.value)
+            for read in (run.load, run.check):
+                with pytest.raises(BadInput, match="damaged; remove that checkpoint") as caught:
+                    read()
+                assert str(file) in str(caught.value)  # a digest's damage is the manifest's
         file.unlink()
         with pytest.raises(BadInput, match="missing") as caught:
             run.load()
         assert file.name in str(caught.value)
         file.write_bytes(good)
     assert same(run.load(), STATE)
+
+
+def test_parts_that_are_not_there_are_named(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(1, STATE)
+    with pytest.raises(BadInput, match=r"env.json: not in the manifest"):
+        run.load("env")
+
+
+def test_what_a_kill_leaves_behind_is_cleared_away(tmp_path):
+    run = RunFolder(tmp_path / "run", {})
+    run.path.mkdir()
+    (run.path / ".versions.json.tmp").write_text("{")  # killed before the config was written
+    (run.path / "versions.json").write_text("{}")
+    run = RunFolder.create(run.path, {"seed": 1})
+    assert json.loads((run.path / "versions.json").read_text())["torch"]
+    half = run.path / "checkpoints" / ".0000000007"  # killed in a save at a step of its own
+    half.mkdir(parents=True)
+    (half / "agent.json").write_text("{")
+    run.save(10, STATE)
+    assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["0000000010"]
+
+
+def test_a_copy_beside_the_checkpoints_is_none(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    folder = run.save(1, STATE)
+    shutil.copytree(folder, folder.with_name(f"{folder.name}.bak"))
+    assert run.checkpoints() == [folder]
+
+
+def test_a_record_shorter_than_the_checkpoint_counts_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.check_metrics()  # there is no checkpoint yet
+    run.save(1, {"loop": {"log_position": 20}})
+    for content, good in ((b"x" * 20, True), (b"x" * 30, True), (b"", True), (b"x" * 19, False)):
+        run.metrics_path.write_bytes(content)
+        if good:
+            run.check_metrics()
+        else:
+            with pytest.raises(BadInput, match="19 bytes where the checkpoint counts 20"):
+                run.check_metrics()
+    run.metrics_path.unlink()
+    run.check_metrics()
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):

@@ -100,7 +100,12 @@ class CEM(Planner):
 
 
 def best(samples: Tensor, value: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """Take the num best samples (E, num, H, A) of each environment, with equal weights (E, num)."""
-    index = value.topk(num, dim=1).indices
+    """Take the num best samples (E, num, H, A) of each environment, with equal weights (E, num).
+
+    What a return of -inf rules out has no weight, where too few are left to fill the elites.
+    """
+    values, index = value.topk(num, dim=1)
     elites = samples.gather(1, index[:, :, None, None].expand(-1, -1, *samples.shape[2:]))
-    return elites, torch.full_like(index, 1 / num, dtype=samples.dtype)
+    counted = torch.isfinite(values)
+    number = counted.sum(1, keepdim=True).clamp(min=1).to(samples.dtype)
+    return elites, torch.where(counted, 1 / number, 0)

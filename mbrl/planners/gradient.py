@@ -90,6 +90,7 @@ class Gradient(Planner):
         noise_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         draws = torch.Generator(generator.device)
 
+        allowed = start.clone()
         candidates = start.requires_grad_()
         adam = torch.optim.Adam([candidates], lr=self._learning_rate)
         decay = 0.1 ** (1 / iterations)
@@ -99,7 +100,9 @@ class Gradient(Planner):
         for done in range(iterations + 1):  # noqa: B007 (counts the steps taken)
             with torch.enable_grad():
                 draws.manual_seed(noise_seed)
-                value = objective(model, state, candidates, generator=draws)
+                value = objective(
+                    model, state, candidates, generator=draws, all_may_fail=done > 0
+                )
             leader = value.detach().max(1)
             better = leader.values > top
             rows = torch.arange(num_envs, device=start.device)
@@ -111,7 +114,11 @@ class Gradient(Planner):
             if late or done == iterations:
                 break
             # Adam is blind to scale, so that each start climbs at its own
-            (candidates.grad,) = torch.autograd.grad(-value.sum(), candidates)
+            (slope,) = torch.autograd.grad(-value.sum(), candidates)
+            ruled_out = torch.isneginf(value)[:, :, None, None]  # such a start goes back
+            allowed = torch.where(ruled_out, allowed, candidates.detach())
+            candidates.data.copy_(allowed)
+            candidates.grad = torch.where(ruled_out, 0, slope)
             adam.step()
             adam.param_groups[0]["lr"] *= decay
             with torch.no_grad():

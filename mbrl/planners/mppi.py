@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mbrl.planners.base import Plan, Planner
 from mbrl.planners.distributions import Distribution, undecided
@@ -92,9 +93,10 @@ class MPPI(Planner):
         for _ in range(self._num_iterations if cold else self._warm_iterations):
             samples = belief.sample(self._num_samples, generator=generator)
             value = objective(model, state, samples, generator=generator)
-            spread = value.std(1, keepdim=True).clamp(min=1e-8)
+            counted = torch.isfinite(value)  # -inf rules a candidate out: its weight is 0
+            spread = _std(value, counted).clamp(min=1e-8)
             weights = torch.softmax(value / (self._temperature * spread), dim=1)
-            expected = (weights * value).sum(1)
+            expected = (weights * torch.where(counted, value, 0)).sum(1)
             belief = belief.fit(samples, weights, 0.0)
             done += 1
             if deadline is not None and time.monotonic() - began > deadline:
@@ -102,3 +104,14 @@ class MPPI(Planner):
         mean = belief.mean()
         info = {"iterations": done, "latency": time.monotonic() - began}
         return Plan(objective.scale(mean), expected, belief, info)
+
+
+def _std(value: Tensor, counted: Tensor) -> Tensor:
+    """Give the standard deviation (E, 1) of the values (E, K) that are counted."""
+    if counted.all():
+        return value.std(1, keepdim=True)
+    number = counted.sum(1, keepdim=True)
+    kept = torch.where(counted, value, 0)
+    mean = kept.sum(1, keepdim=True) / number
+    squares = torch.where(counted, (kept - mean).square(), 0).sum(1, keepdim=True)
+    return (squares / (number - 1).clamp(min=1)).sqrt()

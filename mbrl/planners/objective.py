@@ -23,12 +23,20 @@ class Objective(NamedTuple):
     terminal_value: Callable[[Tensor], Tensor] | None = None
 
     def __call__(
-        self, model: Any, state: Any, candidates: Tensor, *, generator: torch.Generator | None
+        self,
+        model: Any,
+        state: Any,
+        candidates: Tensor,
+        *,
+        generator: torch.Generator | None,
+        all_may_fail: bool = False,
     ) -> Tensor:
         """Give the returns (E, K) of candidates (E, K, H, A).
 
+        A return of -inf rules a candidate out; all_may_fail says that all of several may be.
+
         Raises:
-            NumericalFault: if one of them is a NaN.
+            NumericalFault: if one is a NaN or inf, or if all of several are ruled out.
         """
         value = rollout(
             model,
@@ -40,8 +48,8 @@ class Objective(NamedTuple):
             hold=self.action_hold,
             terminal_value=self.terminal_value,
         ).value
-        if torch.isnan(value).any():
-            raise NumericalFault("the model gave a plan a return of NaN")
+        if not torch.isfinite(value).all():
+            _name(value, all_may_fail)
         return value
 
     def scale(self, candidates: Tensor) -> Tensor:
@@ -57,3 +65,14 @@ class Objective(NamedTuple):
         while not isinstance(leaf, Tensor):
             leaf = leaf[0]
         return leaf.shape[0] // self.num_particles
+
+
+def _name(value: Tensor, all_may_fail: bool) -> None:
+    """Name the environment whose returns (E, K) cannot be planned with."""
+    wrong = torch.isnan(value) | torch.isposinf(value)
+    for index, row in enumerate(value):
+        if wrong[index].any():
+            what = "NaN" if torch.isnan(row).any() else "inf"
+            raise NumericalFault(f"environment {index}: the model gave a plan a return of {what}")
+        if row.shape[0] > 1 and not all_may_fail and torch.isneginf(row).all():
+            raise NumericalFault(f"environment {index}: the model gave every plan a return of -inf")

@@ -157,5 +157,36 @@ def test_a_nan_return_is_named(make):
             after, pred = super().step(state, action, **options)
             return after, pred._replace(reward=pred.reward * float("nan"))
 
-    with pytest.raises(NumericalFault, match="return of NaN"):
+    with pytest.raises(NumericalFault, match="environment 0: .* return of NaN"):
         make(action=bounds(1.0)).plan(states(2), Broken(), generator=generator(1))
+
+
+class Walled(ToyModel):
+    """The toy model with reward `wall` wherever beyond(obs, action) holds."""
+
+    def __init__(self, wall, beyond):
+        self.wall, self.beyond = wall, beyond
+
+    def step(self, state, action, **options):
+        after, pred = super().step(state, action, **options)
+        held = self.beyond(state, action)
+        return after, pred._replace(reward=torch.where(held, self.wall, pred.reward))
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize(("wall", "named"), [(float("inf"), "a return of inf"),
+                                             (-float("inf"), "every plan a return of -inf")])  # fmt: skip
+def test_infinite_returns_that_cannot_be_planned_with_are_named(make, wall, named):
+    model = Walled(wall, lambda obs, action: obs[:, 0] > 0.5)
+    obs = torch.tensor([[0.0, 0.0], [0.9, 0.0]])  # the second is beyond the wall from the start
+    with pytest.raises(NumericalFault, match=f"environment 1: the model gave .*{named}"):
+        make(action=ACTION, horizon=1).plan(obs, model, generator=generator(1))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_return_of_minus_infinity_rules_a_candidate_out(make):
+    model = Walled(-float("inf"), lambda obs, action: action[:, 0] > 0.1)
+    obs = torch.tensor([[-0.5, 0.0], [0.4, 0.2]])
+    plan = make(action=ACTION, horizon=5).plan(obs, model, generator=generator(1))
+    assert torch.isfinite(plan.actions).all() and torch.isfinite(plan.value).all()
+    assert (plan.actions <= 0.1).all() and plan.actions[0].max() > 0.05  # up to the wall
