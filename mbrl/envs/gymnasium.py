@@ -175,10 +175,10 @@ class GymnasiumVecEnv:
             )
         seen, reward, terminated, truncated, info = found
         reward: Any
-        if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "iuf":
+        if not isinstance(reward, float) and _scalar_kind(reward) not in "iuf":
             raise Broken(f"the reward is {_kind(reward)}, not a number")
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
-            if np.ndim(flag) != 0 or np.asarray(flag).dtype.kind != "b":
+            if not isinstance(flag, bool) and _scalar_kind(flag) != "b":
                 raise Broken(f"{name} is {_kind(flag)}, not a bool")
         if not isinstance(info, dict):
             raise Broken(f"the info is {_kind(info)}, not a dict")
@@ -322,6 +322,12 @@ def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSp
         f"env.id={id}: action space {_short(space)} is not supported; "
         "Discrete and a 1-D Box of floats with finite bounds are"
     )
+
+
+def _scalar_kind(value: Any) -> str:
+    """Give numpy's kind of a scalar; "-" for what is none."""
+    array = np.asarray(value)
+    return "-" if array.ndim else array.dtype.kind
 
 
 def _kind(value: Any) -> str:

@@ -6,10 +6,12 @@ import time
 import pytest
 import torch
 
+from mbrl.cli import main
 from mbrl.envs import GymnasiumProcess, GymnasiumVecEnv
 from mbrl.envs.check import inspect
 from mbrl.errors import EnvironmentFault
 from mbrl.loop import ENDLESS, evaluate
+from mbrl.run import RunFolder
 from tests.envs.broken import HOW
 from tests.toys import ToyAgent, ToyEnv
 
@@ -140,6 +142,17 @@ def test_an_environment_that_does_not_repeat_is_named_when_it_is_restored():
             continue
         with pytest.raises(EnvironmentFault, match="environment 1, step 3: does not repeat"):
             make(how, 2).load_state_dict(env.state_dict())
+
+
+def test_a_run_outlives_an_environment_that_kills_its_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["agent=random", "env=gym_process", f"env.id={ID}", "env.kwargs={how: is killed}"]
+    assert main(["train", *arguments, "seed=1", "total_steps=9", "save_every=1", "run_dir=run"]) == 1
+    err = capsys.readouterr().err
+    assert "environment 0, step 3: ended its process (signal 9)" in err and err.count("\n") == 1
+    run = RunFolder.open(tmp_path / "run")
+    run.check()
+    assert [int(p.name) for p in run.checkpoints()] == [1, 2]  # all but the step that it was in
 
 
 def test_a_worker_process_ends_with_its_environment():

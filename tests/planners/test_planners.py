@@ -7,6 +7,7 @@ import torch
 
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.planners import CEM, ICEM, MPPI, Gradient
+from mbrl.planners.cem import best
 from mbrl.types import ActionSpec, Prediction
 from tests.planners.linear import LinearQuadratic, bounds, states
 from tests.toys import ACTION, ToyModel, generator
@@ -190,3 +191,11 @@ def test_a_return_of_minus_infinity_rules_a_candidate_out(make):
     plan = make(action=ACTION, horizon=5).plan(obs, model, generator=generator(1))
     assert torch.isfinite(plan.actions).all() and torch.isfinite(plan.value).all()
     assert (plan.actions <= 0.1).all() and plan.actions[0].max() > 0.05  # up to the wall
+
+
+def test_elites_that_are_ruled_out_have_no_weight():
+    samples = torch.arange(4.0).view(1, 4, 1, 1)
+    value = torch.tensor([[-1.0, -torch.inf, -2.0, -torch.inf]])
+    elites, weights = best(samples, value, 3)
+    assert elites[0, :2].flatten().tolist() == [0, 2]
+    assert weights.tolist() == [[0.5, 0.5, 0]]
