@@ -267,7 +267,8 @@ class OnPolicy(Agent):
         raw, value, log_prob = self._pending
         self._pending = None
         newest = torch.arange(buffer.num_added - self._num_envs, buffer.num_added)
-        step = buffer.rows(newest % buffer.capacity)
+        # a view of packed rows would take another path through the matrix product, and round apart
+        step = Transitions(*(x.contiguous() for x in buffer.rows(newest % buffer.capacity)))
         done = (step.terminated | step.truncated).cpu().numpy()
         self._rollout.add(
             step.obs.cpu().numpy(),
