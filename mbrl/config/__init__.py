@@ -1,6 +1,15 @@
 """Compose a config, check it without importing torch, build what it names."""
 
-from mbrl.config.build import Parts, build, build_agent, instantiate
+from mbrl.config.build import Parts, build, build_agent, instantiate, make_env
 from mbrl.config.compose import Composed, compose, plain_value
 
-__all__ = ["Composed", "Parts", "build", "build_agent", "compose", "instantiate", "plain_value"]
+__all__ = [
+    "Composed",
+    "Parts",
+    "build",
+    "build_agent",
+    "compose",
+    "instantiate",
+    "make_env",
+    "plain_value",
+]

@@ -124,7 +124,7 @@ def test_doubt_truncates_and_termination_terminates():
     assert step.terminated.equal(position < -0.5)
     assert step.truncated.equal(position >= 0.5)
     done = step.terminated | step.truncated
-    assert 0 < step.terminated.sum() and 0 < step.truncated.sum() and not done.all()
+    assert step.terminated.sum() > 0 and step.truncated.sum() > 0 and not done.all()
     assert step.obs[~done].equal(step.next_obs[~done])
     assert not step.obs[done].equal(step.next_obs[done])
     starts = {tuple(row) for row in STARTS.tolist()}
