@@ -1,7 +1,9 @@
 """SB3's agents: the numbers of plain SB3, its randomness contained, its state in tensors."""
 
 import random
+import signal
 import sys
+import time
 
 import gymnasium
 import numpy as np
@@ -13,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mbrl.agents import SB3PPO, SB3SAC, Dyna, ModelEnvLearner, OnPolicy
 from mbrl.buffer import ReplayBuffer
+from mbrl.cli import main
 from mbrl.config import build_agent, compose
 from mbrl.envs import GymnasiumVecEnv
 from mbrl.errors import BadInput
@@ -21,6 +24,7 @@ from mbrl.gym import ImaginedVecEnv
 from mbrl.loop import train
 from mbrl.run import RunFolder
 from tests.contracts.test_agent import Record, flat
+from tests.test_determinism import digests, finish, start
 from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyModel, collect, generator, reward
 
 
@@ -237,3 +241,42 @@ def test_penalties_are_charged_inside_the_model():
         for penalty in (None, lambda transition, model, learner: 100 + transition.reward)
     ]
     assert metrics[1] == pytest.approx(-2000, rel=0.01) and metrics[0] > -200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["agent=sb3_sac", "env=pendulum", "learner.hidden=32", "total_steps=1500",
+         "save_every=200"],
+        ["agent=sb3_ppo", "env=cartpole", "agent.num_steps=150", "total_steps=3000",
+         "save_every=100"],
+        ["agent=mbpo", "learner=sb3_ppo", "env=pendulum", "experiment=none", "save_every=100",
+         "agent.learning_starts=200", "agent.retrain_interval=200", "total_steps=800",
+         "dynamics.hidden=16", "dynamics.max_updates=50", "dynamics.min_updates=20",
+         "learner.num_epochs=2", "agent.updates_per_refit=2"],
+    ],
+    ids=["sac", "ppo", "mbpo"],
+)  # fmt: skip
+def test_killed_it_ends_bit_for_bit_the_same(arguments, tmp_path):
+    """SIGKILL once a new checkpoint has been committed, twice."""
+    arguments = [*arguments, "eval_every=500", "eval_episodes=2"]
+    finish(start(*arguments, f"run_dir={tmp_path / 'whole'}"))
+    run, seen = tmp_path / "broken", ""
+    process = start(*arguments, f"run_dir={run}")
+    for _ in range(2):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and process.poll() is None:
+            saved = sorted(p.name for p in (run / "checkpoints").glob("[0-9]*"))
+            if saved and saved[-1] > seen:
+                seen = saved[-1]
+                break
+            time.sleep(0.005)
+        assert process.poll() is None, "ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = start("--resume", str(run))
+    finish(process)
+    assert digests(run) == digests(tmp_path / "whole")
+    assert main(["eval", str(run), "--episodes", "2", "--json"]) == 0
+    assert not list(run.rglob("*.pkl")) and not list(run.rglob("*.pt"))
