@@ -6,11 +6,11 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Hand on `load` and `make_vec` when they are asked for, so that `import mbrl` stays light."""
-    if name == "load":
-        from mbrl.cli import load
+    """Hand on names when they are asked for, so that `import mbrl` stays light."""
+    if name in ("load", "GymAgent"):
+        import mbrl.cli
 
-        return load
+        return getattr(mbrl.cli, name)
     if name == "make_vec":
         from mbrl.envs import make_vec
 

@@ -72,6 +72,11 @@ class ReplayBuffer:
         )
         return self._rows.index_select(0, index), self._episode.index_select(0, index)
 
+    def rows(self, index: Tensor) -> Transitions:
+        """Give the transitions (B, ...) in the ring's places index (B,), int64."""
+        index = index.to(self._rows.device)
+        return self.unpack(self._rows.index_select(0, index), self._episode.index_select(0, index))
+
     def all(self) -> Transitions:
         """Give every row held, the oldest first."""
         size = len(self)

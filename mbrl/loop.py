@@ -47,7 +47,7 @@ def train(
     make_eval_env: Callable[[int], VecEnv],
     seed: int,
     total_steps: int,
-    eval_every: int,
+    eval_every: int | None,
     eval_episodes: int,
     save_every: int,
     log_every: int = 100,
@@ -64,7 +64,7 @@ def train(
         make_eval_env: makes the environments of an evaluation, given their number.
         seed: of the environments.
         total_steps: environment transitions in all.
-        eval_every: transitions between evaluations; there is one at the end too.
+        eval_every: transitions between evaluations; there is one at the end too. None: never.
         eval_episodes: episodes of an evaluation.
         save_every: transitions between checkpoints; there is one at the end too.
         log_every: transitions between rows of training metrics.
@@ -122,7 +122,7 @@ def train(
             metrics = agent.update(buffer)
         finished = progress.step >= total_steps
 
-        if progress.due(eval_every) or finished:
+        if eval_every is not None and (progress.due(eval_every) or finished):
             with _counted(progress, "in the evaluation "):
                 score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
             progress.evaluations.append([progress.step, score["eval/rewards"]])

@@ -1,10 +1,25 @@
 """Agents and policy learners."""
 
-from mbrl.agents.base import Agent, Penalty, PolicyLearner
+from mbrl.agents.base import Agent, ModelEnvLearner, Penalty, PolicyLearner
 from mbrl.agents.dyna import Dyna
 from mbrl.agents.model_free import ModelFree
 from mbrl.agents.mpc import MPC
 from mbrl.agents.random import Random
 from mbrl.agents.sac import SAC
+from mbrl.agents.sb3 import SB3SAC
+from mbrl.agents.sb3_ppo import SB3PPO, OnPolicy
 
-__all__ = ["MPC", "Agent", "Dyna", "ModelFree", "Penalty", "PolicyLearner", "Random", "SAC"]
+__all__ = [
+    "MPC",
+    "SAC",
+    "SB3PPO",
+    "SB3SAC",
+    "Agent",
+    "Dyna",
+    "ModelEnvLearner",
+    "ModelFree",
+    "OnPolicy",
+    "Penalty",
+    "PolicyLearner",
+    "Random",
+]

@@ -38,7 +38,8 @@ class PolicyLearner(Protocol):
         Args:
             real: transitions of the environment.
             imagined: transitions of the model, None for model-free learning.
-            model_env: the model as an environment, for on-policy learners.
+            model_env: the model as an environment (mbrl.gym.ImaginedVecEnv), for learners that
+                ask for one (ModelEnvLearner).
             num_updates: gradient steps (off-policy) or iterations (on-policy).
 
         Returns:
@@ -57,6 +58,17 @@ class PolicyLearner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict."""
         ...
+
+
+@runtime_checkable
+class ModelEnvLearner(PolicyLearner, Protocol):
+    """A PolicyLearner that collects its own rollouts inside the model (on-policy).
+
+    Attributes:
+        num_model_envs: imagined environments that improve() takes as model_env.
+    """
+
+    num_model_envs: int
 
 
 class Penalty(Protocol):

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, EnvState, Penalty, PolicyLearner
+from mbrl.agents.base import Agent, EnvState, ModelEnvLearner, Penalty, PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import NumericalFault
+from mbrl.gym.core import ImaginedVecEnv
 from mbrl.planners.base import ActionSelector
 from mbrl.types import ActionSpec, Transitions
 
@@ -35,6 +36,9 @@ class Dyna(Agent):
         rollout_length: (from step, to step, first, last): rises linearly, as in MBPO.
         retain_refits: imagined data are kept for this many refits.
         updates_per_step: learner updates per real transition.
+        updates_per_refit: iterations after each refit of a learner that collects its own rollouts
+            in the model; it gets no others, and no rollouts are imagined for it.
+        max_episode_steps: of the environment, and so of such a learner's imagined episodes.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class Dyna(Agent):
         rollout_length: tuple[int, int, int, int] = (0, 1, 1, 1),
         retain_refits: int = 1,
         updates_per_step: int = 10,
+        updates_per_refit: int = 10,
+        max_episode_steps: int | None = None,
     ):
         """Take the parts."""
         self._action = action
@@ -68,6 +74,8 @@ class Dyna(Agent):
         self._rollout_length = rollout_length
         self._retain_refits = retain_refits
         self._updates_per_step = updates_per_step
+        self._updates_per_refit = updates_per_refit
+        self._max_episode_steps = max_episode_steps
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
         self._imagined: ReplayBuffer | None = None
@@ -86,13 +94,33 @@ class Dyna(Agent):
         self._seen = buffer.num_added
         if self._seen < self._learning_starts:
             return {}
-        metrics = {}
-        if self._seen >= self._next_fit:
+        metrics: dict[str, float] = {}
+        learner = self.learner
+        refitted = self._seen >= self._next_fit
+        if refitted:
             self._next_fit = self._seen + self._retrain_interval
             metrics = self.dynamics.fit(buffer.all(), generator=self._generator)
+        if isinstance(learner, ModelEnvLearner):
+            return metrics | (self._improve_in_model(buffer, learner) if refitted else {})
+        if refitted:
             metrics |= self._imagine(buffer)
         updates = self._updates_per_step * new
-        return metrics | self.learner.improve(buffer, self._imagined, num_updates=updates)
+        return metrics | learner.improve(buffer, self._imagined, num_updates=updates)
+
+    def _improve_in_model(self, buffer: ReplayBuffer, learner: ModelEnvLearner) -> dict[str, float]:
+        """Let an on-policy learner collect its own rollouts in the model."""
+        penalty = self._penalty
+        charge = None if penalty is None else lambda t: penalty(t, self.dynamics, learner)
+        world = ImaginedVecEnv(
+            self.dynamics,
+            buffer,
+            self._action,
+            num_envs=learner.num_model_envs,
+            max_episode_steps=self._max_episode_steps,
+            charge=charge,
+            generator=self._generator,
+        )
+        return learner.improve(buffer, None, world, num_updates=self._updates_per_refit)
 
     @torch.no_grad()
     def _imagine(self, buffer: ReplayBuffer) -> dict[str, float]:

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+from mbrl.cli.agent import GymAgent, LoadedAgent, load
 from mbrl.cli.common import reason, say
-from mbrl.cli.evaluate import LoadedAgent, load
 from mbrl.errors import BadInput
 
-__all__ = ["COMMANDS", "LoadedAgent", "load", "main"]
+__all__ = ["COMMANDS", "GymAgent", "LoadedAgent", "load", "main"]
 
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),

@@ -1,16 +1,12 @@
-"""`mbrl eval` and `mbrl.load`: a trained agent from its run folder."""
+"""`mbrl eval`: evaluate a trained agent from its run folder."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mbrl.cli.common import Parser, count, failed, restore
 from mbrl.errors import BadInput
-
-if TYPE_CHECKING:
-    from mbrl.config import Parts
 
 
 def main(arguments: list[str]) -> int:
@@ -46,54 +42,3 @@ def main(arguments: list[str]) -> int:
         mean, std, number = (score[f"eval/{k}"] for k in ("mean_reward", "std_reward", "episodes"))
         print(f"eval/mean_reward {mean:.6g}  eval/std_reward {std:.6g}  eval/episodes {number}")
     return 0
-
-
-class LoadedAgent:
-    """A trained agent in SB3's shape.
-
-    Attributes:
-        agent: the agent itself.
-    """
-
-    def __init__(self, parts: Parts):
-        """Take the restored parts."""
-        self.agent = parts.agent
-        self._action = parts.env.action
-        self._device = parts.env.device
-
-    def predict(self, obs: Any, deterministic: bool = True) -> tuple[Any, None]:
-        """Choose actions.
-
-        Args:
-            obs: (obs_dim,) or (B, obs_dim), array-like.
-            deterministic: act as in evaluation, without exploration.
-
-        Returns:
-            Actions as numpy, (act_dim,) or (B, act_dim); discrete ones as int64 () or (B,). The
-            second is SB3's recurrent state: None, the agent keeps its own.
-        """
-        import torch
-
-        rows = torch.as_tensor(obs, dtype=torch.float32, device=self._device)
-        with torch.no_grad():
-            batch = rows if rows.dim() > 1 else rows[None]
-            action = self.agent.act(batch, explore=not deterministic)
-        if self._action.kind == "discrete":
-            action = action.argmax(-1)
-        action = action.cpu().numpy()
-        return (action if rows.dim() > 1 else action[0]), None
-
-    def reset(self) -> None:
-        """Begin a new episode."""
-        self.agent.reset()
-
-
-def load(run: str | Path) -> LoadedAgent:
-    """Load the agent of a run folder.
-
-    Raises:
-        BadInput: if it is no run folder, or its checkpoint is missing or damaged.
-    """
-    from mbrl.run import RunFolder
-
-    return LoadedAgent(restore(RunFolder.open(Path(run))))

@@ -95,8 +95,8 @@ def build(config: dict[str, Any]) -> Parts:
         found = torch.cuda.device_count()
         if (torch.device(device).index or 0) >= found:
             raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")
-    env = _make_env(config, "env")
-    make_eval_env = partial(_make_env, config, "eval_env")
+    env = make_env(config)
+    make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
     capacity = min(config["buffer_size"], vector_steps * env.num_envs)
     buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
@@ -118,8 +118,8 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:
     return scope["agent"]
 
 
-def _make_env(config: dict[str, Any], part: str, num_envs: int | None = None) -> VecEnv:
-    """Build an instance of the environment."""
+def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = None) -> VecEnv:
+    """Build an instance of a resolved config's environment."""
     node = config["env"] if num_envs is None else {**config["env"], "num_envs": num_envs}
     return instantiate(node, part, partial(_generator, config), **_run_scope(config))
 

@@ -6,6 +6,7 @@ import ast
 import ctypes
 import difflib
 import importlib.util
+import sys
 from pathlib import Path
 
 from mbrl.errors import BadInput
@@ -19,7 +20,8 @@ def check_gymnasium_id(key: str, id: str) -> None:
     """
     module, colon, _ = id.partition(":")
     if colon:
-        if importlib.util.find_spec(module.partition(".")[0]) is None:
+        top = module.partition(".")[0]
+        if top not in sys.modules and importlib.util.find_spec(top) is None:
             raise BadInput(f"{key}={id}: there is no module {module}")
         return
     if id.startswith("mbrl/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -86,10 +86,44 @@ class GymnasiumVecEnv:
         given = dict(kwargs or {})
         if max_episode_steps is not None:
             given["max_episode_steps"] = max_episode_steps
-        self._envs = [make_gymnasium(id, **given) for _ in range(num_envs)]
-        first = self._envs[0]
+        copies = [make_gymnasium(id, **given) for _ in range(num_envs)]
+        self._take(id, copies, seed, time_limit, strict, device)
+
+    @classmethod
+    def around(
+        cls,
+        envs: Sequence[gymnasium.Env],
+        *,
+        seed: int = 0,
+        time_limit: float | None = None,
+        strict: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> GymnasiumVecEnv:
+        """Take environments that are made already, such as a user's own.
+
+        Raises:
+            BadInput: if their spaces are not supported.
+        """
+        self = cls.__new__(cls)
+        name = type(envs[0].unwrapped).__name__
+        self._take(name, list(envs), seed, time_limit, strict, device)
+        return self
+
+    def _take(
+        self,
+        id: str,
+        envs: list[gymnasium.Env],
+        seed: int,
+        time_limit: float | None,
+        strict: bool,
+        device: torch.device | str,
+    ) -> None:
+        """Take the copies."""
+        self._envs = envs
+        first, num_envs = envs[0], len(envs)
         self.num_envs = num_envs
         self.obs_dim = _obs_dim(id, first.observation_space)
+        self.obs_shape = first.observation_space.shape
         self.device = torch.device(device)
         self.action = _action_spec(id, first.action_space, self.device)
         self.task = Task()
@@ -98,7 +132,7 @@ class GymnasiumVecEnv:
         self._space = first.observation_space
         self._strict = strict
         self._seen: list[Any] = [None] * num_envs  # as returned, to tell whether it is overwritten
-        self._offset = int(getattr(first.action_space, "start", 0))
+        self.offset = int(getattr(first.action_space, "start", 0))
         self._seed = seed
         self._time_limit = time_limit
         self._pool = DaemonPool(1) if time_limit is not None else None
@@ -201,7 +235,7 @@ class GymnasiumVecEnv:
     def _native(self, action: np.ndarray) -> Any:
         """Turn a row of actions into what the environment takes; a copy, since it may change it."""
         if self.action.kind == "discrete":
-            return self._offset + int(action.argmax())
+            return self.offset + int(action.argmax())
         return action.astype(np.float32)
 
     def _guarded(self, work: Callable[[], Any]) -> None:

@@ -9,12 +9,18 @@ from tests.contracts.parts import names
 from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
 
 SMALL = {
-    "learner": {"sac": {"hidden": 16, "batch_size": 32}},
+    "learner": {
+        "sac": {"hidden": 16, "batch_size": 32},
+        "sb3_sac": {"hidden": 16, "batch_size": 32},
+        "sb3_ppo": {"hidden": 16, "batch_size": 16, "num_epochs": 2},
+    },
     "dynamics": {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}},
     "planner": {"icem": {"horizon": 3, "num_samples": 10, "num_elites": 3}},
     "agent": {
         "pets": {"learning_starts": 30, "retrain_interval": 30},
         "sac": {"learning_starts": 30},
+        "sb3_sac": {"learning_starts": 30},
+        "sb3_ppo": {"num_steps": 15},
         "mbpo": {
             "learning_starts": 30,
             "retrain_interval": 20,

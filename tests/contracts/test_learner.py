@@ -3,16 +3,19 @@
 import pytest
 import torch
 
-from mbrl.agents.base import PolicyLearner
+from mbrl.agents.base import ModelEnvLearner, PolicyLearner
+from mbrl.gym import ImaginedVecEnv
 from mbrl.planners.base import ActionSelector
 from tests.contracts.parts import make, names
-from tests.toys import ACTION, ToyEnv, ToyLearner, ToySelector, collect, generator
+from tests.toys import ACTION, ToyEnv, ToyLearner, ToyModel, ToySelector, collect, generator
+
+SMALL = {"sb3_ppo": {"num_model_envs": 4, "num_steps": 8, "batch_size": 16, "num_epochs": 2}}
 
 
 def build(name: str):
     if name == "toy":
         return ToyLearner()
-    return make("learner", name, {"hidden": 16}, obs_dim=2, action=ACTION)
+    return make("learner", name, {"hidden": 16, **SMALL.get(name, {})}, obs_dim=2, action=ACTION)
 
 
 @pytest.mark.parametrize("name", ["toy", *names("learner")])
@@ -31,8 +34,15 @@ def test_learner(name):
     assert not noisy.equal(learner.select(obs, generator=generator(2)))
     assert learner.value(obs).shape == (120,)
 
-    learner.improve(real, imagined, num_updates=5)
-    metrics = learner.improve(real, num_updates=5)
+    def world():
+        if not isinstance(learner, ModelEnvLearner):
+            return None
+        return ImaginedVecEnv(
+            ToyModel(), real, ACTION, num_envs=learner.num_model_envs, generator=generator(5)
+        )
+
+    learner.improve(real, imagined, world(), num_updates=5)
+    metrics = learner.improve(real, None, world(), num_updates=5)
     assert metrics and all(key.startswith("train/") for key in metrics)
     assert not learner.select(obs, generator=generator(1), deterministic=True).equal(before)
 
@@ -40,6 +50,6 @@ def test_learner(name):
     other.load_state_dict(learner.state_dict())
     for each in (learner, other):
         torch.manual_seed(hash(id(each)) % 1000)  # nothing is drawn from global randomness
-        each.improve(real, imagined, num_updates=5)
+        each.improve(real, imagined, world(), num_updates=5)
     a, b = (each.select(obs, generator=generator(3)) for each in (learner, other))
     assert a.equal(b)
