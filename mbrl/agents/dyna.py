@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.agents.base import Agent, EnvState, Penalty, PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
-from mbrl.errors import NumericalFault
+from mbrl.errors import BadInput, NumericalFault
 from mbrl.planners.base import ActionSelector
 from mbrl.types import ActionSpec, Transitions
 
@@ -55,6 +55,11 @@ class Dyna(Agent):
         updates_per_step: int = 10,
     ):
         """Take the parts."""
+        if not dynamics.learned:
+            raise BadInput(
+                "dynamics=simulator: rollouts are imagined from stored observations, which do not "
+                "hold the simulator's state; choose agent=pets or a learned model"
+            )
         self._action = action
         self.dynamics = dynamics
         self.learner = learner
