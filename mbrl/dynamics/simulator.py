@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput
-from mbrl.types import Prediction, Transitions
+from mbrl.types import Prediction, Transitions, map_tensors
 
 
 class SimulatedEnv(Protocol):
@@ -90,7 +90,8 @@ class Simulator(Dynamics):
         assert following is not None
         doubt = torch.zeros_like(seen.reward[:, 0]) if with_uncertainty else None
         seen = self._charge(seen)
-        prediction = Prediction(*(part[:, 0] for part in seen[:4]), doubt)
+        parts: list[Any] = [part[:, 0] for part in seen[:4]]
+        prediction = Prediction(parts[0], parts[1], parts[2], parts[3], doubt)
         return torch.where(prediction.valid[:, None], following, state), prediction
 
     def simulate(self, state: Tensor, actions: Tensor) -> Prediction:
@@ -103,8 +104,9 @@ class Simulator(Dynamics):
     ) -> tuple[Tensor, Prediction]:
         """Offer the one successor of each row num times; K leads."""
         following, seen = self.step(state, action)
-        parts: list[Any] = [part.repeat(num, *[1] * (part.dim() - 1)) for part in seen[:4]]
-        return following.repeat(num, 1), Prediction(*parts, None)
+        one = torch.arange(state.shape[0], device=state.device).repeat(num)
+        offered = map_tensors(lambda part: part[one], seen)
+        return following[one], offered
 
     def _require(self, state: Tensor) -> None:
         """Refuse a belief that was never given the simulator's state."""

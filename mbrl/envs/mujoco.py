@@ -33,6 +33,7 @@ class MujocoTask(ABC):
         max_episode_steps: when an episode is truncated.
         task: what is known in closed form.
         fields: MjData fields read beside qpos and qvel.
+        ends: whether any state terminates an episode.
     """
 
     model_path: Path
@@ -40,6 +41,7 @@ class MujocoTask(ABC):
     max_episode_steps: int
     task: Task
     fields: tuple[str, ...] = ()
+    ends: bool = True
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:

@@ -19,7 +19,10 @@ Array = NDArray[np.float64]
 
 
 class Unrolled(NamedTuple):
-    """What follows from B states under sequences of H actions; nothing is reset at an end."""
+    """What follows from B states under sequences of H actions.
+
+    Nothing is reset: after its termination a row may go on, or stand still with reward 0.
+    """
 
     obs: Array  # (B, H, obs_dim) after each action
     reward: Array  # (B, H)

@@ -1,8 +1,11 @@
 """What would follow in MuJoCo: whole action sequences from given states, beside the environments.
 
-A task that sees qpos and qvel alone is unrolled in one call of `mujoco.rollout`. Other fields are
-not to be had from it: with RK4, gymnasium reads the `xpos` of the last of four stages, which is
-neither a sensor nor the kinematics of qpos. Such tasks are stepped one by one, on data of their own.
+A task that sees qpos and qvel alone is unrolled in one call of `mujoco.rollout`. Two things are not
+to be had from that call, and such tasks are stepped row by row, on data of their own:
+- other fields: with RK4, gymnasium reads the `xpos` of the last of four stages, which is neither a
+  sensor nor the kinematics of qpos;
+- an early end: most random action sequences of a hopper fall soon, and what would come after is
+  wasted. The call cannot be broken up either, since it does not give back `qacc_warmstart`.
 """
 
 # mujoco has no type stubs
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import mujoco.rollout
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 State = mujoco.mjtState
 Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
 INTEGRATION = State.mjSTATE_INTEGRATION
+PIECE = 4  # steps after which rows that have ended are left out
 
 
 class StateLayout:
@@ -96,6 +100,36 @@ class Unroller:
 
     def unroll(self, state: Array, action: NDArray[np.float32], *, with_state: bool) -> Unrolled:
         """Simulate and score action (B, H, nu) from states (B, state_dim); see Simulation.unroll."""
+        if self._task.ends and not with_state:
+            return self._unroll_alive(state, action)
+        return self._unroll_whole(state, action, with_state=with_state)
+
+    def _unroll_alive(self, state: Array, action: NDArray[np.float32]) -> Unrolled:
+        """Go on piece by piece with the rows that have neither terminated nor blown up."""
+        shape, obs_dim = action.shape[:2], self._task.observe(self.layout.fields(state)).shape[1]
+        flags = np.ones(shape, dtype=bool)
+        seen = Unrolled(np.zeros((*shape, obs_dim)), np.zeros(shape), flags, flags.copy(), None)
+        alive = np.arange(len(action))
+        for at in range(0, shape[1], PIECE):
+            now, rest = slice(at, at + PIECE), slice(at + PIECE, None)
+            piece = self._unroll_whole(state, action[alive, now], with_state=True)
+            ended = np.logical_or.reduce(piece.terminated, axis=1)
+            over = ended | ~piece.valid[:, -1]
+            seen.obs[alive, now], seen.obs[alive[over], rest] = piece.obs, piece.obs[over, -1:]
+            seen.reward[alive, now] = piece.reward
+            seen.terminated[alive, now] = piece.terminated
+            seen.terminated[alive[over], rest] = ended[over][:, None]
+            seen.valid[alive, now], seen.valid[alive[over], rest] = piece.valid, piece.valid[over, -1:]
+            assert piece.state is not None
+            alive, state = alive[~over], piece.state[~over]
+            if len(alive) == 0:
+                break
+        return seen
+
+    def _unroll_whole(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool
+    ) -> Unrolled:
+        """Simulate and score every step."""
         rows, horizon = action.shape[:2]
         last = np.empty((rows, self.layout.size)) if with_state else None
         # rollout() takes no forces, mocap poses or equalities from the state: where there are any,
@@ -115,7 +149,7 @@ class Unroller:
             obs = self._task.observe(flat).reshape(rows, horizon, -1)
             given = action.reshape(rows * horizon, -1)
             scored = self._task.outcome(_flatten(before), given, flat, self._dt)
-        reward, terminated = (np.asarray(part).reshape(rows, horizon) for part in scored)
+        reward, terminated = scored[0].reshape(rows, horizon), scored[1].reshape(rows, horizon)
         fine = small[0].all(-1) & small[1].all(-1) & went_on
         fine &= np.isfinite(obs).all(-1) & np.isfinite(reward)
         if last is not None:
@@ -125,13 +159,13 @@ class Unroller:
     def _roll(self, state: Array, action: NDArray[np.float32]) -> tuple[Fields, NDArray[np.bool_]]:
         """Simulate in one call; rows whose time stands still were given up by MuJoCo."""
         skip = self._task.frame_skip
-        path, _ = self._threads.rollout(
+        path: Any = self._threads.rollout(
             self._model,
             self._data,
             state[:, self._physics],
             np.repeat(action.astype(np.float64), self._task.frame_skip, axis=1),
             initial_warmstart=state[:, self._warmstart],
-        )
+        )[0]
         path = path[:, self._task.frame_skip - 1 :: self._task.frame_skip]
         time = np.concatenate((state[:, self._physics[:1]], path[:, :, 0]), axis=1)
         nq, nv = self._model.nq, self._model.nv  # mjSTATE_FULLPHYSICS is time, qpos, qvel ...

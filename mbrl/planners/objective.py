@@ -42,7 +42,7 @@ class Objective(NamedTuple):
         ).value
         if torch.isnan(value).any():
             raise NumericalFault("the model gave a plan a return of NaN")
-        return value
+        return value.to(candidates.dtype)  # a model may compute in float64
 
     def scale(self, candidates: Tensor) -> Tensor:
         """Turn units of [-1, 1] into the environment's."""
