@@ -288,8 +288,11 @@ def test_every_preset_composes_by_itself(mine, preset):
     agents = [a for a in library.choices("agent") if preset.startswith(f"{a}_")]
     agent = max(agents, key=len)
     env = preset.removeprefix(f"{agent}_")
-    env = env if library.file("env", env) else "toy"
-    arguments = [f"agent={agent}", f"env={env}", f"experiment={preset}"]
+    made_for = [f"dynamics={d}" for d in library.choices("dynamics") if env.startswith(f"{d}_")]
+    env = env.removeprefix(f"{made_for[0].removeprefix('dynamics=')}_") if made_for else env
+    known = library.file("env", env) is not None
+    arguments = [f"agent={agent}", f"env={env if known else 'toy'}", *made_for]
+    arguments += [] if known else [f"experiment={preset}"]
     assert compose(arguments, mine).config["choices"]["experiment"] == preset
 
 
@@ -310,6 +313,26 @@ def test_a_preset_speaks_only_of_its_own_choices(mine):
     config, notes = compose([*arguments, "planner=other"], mine)
     assert config["planner"] == {"_target_": f"{HERE}.Sizes", "small": 1} and config["seed"] == 4
     assert any("left out" in note for note in notes)
+
+
+def test_a_preset_for_the_typed_dynamics_comes_first_and_keeps_its_settings(mine):
+    write(
+        mine,
+        {
+            "agent/planning": "defaults:\n  - override /dynamics@_group_: usual\n"
+            f"_target_: {HERE}.Agent",
+            "dynamics/usual": f"_target_: {HERE}.Sizes\nsmall: 1",
+            "dynamics/exact": f"_target_: {HERE}.Sizes\nsmall: 1",
+            "experiment/planning_toy": "# @package _global_\nseed: 4\ndynamics: {small: 2}",
+            "experiment/planning_exact_toy": "# @package _global_\nseed: 5\ndynamics: {small: 3}",
+        },
+    )
+    arguments = ["env=toy", "agent=planning"]
+    found = [
+        compose([*arguments, *more], mine).config
+        for more in ([], ["dynamics=usual"], ["dynamics=exact"])
+    ]
+    assert [(c["seed"], c["dynamics"]["small"]) for c in found] == [(4, 2), (4, 2), (5, 3)]
 
 
 def test_a_user_cannot_shadow_a_built_in_choice(mine):
@@ -338,7 +361,7 @@ def test_a_users_broken_file_is_named(mine):
         (["logger.wandbb=true"], "logger.wandb"),
         (["logger=true"], "logger.tensorboard"),
         (["planner=ty"], "planner=toy"),
-        (["planner=zzzz"], "none, toy"),
+        (["planner=zzzz"], ", toy"),
         (["agent.gain=high"], "float"),
         (["agent.gain=true"], "float"),
         (["agent.gain=2"], "(0, 1]"),

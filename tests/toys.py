@@ -76,6 +76,18 @@ class ToyEnv:
     def env_state(self) -> Tensor | None:
         return self._obs.clone()
 
+    def unroll(
+        self, state: Tensor, action: Tensor, *, with_state: bool = False
+    ) -> tuple[Prediction, Tensor | None]:
+        seen = []
+        for given in action.unbind(1):
+            before, given = state, ACTION.clip(given)
+            state = move(before, given)
+            ended = terminated(before, given, state)
+            seen.append((state, reward(before, given, state), ended, torch.ones_like(ended)))
+        parts: list[Any] = [torch.stack(x, 1) for x in zip(*seen, strict=True)]
+        return Prediction(*parts, None), state
+
     def state_dict(self) -> dict[str, Any]:
         states = [g.get_state() for g in self._generators]
         return {"obs": self._obs, "elapsed": self._elapsed, "generators": states}

@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.agents.base import Agent, EnvState, ModelEnvLearner, Penalty, PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
-from mbrl.errors import NumericalFault
+from mbrl.errors import BadInput, NumericalFault
 from mbrl.gym.core import ImaginedVecEnv
 from mbrl.planners.base import ActionSelector
 from mbrl.types import ActionSpec, Transitions
@@ -61,6 +61,11 @@ class Dyna(Agent):
         max_episode_steps: int | None = None,
     ):
         """Take the parts."""
+        if not dynamics.learned:
+            raise BadInput(
+                "dynamics=simulator: rollouts are imagined from stored observations, which do not "
+                "hold the simulator's state; choose agent=pets or a learned model"
+            )
         self._action = action
         self.dynamics = dynamics
         self.learner = learner

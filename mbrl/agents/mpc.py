@@ -1,6 +1,7 @@
 """The planning agent: a model, refitted as data come in, and a planner that asks it at every step.
 
-PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM.
+PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM. With the true
+simulator for a model it plans from the first step, and nothing is fitted.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class MPC(Agent):
         self.dynamics = dynamics
         self.planner = planner
         self._generator = generator
-        self._learning_starts = learning_starts
-        self._retrain_interval = retrain_interval
+        self._learning_starts = learning_starts if dynamics.learned else 0
+        self._retrain_interval = retrain_interval if dynamics.learned else 0
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
         self._training, self._evaluation = _Track(), _Track()

@@ -23,8 +23,9 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
     """Compose and check a config.
 
     What the user types wins over the preset experiment/AGENT_ENV.yaml, which wins over the
-    choices' own files. Only group choices pass through Hydra; values are set afterwards, so that
-    its override grammar never sees them.
+    choices' own files; with a typed dynamics, AGENT_DYNAMICS_ENV.yaml comes first. Only group
+    choices pass through Hydra; values are set afterwards, so that its override grammar never sees
+    them.
 
     Args:
         arguments: KEY=VALUE as typed.
@@ -65,11 +66,18 @@ def _choose(arguments: list[Argument], library: Library) -> tuple[dict[str, str]
         check_choice(group, chosen[group], library)
     if "experiment" in chosen:
         return chosen, []
-    preset = "_".join({**library.defaults, **chosen}[group] for group in ("agent", "env"))
-    if library.file("experiment", preset) is None:
+    preset = next((p for p in _presets(chosen, library) if library.file("experiment", p)), None)
+    if preset is None:
         return chosen, []
     note = f"preset experiment={preset} is applied; experiment=none switches it off"
     return {**chosen, "experiment": preset}, [note]
+
+
+def _presets(chosen: dict[str, str], library: Library) -> list[str]:
+    """Name the presets that are applied by themselves, the first one that exists."""
+    names = {**library.defaults, **chosen}
+    parts = [("agent", "dynamics", "env")] * ("dynamics" in chosen) + [("agent", "env")]
+    return ["_".join(names[group] for group in groups) for groups in parts]
 
 
 def _compose(chosen: dict[str, str], library: Library) -> tuple[dict[str, Any], dict[str, str]]:
@@ -111,7 +119,10 @@ def _drop_preset_of_swapped(
     """Undo what a preset says of a part that the user replaced by another choice."""
     if choices.get("experiment") in (None, "none"):
         return []
-    replaced = [g for g in typed if g in chosen and g not in ("agent", "env", "experiment")]
+    meant = {"agent", "env", "experiment"}
+    if "dynamics" in chosen and choices["experiment"] == _presets(chosen, library)[0]:
+        meant.add("dynamics")  # the preset was made for it
+    replaced = [g for g in typed if g in chosen and g not in meant]
     if not replaced:
         return []
     _, usual = _compose({g: n for g, n in chosen.items() if g not in replaced}, library)

@@ -12,7 +12,14 @@ from mbrl.types import Prediction, Transitions
 
 
 class Dynamics(nn.Module, ABC):
-    """Predict next_obs, reward, termination and validity of a step; satisfies Model."""
+    """Predict next_obs, reward, termination and validity of a step; satisfies Model.
+
+    Attributes:
+        learned: False if there is nothing to fit and a belief needs the simulator's state, which
+            no stored observation holds.
+    """
+
+    learned: bool = True
 
     @abstractmethod
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:

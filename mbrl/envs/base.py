@@ -23,6 +23,9 @@ class VecStep(NamedTuple):
 class VecEnv(Protocol):
     """E copies of one environment.
 
+    One with a simulator may also offer unroll(state, action, with_state=False): what would follow
+    from states of env_state(); see SimulatedVecEnv.unroll. dynamics=simulator asks for it.
+
     Attributes:
         num_envs: E.
         obs_dim: length of an observation.

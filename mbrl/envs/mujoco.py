@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation
+from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
+from mbrl.envs.unroll import Fields, StateLayout, Unroller
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import EnvironmentFault
 from mbrl.types import Task
-
-Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
 
 
 class MujocoTask(ABC):
@@ -34,6 +33,7 @@ class MujocoTask(ABC):
         max_episode_steps: when an episode is truncated.
         task: what is known in closed form.
         fields: MjData fields read beside qpos and qvel.
+        ends: whether any state terminates an episode.
     """
 
     model_path: Path
@@ -41,6 +41,7 @@ class MujocoTask(ABC):
     max_episode_steps: int
     task: Task
     fields: tuple[str, ...] = ()
+    ends: bool = True
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
@@ -63,7 +64,8 @@ class MujocoSimulation(Simulation):
     Args:
         task: the model and its equations.
         num_envs: E.
-        num_threads: threads that step them; with one and no time limit, the calling thread.
+        num_threads: threads that step or unroll them; with one and no time limit, the calling
+            thread.
         time_limit: seconds that a step of all environments may take; None for no limit.
     """
 
@@ -86,7 +88,9 @@ class MujocoSimulation(Simulation):
         self._names = ("qpos", "qvel", *task.fields)
         self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
         self._controls = [d.ctrl for d in self._data]
-        self._state_size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._layout = StateLayout(self.model, task.fields)
+        self._unroller: Unroller | None = None
+        self._unroll_threads = num_threads
         self._now = self._empty(num_envs)
 
         num_threads = min(num_threads, num_envs)
@@ -151,23 +155,32 @@ class MujocoSimulation(Simulation):
                 out[i] = view
 
     def get_state(self) -> Array:
-        """Give mjSTATE_INTEGRATION of each environment, qacc_warmstart included."""
-        state = np.empty((self.num_envs, self._state_size))
+        """Give mjSTATE_INTEGRATION of each environment, qacc_warmstart included, and its fields."""
+        state = np.empty((self.num_envs, self._layout.size))
         for row, data in zip(state, self._data, strict=True):
             mujoco.mj_getState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
-        return state
+        return self._layout.pack(state, self._now)
 
     def set_state(self, state: Array) -> None:
         """Take a state of get_state back; nothing is recomputed, so stepping goes on exactly."""
-        for i, (row, data) in enumerate(zip(state, self._data, strict=True)):
+        self._now = self._layout.fields(state)
+        for row, data in zip(state[:, : self._layout.size], self._data, strict=True):
             mujoco.mj_setState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
-            for name, view in zip(self._names, self._views[i], strict=True):
-                self._now[name][i] = view
+
+    def unroll(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
+    ) -> Unrolled:
+        """Simulate and score sequences from given states; see Simulation.unroll."""
+        if self._unroller is None:
+            self._unroller = Unroller(self.model, self._task, self._unroll_threads)
+        return self._unroller.unroll(state, action, with_state=with_state)
 
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.close()
+        if self._unroller is not None:
+            self._unroller.close()
 
 
 def threaded_mujoco(
@@ -186,7 +199,7 @@ def threaded_mujoco(
         task: the model and its equations.
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
-        num_threads: threads that step them.
+        num_threads: threads that step or unroll them.
         time_limit: seconds that a step of all environments may take; null for no limit.
         dtype: of observations and rewards.
         device: where tensors are handed out.

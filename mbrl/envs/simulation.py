@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,22 @@ from torch import Tensor
 
 from mbrl.envs.base import VecStep
 from mbrl.errors import EnvironmentFault
-from mbrl.types import ActionSpec, Task
+from mbrl.types import ActionSpec, Prediction, Task
 
 Array = NDArray[np.float64]
+
+
+class Unrolled(NamedTuple):
+    """What follows from B states under sequences of H actions.
+
+    Nothing is reset: after its termination a row may go on, or stand still with reward 0.
+    """
+
+    obs: Array  # (B, H, obs_dim) after each action
+    reward: Array  # (B, H)
+    terminated: NDArray[np.bool_]  # (B, H)
+    valid: NDArray[np.bool_]  # (B, H) False from the step in which a simulation blew up
+    state: Array | None  # (B, state_dim) at the end, if asked for
 
 
 class Simulation(ABC):
@@ -63,6 +76,18 @@ class Simulation(ABC):
     @abstractmethod
     def set_state(self, state: Array) -> None:
         """Take a state of get_state back."""
+
+    @abstractmethod
+    def unroll(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
+    ) -> Unrolled:
+        """Simulate and score action sequences from given states; the environments stay as they are.
+
+        Args:
+            state: of get_state (B, state_dim); B is free.
+            action: (B, H, act_dim).
+            with_state: also give the states at the end.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -167,6 +192,32 @@ class SimulatedVecEnv:
     def env_state(self) -> Tensor | None:
         """Give the simulator's state (E, state_dim), float64."""
         return torch.from_numpy(self.simulation.get_state()).to(self.device)
+
+    def unroll(
+        self, state: Tensor, action: Tensor, *, with_state: bool = False
+    ) -> tuple[Prediction, Tensor | None]:
+        """Tell what would follow from states of env_state; the environments stay as they are.
+
+        Args:
+            state: (B, state_dim); B is free.
+            action: (B, H, act_dim) in environment units.
+            with_state: also give the states at the end (B, state_dim).
+
+        Returns:
+            What each step shows (B, H, ...), valid = False from the one in which the simulation
+            blew up; and the states.
+        """
+        given = action.detach().cpu().numpy().astype(np.float32, copy=False)
+        found = self.simulation.unroll(state.cpu().numpy(), given, with_state=with_state)
+        seen = Prediction(
+            self._tensor(found.obs),
+            self._tensor(found.reward),
+            self._flags(found.terminated),
+            self._flags(found.valid),
+            None,
+        )
+        last = found.state
+        return seen, None if last is None else torch.from_numpy(last).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Give physics, generators and elapsed steps."""

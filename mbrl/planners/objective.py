@@ -50,7 +50,7 @@ class Objective(NamedTuple):
         ).value
         if not torch.isfinite(value).all():
             _name(value, all_may_fail)
-        return value
+        return value.to(candidates.dtype)  # a model may compute in float64
 
     def scale(self, candidates: Tensor) -> Tensor:
         """Turn units of [-1, 1] into the environment's."""

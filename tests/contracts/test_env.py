@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import yaml
 
 from mbrl.envs.base import VecStep
-from tests.contracts.parts import make, names
+from tests.contracts.parts import CONFIGS, make, names
 from tests.toys import ToyEnv, generator
 
 CHOICES = ["toy", *names("env")]
@@ -73,3 +74,13 @@ def test_env(name):
         assert equal(resumed.step(action), step), "a restored environment went another way"
     for each in (env, again, resumed):
         each.close()
+
+
+@pytest.mark.parametrize("name", names("env"))
+def test_who_says_simulation_can_be_unrolled(name):
+    says = "simulation" in yaml.safe_load((CONFIGS / "env" / f"{name}.yaml").read_text()).get(
+        "_provides_", ()
+    )
+    env = build(name)
+    assert says == hasattr(env, "unroll")
+    env.close()

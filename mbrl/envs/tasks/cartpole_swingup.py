@@ -58,6 +58,7 @@ class CartpoleSwingup(MujocoTask):
     model_path = Path(__file__).parent.parent / "assets" / "cartpole.xml"
     frame_skip = 1
     max_episode_steps = 1000
+    ends = False
 
     def __init__(self, sparse: bool = False):
         """Choose the reward."""

@@ -23,6 +23,7 @@ class HalfCheetah(MujocoTask):
     model_path = GYMNASIUM_ASSETS / "half_cheetah.xml"
     frame_skip = 5
     max_episode_steps = 1000
+    ends = False
     task = Task(
         terminated=never,
         obs_names=(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation
+from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.types import Task
 
@@ -79,20 +79,36 @@ class PendulumSimulation(Simulation):
 
     def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Take one step; see Simulation.advance."""
+        self._state, obs, reward = self._move(self._state, action)
+        return obs, reward, all_false(obs)
+
+    def _move(self, state: Array, action: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+        """Give the next state (B, 2), obs (B, 3) and reward (B,)."""
         torque = np.clip(action, -MAX_TORQUE, MAX_TORQUE)[:, 0]  # float32, as in gymnasium
-        angle, speed = self._state.T
+        angle, speed = state.T
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
         reward = -(wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2)
         for _ in range(2 if self._sparse else 1):
             speed = speed + (1.5 * GRAVITY * np.sin(angle) + 3.0 * torque) * DT
             speed = np.clip(speed, -MAX_SPEED, MAX_SPEED)
             angle = angle + speed * DT
-        self._state = np.stack([angle, speed], axis=1)
-        obs = self._observe(self._state)
+        following = np.stack([angle, speed], axis=1)
+        obs = self._observe(following)
         if self._sparse:
             seen = torch.from_numpy(obs)
             reward = standing(seen, seen, seen).numpy()
-        return obs, reward, all_false(obs)
+        return following, obs, reward
+
+    def unroll(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
+    ) -> Unrolled:
+        """Simulate and score sequences from given states; see Simulation.unroll."""
+        rows, horizon = action.shape[:2]
+        obs, reward = np.empty((rows, horizon, 3)), np.empty((rows, horizon))
+        for t in range(horizon):
+            state, obs[:, t], reward[:, t] = self._move(state, action[:, t])
+        never_ends = np.zeros((rows, horizon), dtype=bool)
+        return Unrolled(obs, reward, never_ends, ~never_ends, state if with_state else None)
 
     def get_state(self) -> Array:
         """Give angle and speed (E, 2)."""

@@ -26,6 +26,7 @@ class Reacher(MujocoTask):
     model_path = GYMNASIUM_ASSETS / "reacher.xml"
     frame_skip = 2
     max_episode_steps = 50
+    ends = False
     fields = ("xpos",)
     task = Task(
         reward=closeness,

@@ -23,6 +23,7 @@ class Swimmer(MujocoTask):
     model_path = GYMNASIUM_ASSETS / "swimmer.xml"
     frame_skip = 4
     max_episode_steps = 1000
+    ends = False
     task = Task(
         terminated=never,
         obs_names=(
