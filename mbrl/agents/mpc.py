@@ -6,6 +6,7 @@ simulator for a model it plans from the first step, and nothing is fitted.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -66,24 +67,34 @@ class MPC(Agent):
             if explore and self._seen < self._learning_starts:
                 first = self._action.sample(obs.shape[0], generator=generator)
             else:
-                plan = self._plan(obs, track, generator, env_state)
-                first = track.take(plan, due)
+                first = self._plan(obs, track, due, generator, env_state)
             track.hold(first, due, self.planner.action_hold)
         track.left = track.left - 1
         return track.action
 
     def _plan(
-        self, obs: Tensor, track: _Track, generator: torch.Generator, env_state: EnvState | None
-    ) -> Plan:
-        """Plan for every environment, from its plan before."""
-        num_particles = self.planner.num_particles
-        state = self.dynamics.initial(obs, num_particles=num_particles, generator=generator)
-        if env_state is not None:
-            assert track.action is not None
-            state = self.dynamics.observe(state, track.action, obs, env_state())
-        return self.planner.plan(
-            state, self.dynamics, generator=generator, previous=track.previous()
-        )
+        self,
+        obs: Tensor,
+        track: _Track,
+        due: Tensor,
+        generator: torch.Generator,
+        env_state: EnvState | None,
+    ) -> Tensor:
+        """Plan where due (E,), anew or from the plan before; first actions (E, act_dim)."""
+        first = obs.new_zeros(obs.shape[0], self._action.dim)
+        simulated = None if env_state is None else env_state()
+        for rows, previous in track.groups(due):
+            here = obs[rows]
+            state = self.dynamics.initial(
+                here, num_particles=self.planner.num_particles, generator=generator
+            )
+            if simulated is not None:
+                assert track.action is not None
+                state = self.dynamics.observe(state, track.action[rows], here, simulated[rows])
+            plan = self.planner.plan(state, self.dynamics, generator=generator, previous=previous)
+            track.take(plan, rows)
+            first[rows] = plan.actions[:, 0]
+        return first
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Refit the model when due."""
@@ -151,20 +162,27 @@ class _Track:
         self._fresh = self._fresh | done
         self.left = torch.where(done, 0, self.left)
 
-    def previous(self) -> Plan | None:
-        """Give the plan to start from; None where no environment has one."""
-        assert self._fresh is not None
-        if self._fresh.all():
-            return None
-        return Plan(torch.empty(0), torch.empty(0), self._memory, {})
+    def groups(self, due: Tensor) -> Iterator[tuple[Tensor, Plan | None]]:
+        """Part the environments in due (E,) by whether they have a plan to start from.
 
-    def take(self, plan: Plan, due: Tensor) -> Tensor:
-        """Remember a plan for the environments in due (E,); give its first actions (E, act_dim)."""
+        Yields:
+            Indices, and their plan before; None for those whose episode has just begun.
+        """
         assert self._fresh is not None
-        keep = partial(_choose, due)
-        self._memory = plan.memory if due.all() else map_tensors(keep, plan.memory, self._memory)
-        self._fresh = self._fresh & ~due
-        return plan.actions[:, 0]
+        for where, begun in ((due & self._fresh, False), (due & ~self._fresh, True)):
+            rows = where.nonzero().flatten()
+            if len(rows):
+                memory = map_tensors(lambda x, rows=rows: x[rows], self._memory)
+                before = Plan(torch.empty(0), torch.empty(0), memory, {})
+                yield rows, before if begun else None
+
+    def take(self, plan: Plan, rows: Tensor) -> None:
+        """Remember a plan for the environments in rows."""
+        assert self._fresh is not None
+        self._memory = map_tensors(
+            lambda new, old: old.index_copy(0, rows, new), plan.memory, self._memory
+        )
+        self._fresh = self._fresh.index_fill(0, rows, False)
 
     def hold(self, action: Tensor, due: Tensor, steps: int) -> None:
         """Hold actions (E, act_dim) for some steps where they are due (E,)."""

@@ -77,7 +77,7 @@ class Planner(ABC):
 
     @abstractmethod
     def start(self, num_envs: int) -> Any:
-        """Give the memory of E environments before their first plan."""
+        """Give E rows of memory, of the shape that plans have, for an agent to keep plans in."""
 
     @abstractmethod
     def plan(
@@ -162,50 +162,80 @@ def rollout(
     """
     num_envs, num_candidates, given, act_dim = actions.shape
     horizon = given if horizon is None else horizon
-    shape = (num_particles, num_envs, -1)
+    whole = hasattr(model, "simulate") and policy is None and not with_uncertainty
+    options: Any = {"generator": generator, "with_uncertainty": with_uncertainty}
     act: Any = policy
+    size = max(1, chunk // (num_particles * num_envs))
     values, doubts = [], []
-    for part in actions.split(max(1, chunk // (num_particles * num_envs)), dim=1):
+    for part in actions.split(size, dim=1) if size < num_candidates else (actions,):
         k = part.shape[1]
-        rows = part.expand(num_particles, *part.shape).reshape(-1, given, act_dim)
+        # time leads, so that the actions of one step stand together in memory
+        by_time = part.expand(num_particles, *part.shape).permute(3, 0, 1, 2, 4)
+        by_time = by_time.reshape(given, -1, act_dim)  # (H, B, act_dim)
+        steps = by_time.unbind()
         tiled = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
-        whole = hasattr(model, "simulate") and policy is None and not with_uncertainty
-        seen: Any = model.simulate(tiled, rows.repeat_interleave(hold, dim=1)) if whole else None
+        seen: Any = None
+        if whole:
+            seen = model.simulate(tiled, by_time.transpose(0, 1).repeat_interleave(hold, dim=1))
 
-        value = doubt = rows.new_zeros(rows.shape[0])
-        weight = rows.new_ones(rows.shape[0])
-        alive = torch.ones_like(weight, dtype=torch.bool)
-        ended = ~alive  # by termination: nothing more to earn, not even the terminal value
+        everyone = torch.ones(by_time.shape[1], dtype=torch.bool, device=actions.device)
+        alive, nobody = everyone, ~everyone
+        ended = nobody  # by termination: nothing more to earn, not even the terminal value
+        # where looking costs no synchronisation, nothing is frozen until a row ends
+        freeze = not actions.is_cpu
+        weight: Any = 1.0  # of the terminal value
         obs: Any = None
+        good = going = None  # flags that were looked at: all valid, none terminated
+        rewards, uncertainties = [], []
         for t in range(horizon * hold):
             if seen is not None:
-                pred: Any = seen._replace(
-                    next_obs=seen.next_obs[:, t],
-                    reward=seen.reward[:, t],
-                    terminated=seen.terminated[:, t],
-                    valid=seen.valid[:, t],
-                )
+                pred: Any = _at(seen, t)
             else:
                 if t // hold < given:
-                    action = rows[:, t // hold]
+                    action = steps[t // hold]
                 elif t % hold == 0:
                     action = act.select(obs, generator=generator)
-                following, pred = model.step(
-                    tiled, action, generator=generator, with_uncertainty=with_uncertainty
-                )
-                tiled = map_tensors(partial(_keep, alive), following, tiled)
-            value = torch.where(alive, value + weight * pred.reward, value)
+                following, pred = model.step(tiled, action, **options)
+                tiled = map_tensors(partial(_keep, alive), following, tiled) if freeze else following
+            rewards.append(torch.where(alive, pred.reward, 0) if freeze else pred.reward)
             if with_uncertainty:
-                doubt = torch.where(alive, doubt + weight * pred.uncertainty, doubt)
-            weight = torch.where(alive, weight * discount, weight)
-            obs = pred.next_obs if obs is None else _keep(alive, pred.next_obs, obs)
-            ended = ended | (alive & pred.terminated)
-            alive = alive & pred.valid & ~pred.terminated
+                doubt = pred.uncertainty
+                uncertainties.append(torch.where(alive, doubt, 0) if freeze else doubt)
+            obs = _keep(alive, pred.next_obs, obs) if freeze and t else pred.next_obs
+            if terminal_value is not None:
+                weight = torch.where(alive, discount ** (t + 1), weight)
+            if not freeze and pred.valid is good and pred.terminated is going:
+                continue  # a model may hand out the same flags at each step
+            good, going = pred.valid, pred.terminated
+            if freeze or not (good.equal(everyone) and going.equal(nobody)):
+                freeze = True
+                ended = ended | (alive & pred.terminated)
+                alive = alive & pred.valid & ~pred.terminated
+        value = _discounted(rewards, discount)
         if terminal_value is not None:
             value = torch.where(ended, value, value + weight * terminal_value(obs))
-        values.append(value.view(shape).mean(0))
-        doubts.append(doubt.view(shape).mean(0))
-    return Returns(torch.cat(values, 1), torch.cat(doubts, 1) if with_uncertainty else None)
+        values.append(value.view(num_particles, num_envs, k))
+        if with_uncertainty:
+            doubt = _discounted(uncertainties, discount)
+            doubts.append(doubt.view(num_particles, num_envs, k))
+    return Returns(
+        torch.cat(values, 2).mean(0), torch.cat(doubts, 2).mean(0) if with_uncertainty else None
+    )
+
+
+def _discounted(steps: list[Tensor], discount: float) -> Tensor:
+    """Sum what T steps pay (B,), step t weighted by discount^t: (B,)."""
+    paid = torch.stack(steps)
+    if discount != 1:
+        paid = paid * (discount ** torch.arange(len(steps), device=paid.device))[:, None]
+    return paid.sum(0)
+
+
+def _at(seen: Prediction, t: int) -> Prediction:
+    """Take step t of a prediction of whole sequences (B, T, ...)."""
+    return Prediction(
+        seen.next_obs[:, t], seen.reward[:, t], seen.terminated[:, t], seen.valid[:, t], None
+    )
 
 
 def _keep(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -5,20 +5,22 @@ Rubinstein 1999; Chua et al. 2018 (PETS) for its use with learned models.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl.planners.base import Plan, Planner
+from mbrl.planners.clock import Clock
 from mbrl.planners.distributions import Distribution, undecided
 from mbrl.planners.objective import Objective
 from mbrl.types import ActionSpec
 
 
 class CEM(Planner):
-    """Refit a distribution over action sequences to the best samples; its mean is the plan.
+    """Refit a distribution over action sequences to the best samples.
+
+    The plan is its mean, or the best sample of the last refit where that is better.
 
     Args:
         action: the environment's actions.
@@ -28,7 +30,7 @@ class CEM(Planner):
         num_iterations: refits of a first plan.
         warm_iterations: refits of a plan that starts from the one before.
         momentum: share of the old distribution kept at a refit.
-        std: first spread, in units where actions span [-1, 1].
+        std: first spread, in units of half the range of the actions.
         shrink: the spread is multiplied by this at each refit.
         min_std: least spread.
         num_particles: imagined rows per candidate.
@@ -78,25 +80,24 @@ class CEM(Planner):
         deadline: float | None = None,
     ) -> Plan:
         """Plan for every environment of a belief; see Planner.plan."""
-        began = time.monotonic()
-        objective = self.objective
-        cold = previous is None
-        belief: Distribution = (
-            self.start(objective.num_envs(state)) if cold else previous.memory.shift()
-        )
-        done = 0
-        for _ in range(self._num_iterations if cold else self._warm_iterations):
+        clock, objective = Clock(deadline), self.objective
+        belief: Distribution
+        if previous is None:
+            belief, iterations = self.start(objective.num_envs(state)), self._num_iterations
+        else:
+            belief, iterations = previous.memory.shift(), self._warm_iterations
+        samples = value = elites = torch.empty(0)
+        for _ in clock.rounds(iterations):
             samples = belief.sample(self._num_samples, generator=generator)
             value = objective(model, state, samples, generator=generator)
             elites, weights = best(samples, value, self._num_elites)
             belief = belief.fit(elites, weights, self._momentum)
-            done += 1
-            if deadline is not None and time.monotonic() - began > deadline:
-                break
-        mean = belief.mean()
-        value = objective(model, state, mean[:, None], generator=generator)[:, 0]
-        info = {"iterations": done, "latency": time.monotonic() - began}
-        return Plan(objective.scale(mean), value, belief, info)
+            clock.evaluations += samples.shape[1]
+        if not clock.late():  # between two good sequences the mean can be a bad one
+            samples = torch.stack([belief.mean(), elites[:, 0]], 1)
+            value = objective(model, state, samples, generator=generator, all_may_fail=True)
+            clock.evaluations += 2
+        return Plan(*winner(samples, value), belief, clock.info())
 
 
 def best(samples: Tensor, value: Tensor, num: int) -> tuple[Tensor, Tensor]:
@@ -109,3 +110,8 @@ def best(samples: Tensor, value: Tensor, num: int) -> tuple[Tensor, Tensor]:
     counted = torch.isfinite(values)
     number = counted.sum(1, keepdim=True).clamp(min=1).to(samples.dtype)
     return elites, torch.where(counted, 1 / number, 0)
+
+
+def winner(samples: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the best sample (E, H, A) of each environment, and its value (E,)."""
+    return best(samples, value, 1)[0][:, 0], value.max(1).values

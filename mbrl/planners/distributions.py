@@ -1,11 +1,12 @@
 """What a sampling planner draws action sequences from: a Gaussian, or a categorical if discrete.
 
-Actions are handled in units of [-1, 1] and scaled when they are handed out. E environments, K
-candidates, H decisions, A = act_dim.
+Actions are in environment units, spreads in units of half the range. E environments, K candidates,
+H decisions, A = act_dim.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -35,45 +36,69 @@ class Distribution(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Where the actions of a plan may lie, (H, A) each: as large as a plan, for fast loops."""
+
+    low: Tensor
+    high: Tensor
+    middle: Tensor
+    half: Tensor  # of the range: the unit of a spread
+
+    @staticmethod
+    def of(action: ActionSpec, horizon: int) -> Bounds:
+        """Repeat the bounds of an action for each decision."""
+        low, high = (x.repeat(horizon, 1) for x in (action.low, action.high))
+        return Bounds(low, high, (low + high) / 2, (high - low) / 2)
+
+
 class Gaussian(NamedTuple):
-    """Independent normals, clipped to [-1, 1]; the noise may be coloured over time.
+    """Independent normals, clipped to the bounds; the noise may be coloured over time.
 
     Coloured noise: Pinneri et al. 2020 (iCEM).
     """
 
-    centre: Tensor  # (E, H, A) in [-1, 1]
+    centre: Tensor  # (E, H, A)
     std: Tensor  # (E, H, A)
-    first_std: float
-    min_std: float = 0.0
-    colour: float = 0.0  # exponent of 1 / f^colour; 0 is white
+    bounds: Bounds
+    first_std: float  # in units of half the range
+    min_std: float = 0.0  # likewise
+    first_colour: float = 0.0  # exponent of 1 / f^colour; 0 is white
+    colour: float = 0.0  # of the next samples
     adapt_std: bool = True
     shrink: float = 1.0
+    whiten: float = 1.0  # the colour is multiplied by this at each fit
 
     def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
         """Draw candidates (E, num, H, A)."""
         envs, horizon, dim = self.centre.shape
         noise = coloured_noise((envs, num, horizon, dim), self.colour, generator=generator)
-        return torch.addcmul(self.centre[:, None], noise, self.std[:, None]).clamp_(-1, 1)
+        actions = torch.addcmul(self.centre[:, None], noise, self.std[:, None])
+        return actions.clamp_(self.bounds.low, self.bounds.high)
 
     def mean(self) -> Tensor:
-        """Give the centre (E, H, A)."""
-        return self.centre
+        """Give the centre (E, H, A); an average can be a rounding error beyond the bounds."""
+        return self.centre.clamp(self.bounds.low, self.bounds.high)
 
     def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Gaussian:
         """Move centre and spread towards weighted samples."""
-        w = weights[:, :, None, None]
-        centre = (w * samples).sum(1)
-        moved = self._replace(centre=torch.lerp(centre, self.centre, momentum))
+        centre = _average(samples, weights)
+        centre_moved = torch.lerp(centre, self.centre, momentum)
+        moved = self._replace(centre=centre_moved, colour=self.whiten * self.colour)
         if not self.adapt_std:
             return moved
-        std = (w * (samples - centre[:, None]).square()).sum(1).sqrt()
+        std = _average((samples - centre[:, None]).square(), weights).sqrt()
         std = self.shrink * torch.lerp(std, self.std, momentum)
-        return moved._replace(std=std.clamp(min=self.min_std))
+        return moved._replace(std=torch.maximum(std, self.min_std * self.bounds.half))
 
     def shift(self) -> Gaussian:
         """Begin one decision later, the last one at the middle of the bounds."""
-        centre = torch.cat([self.centre[:, 1:], torch.zeros_like(self.centre[:, :1])], 1)
-        return self._replace(centre=centre, std=torch.full_like(self.std, self.first_std))
+        last = self.bounds.middle[-1:].expand_as(self.centre[:, :1])
+        centre = torch.cat([self.centre[:, 1:], last], 1)
+        moved = self._replace(centre=centre, colour=self.first_colour)
+        if not self.adapt_std:
+            return moved
+        return moved._replace(std=(self.first_std * self.bounds.half).expand_as(self.std))
 
 
 class Categorical(NamedTuple):
@@ -101,7 +126,7 @@ class Categorical(NamedTuple):
 
     def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Categorical:
         """Move towards the weighted frequencies."""
-        found = (weights[:, :, None, None] * samples).sum(1)
+        found = _average(samples, weights)
         mixed = torch.lerp(found, self.probability, momentum).clamp(min=self.min_probability)
         return self._replace(probability=mixed / mixed.sum(-1, keepdim=True))
 
@@ -114,6 +139,11 @@ class Categorical(NamedTuple):
         return self._replace(probability=0.5 * later + 0.5 / dim)
 
 
+def _average(samples: Tensor, weights: Tensor) -> Tensor:
+    """Average samples (E, K, H, A) with weights (E, K): (E, H, A)."""
+    return torch.bmm(weights[:, None], samples.flatten(2)).view(-1, *samples.shape[2:])
+
+
 def undecided(
     action: ActionSpec,
     num_envs: int,
@@ -124,10 +154,14 @@ def undecided(
     colour: float = 0.0,
     adapt_std: bool = True,
     shrink: float = 1.0,
+    whiten: float = 1.0,
 ) -> Distribution:
     """Begin without a plan: the middle of the bounds, or every action alike."""
     shape = (num_envs, horizon, action.dim)
     if action.kind == "discrete":
         return Categorical(torch.full(shape, 1 / action.dim, device=action.low.device))
-    centre = torch.zeros(shape, device=action.low.device)
-    return Gaussian(centre, torch.full_like(centre, std), std, min_std, colour, adapt_std, shrink)
+    bounds = Bounds.of(action, horizon)
+    centre, spread = (x.repeat(num_envs, 1, 1) for x in (bounds.middle, std * bounds.half))
+    return Gaussian(
+        centre, spread, bounds, std, min_std, colour, colour, adapt_std, shrink, whiten
+    )

@@ -5,7 +5,6 @@ As in Heess et al. 2015 and Bharadhwaj et al. 2020; several starts, the best kep
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.planners.base import Plan, Planner
+from mbrl.planners.cem import winner
+from mbrl.planners.clock import Clock
 from mbrl.planners.objective import Objective
 from mbrl.types import ActionSpec
 
@@ -76,8 +77,7 @@ class Gradient(Planner):
         deadline: float | None = None,
     ) -> Plan:
         """Plan for every environment of a belief; see Planner.plan."""
-        began = time.monotonic()
-        objective = self.objective
+        clock, objective = Clock(deadline), self.objective
         num_envs = objective.num_envs(state)
         shape = (num_envs, self._num_starts, self.horizon, objective.action.dim)
         noise = torch.randn(shape, generator=generator, device=generator.device)
@@ -96,22 +96,17 @@ class Gradient(Planner):
         decay = 0.1 ** (1 / iterations)
         top = torch.full((num_envs,), -torch.inf, device=start.device)
         found = start.detach()[:, 0].clone()
-        done = 0
-        for done in range(iterations + 1):  # noqa: B007 (counts the steps taken)
+        for i in clock.rounds(iterations + 1):  # the last only looks where the climb has led
             with torch.enable_grad():
                 draws.manual_seed(noise_seed)
-                value = objective(
-                    model, state, candidates, generator=draws, all_may_fail=done > 0
-                )
-            leader = value.detach().max(1)
-            better = leader.values > top
-            rows = torch.arange(num_envs, device=start.device)
-            found = torch.where(
-                better[:, None, None], candidates.detach()[rows, leader.indices], found
-            )
-            top = torch.where(better, leader.values, top)
-            late = deadline is not None and time.monotonic() - began > deadline
-            if late or done == iterations:
+                actions = self._scale(candidates)
+                value = objective(model, state, actions, generator=draws, all_may_fail=i > 0)
+            clock.evaluations += self._num_starts
+            leader, reached = winner(candidates.detach(), value.detach())
+            better = reached > top
+            found = torch.where(better[:, None, None], leader, found)
+            top = torch.where(better, reached, top)
+            if i == iterations:
                 break
             # Adam is blind to scale, so that each start climbs at its own
             (slope,) = torch.autograd.grad(-value.sum(), candidates)
@@ -123,5 +118,10 @@ class Gradient(Planner):
             adam.param_groups[0]["lr"] *= decay
             with torch.no_grad():
                 candidates.clamp_(-1, 1)
-        info = {"iterations": done, "latency": time.monotonic() - began}
-        return Plan(objective.scale(found), top, found, info)
+        return Plan(self._scale(found), top, found, clock.info())
+
+    def _scale(self, candidates: Tensor) -> Tensor:
+        """Turn units of [-1, 1] into the environment's."""
+        action = self.objective.action
+        middle, half = (action.high + action.low) / 2, (action.high - action.low) / 2
+        return action.clip(middle + half * candidates)

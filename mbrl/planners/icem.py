@@ -5,7 +5,6 @@ Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planni
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from mbrl.planners.base import Plan, Planner
 from mbrl.planners.cem import best
+from mbrl.planners.clock import Clock
 from mbrl.planners.distributions import Distribution, undecided
 from mbrl.planners.objective import Objective
 from mbrl.types import ActionSpec
@@ -38,8 +38,10 @@ class ICEM(Planner):
         decay: each iteration has 1 / decay of the samples of the one before.
         keep_elites: share of the elites that go on to the next iteration, and to the next step.
         colour: exponent of the noise over time; 0 is white.
+        whiten: the colour is multiplied by this at each refit, for slow waves explore but cannot
+            tell neighbouring decisions apart; 1 is the paper's.
         momentum: share of the old distribution kept at a refit.
-        std: first spread, in units where actions span [-1, 1].
+        std: first spread, in units of half the range of the actions.
         shrink: the spread is multiplied by this at each refit.
         min_std: least spread.
         num_particles: imagined rows per candidate.
@@ -58,7 +60,8 @@ class ICEM(Planner):
         warm_iterations: int = 5,
         decay: float = 1.03,
         keep_elites: float = 0.3,
-        colour: float = 0.25,
+        colour: float = 2.0,
+        whiten: float = 0.5,
         momentum: float = 0.0,
         std: float = 0.5,
         shrink: float = 1.0,
@@ -77,7 +80,10 @@ class ICEM(Planner):
         self._decay = decay
         self._num_kept = int(keep_elites * self._num_elites)
         self._momentum = momentum
-        self._spread: dict[str, Any] = {"std": std, "min_std": min_std, "colour": colour, "shrink": shrink}
+        self._spread: dict[str, Any] = {
+            **{"std": std, "min_std": min_std, "shrink": shrink},
+            **{"colour": colour, "whiten": whiten},
+        }
 
     def start(self, num_envs: int) -> Memory:
         """Give an undecided distribution, and its mean for elites."""
@@ -95,22 +101,18 @@ class ICEM(Planner):
         deadline: float | None = None,
     ) -> Plan:
         """Plan for every environment of a belief; see Planner.plan."""
-        began = time.monotonic()
-        objective = self.objective
+        clock, objective = Clock(deadline), self.objective
         if previous is None:
             belief, elites = self.start(objective.num_envs(state))
-            kept = elites[:, :0]
+            kept, iterations = elites[:, :0], self._num_iterations
         else:
             belief, elites = previous.memory
-            belief = belief.shift()
+            belief, iterations = belief.shift(), self._warm_iterations
             # the elites of the step before, one decision later, each with a new last action
             last = belief.sample(self._num_kept, generator=generator)[:, :, -1:]
             kept = torch.cat([elites[:, : self._num_kept, 1:], last], 2)
-        iterations = self._num_iterations if previous is None else self._warm_iterations
-        done = evaluations = 0
-        for i in range(iterations):
-            num = max(2 * self._num_elites, int(self._num_samples / self._decay**i))
-            parts = [belief.sample(num, generator=generator), kept]
+        for i in clock.rounds(iterations):
+            parts = [belief.sample(self._num_drawn(i), generator=generator), kept]
             if i == iterations - 1:
                 parts.append(belief.mean()[:, None])
             samples = torch.cat(parts, 1)
@@ -118,15 +120,15 @@ class ICEM(Planner):
             elites, weights = best(samples, value, self._num_elites)
             belief = belief.fit(elites, weights, self._momentum)
             kept = elites[:, : self._num_kept]
-            evaluations += samples.shape[1]
-            done += 1
-            if deadline is not None and time.monotonic() - began > deadline:
-                break
+            clock.evaluations += samples.shape[1]
         # the best of the last iteration, of which the mean of those before was one
-        info = {
-            "iterations": done,
-            "evaluations": evaluations,
-            "latency": time.monotonic() - began,
-        }
-        actions = objective.scale(elites[:, 0])
-        return Plan(actions, value.max(1).values, Memory(belief, elites), info)
+        return Plan(elites[:, 0], value.max(1).values, Memory(belief, elites), clock.info())
+
+    def _num_drawn(self, iteration: int) -> int:
+        """Give the fresh samples of an iteration."""
+        return max(2 * self._num_elites, int(self._num_samples / self._decay**iteration))
+
+    def evaluations(self, iterations: int) -> int:
+        """Count the sequences that a plan from the one before scores per environment."""
+        drawn = sum(map(self._num_drawn, range(iterations)))
+        return drawn + iterations * self._num_kept + 1

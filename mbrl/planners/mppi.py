@@ -5,13 +5,14 @@ Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement L
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl.planners.base import Plan, Planner
+from mbrl.planners.cem import winner
+from mbrl.planners.clock import Clock
 from mbrl.planners.distributions import Distribution, undecided
 from mbrl.planners.objective import Objective
 from mbrl.types import ActionSpec
@@ -28,7 +29,7 @@ class MPPI(Planner):
         warm_iterations: weighted averages taken from the plan before.
         temperature: in standard deviations of the candidates' returns.
         adapt_std: let the spread follow the weighted samples between iterations.
-        std: first spread of the noise, in units where actions span [-1, 1].
+        std: first spread of the noise, in units of half the range of the actions.
         shrink: an adapted spread is multiplied by this each time.
         min_std: least spread.
         colour: exponent of the noise over time; 0 is white.
@@ -82,32 +83,38 @@ class MPPI(Planner):
         deadline: float | None = None,
     ) -> Plan:
         """Plan for every environment of a belief; see Planner.plan."""
-        began = time.monotonic()
-        objective = self.objective
-        cold = previous is None
-        belief: Distribution = (
-            self.start(objective.num_envs(state)) if cold else previous.memory.shift()
-        )
-        expected = torch.empty(0)
-        done = 0
-        for _ in range(self._num_iterations if cold else self._warm_iterations):
+        clock, objective = Clock(deadline), self.objective
+        belief: Distribution
+        if previous is None:
+            belief, iterations = self.start(objective.num_envs(state)), self._num_iterations
+        else:
+            belief, iterations = previous.memory.shift(), self._warm_iterations
+        samples = value = weights = torch.empty(0)
+        for _ in clock.rounds(iterations):
             samples = belief.sample(self._num_samples, generator=generator)
             value = objective(model, state, samples, generator=generator)
-            counted = torch.isfinite(value)  # -inf rules a candidate out: its weight is 0
-            spread = _std(value, counted).clamp(min=1e-8)
-            weights = torch.softmax(value / (self._temperature * spread), dim=1)
-            expected = (weights * torch.where(counted, value, 0)).sum(1)
+            weights = self.weights(value)
             belief = belief.fit(samples, weights, 0.0)
-            done += 1
-            if deadline is not None and time.monotonic() - began > deadline:
-                break
-        mean = belief.mean()
-        info = {"iterations": done, "latency": time.monotonic() - began}
-        return Plan(objective.scale(mean), expected, belief, info)
+            clock.evaluations += samples.shape[1]
+        finite = value.clamp(min=torch.finfo(value.dtype).min)  # what is ruled out weighs nothing
+        actions, expected = belief.mean(), (weights * finite).sum(1)
+        if objective.action.kind == "discrete":  # likely actions need not make a good sequence
+            if not clock.late():
+                samples = torch.stack([actions, winner(samples, value)[0]], 1)
+                value = objective(model, state, samples, generator=generator, all_may_fail=True)
+                clock.evaluations += 2
+            actions, expected = winner(samples, value)
+        return Plan(actions, expected, belief, clock.info())
+
+    def weights(self, value: Tensor) -> Tensor:
+        """Weigh candidates by their returns (E, K), the temperature in standard deviations."""
+        spread = _std(value).mul_(self._temperature)
+        return torch.softmax(value / spread.clamp_(min=1e-8), dim=1)
 
 
-def _std(value: Tensor, counted: Tensor) -> Tensor:
-    """Give the standard deviation (E, 1) of the values (E, K) that are counted."""
+def _std(value: Tensor) -> Tensor:
+    """Give the standard deviation (E, 1) of the values (E, K), of those not ruled out by -inf."""
+    counted = value > -torch.inf
     if counted.all():
         return value.std(1, keepdim=True)
     number = counted.sum(1, keepdim=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +14,30 @@ from mbrl.planners.base import rollout
 from mbrl.types import ActionSpec
 
 
-class Objective(NamedTuple):
-    """Score action sequences given in units of [-1, 1] (one-hot if discrete)."""
+class Objective:
+    """Score action sequences.
 
-    action: ActionSpec
-    num_particles: int = 1
-    action_hold: int = 1
-    discount: float = 1.0
-    terminal_value: Callable[[Tensor], Tensor] | None = None
+    Args:
+        action: the environment's actions.
+        num_particles: imagined rows per candidate.
+        action_hold: environment steps for which each action is held.
+        discount: per environment step.
+        terminal_value: what the last obs (B, obs_dim) are worth (B,).
+    """
+
+    def __init__(
+        self,
+        action: ActionSpec,
+        num_particles: int = 1,
+        action_hold: int = 1,
+        discount: float = 1.0,
+        terminal_value: Callable[[Tensor], Tensor] | None = None,
+    ):
+        """Keep the settings."""
+        self.action = action
+        self.num_particles, self.action_hold = num_particles, action_hold
+        self.discount = discount
+        self.terminal_value = terminal_value
 
     def __call__(
         self,
@@ -31,7 +48,7 @@ class Objective(NamedTuple):
         generator: torch.Generator | None,
         all_may_fail: bool = False,
     ) -> Tensor:
-        """Give the returns (E, K) of candidates (E, K, H, A).
+        """Give the returns (E, K) of candidates (E, K, H, A), in environment units.
 
         A return of -inf rules a candidate out; all_may_fail says that all of several may be.
 
@@ -41,23 +58,16 @@ class Objective(NamedTuple):
         value = rollout(
             model,
             state,
-            self.scale(candidates),
+            candidates,
             num_particles=self.num_particles,
             generator=generator,
             discount=self.discount,
             hold=self.action_hold,
             terminal_value=self.terminal_value,
         ).value
-        if not torch.isfinite(value).all():
+        if not math.isfinite(value.detach().sum()):  # one look at all of them
             _name(value, all_may_fail)
         return value.to(candidates.dtype)  # a model may compute in float64
-
-    def scale(self, candidates: Tensor) -> Tensor:
-        """Turn units of [-1, 1] into the environment's."""
-        if self.action.kind == "discrete":
-            return candidates
-        low, high = self.action.low, self.action.high
-        return self.action.clip((high + low) / 2 + (high - low) / 2 * candidates)
 
     def num_envs(self, state: Any) -> int:
         """Count the environments of a belief."""

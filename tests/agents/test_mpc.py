@@ -49,11 +49,14 @@ def test_each_action_is_held_and_plans_follow_each_other():
 
 
 def test_an_environment_that_ended_begins_anew_and_the_others_go_on():
-    mine, obs = agent(Counting(action_hold=2)), torch.zeros(2, 2)
+    planner = Counting(action_hold=2)
+    mine, obs = agent(planner), torch.zeros(2, 2)
     for _ in range(3):
         mine.act(obs, explore=True)  # both in the first half of their second plan
     mine.reset(torch.tensor([True, False]))
+    planner.calls.clear()
     assert counts(mine.act(obs, explore=True)) == [1, 2]
+    assert planner.calls == [False]  # planned from nothing, and alone
     # the second is due while the first still holds: the first keeps its memory
     assert counts(mine.act(obs, explore=True)) == [1, 3]
     assert counts(mine.act(obs, explore=True)) == [2, 3]

@@ -64,6 +64,50 @@ def test_termination_ends_reward_and_terminal_value_but_an_invalid_step_bootstra
     assert found.uncertainty[0].tolist() == pytest.approx([18.75, 15, 15])
 
 
+class Doubling:
+    """x doubles at each step and ends beyond 8; notes the largest x that it is shown."""
+
+    def __init__(self, same_flags: bool = False):
+        self.seen = 0.0
+        self.same_flags = same_flags
+        self.flags = None
+
+    def step(self, state, action, *, generator=None, with_uncertainty=False):
+        self.seen = max(self.seen, state.max().item())
+        after = 2 * state + action
+        ended = after[:, 0] > 8
+        flags = ended, torch.ones_like(ended)
+        if self.same_flags:  # nobody ends
+            self.flags = self.flags or (torch.zeros_like(ended), flags[1])
+            flags = self.flags
+        return after, Prediction(after, after[:, 0], *flags, None)
+
+
+def test_a_row_that_ended_is_frozen_so_that_it_cannot_blow_up():
+    model = Doubling()
+    obs = torch.tensor([[5.0], [1.5], [0.01]])
+    actions = torch.zeros(3, 1, 400, 1, requires_grad=True)
+    value = rollout(model, obs, actions).value
+    assert model.seen <= 16  # 2^400 would be infinite
+    assert value[:2, 0].tolist() == [10, 3 + 6 + 12]
+    value.sum().backward()
+    assert torch.isfinite(actions.grad).all()
+    assert actions.grad[0, 0].count_nonzero() == 1  # what follows the end changes nothing
+
+
+def test_flags_that_a_model_hands_out_again_and_again():
+    obs, actions = torch.rand(3, 1), torch.rand(3, 4, 3, 1)
+    found = rollout(Doubling(same_flags=True), obs, actions, discount=0.9).value
+    torch.testing.assert_close(found, rollout(Endless(), obs, actions, discount=0.9).value)
+
+
+class Endless:
+    def step(self, state, action, **options):
+        after = 2 * state + action
+        never = torch.zeros_like(after[:, 0], dtype=torch.bool)
+        return after, Prediction(after, after[:, 0], never, ~never, None)
+
+
 def test_hold_repeats_each_action():
     obs = torch.rand(2, 2, generator=generator(3))
     actions = torch.rand(2, 4, 3, 1, generator=generator(4))
