@@ -204,7 +204,7 @@ def rollout(
             obs = _keep(alive, pred.next_obs, obs) if freeze and t else pred.next_obs
             if terminal_value is not None:
                 weight = torch.where(alive, discount ** (t + 1), weight)
-            if not freeze and pred.valid is good and pred.terminated is going:
+            if pred.valid is good and pred.terminated is going and not freeze:
                 continue  # a model may hand out the same flags at each step
             good, going = pred.valid, pred.terminated
             if freeze or not (good.equal(everyone) and going.equal(nobody)):
@@ -218,9 +218,13 @@ def rollout(
         if with_uncertainty:
             doubt = _discounted(uncertainties, discount)
             doubts.append(doubt.view(num_particles, num_envs, k))
-    return Returns(
-        torch.cat(values, 2).mean(0), torch.cat(doubts, 2).mean(0) if with_uncertainty else None
-    )
+    return Returns(_joined(values), _joined(doubts) if with_uncertainty else None)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Join the candidates of all chunks (P, E, k) and average over particles: (E, K)."""
+    whole = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
+    return whole.mean(0) if whole.shape[0] > 1 else whole[0]
 
 
 def _discounted(steps: list[Tensor], discount: float) -> Tensor:

@@ -83,8 +83,8 @@ class Gaussian(NamedTuple):
     def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Gaussian:
         """Move centre and spread towards weighted samples."""
         centre = _average(samples, weights)
-        centre_moved = torch.lerp(centre, self.centre, momentum)
-        moved = self._replace(centre=centre_moved, colour=self.whiten * self.colour)
+        mixed = torch.lerp(centre, self.centre, momentum) if momentum else centre
+        moved = self._replace(centre=mixed, colour=self.whiten * self.colour)
         if not self.adapt_std:
             return moved
         std = _average((samples - centre[:, None]).square(), weights).sqrt()

@@ -5,6 +5,7 @@ Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement L
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -114,9 +115,10 @@ class MPPI(Planner):
 
 def _std(value: Tensor) -> Tensor:
     """Give the standard deviation (E, 1) of the values (E, K), of those not ruled out by -inf."""
+    spread = value.std(1, keepdim=True)
+    if math.isfinite(spread.sum()):
+        return spread
     counted = value > -torch.inf
-    if counted.all():
-        return value.std(1, keepdim=True)
     number = counted.sum(1, keepdim=True)
     kept = torch.where(counted, value, 0)
     mean = kept.sum(1, keepdim=True) / number
