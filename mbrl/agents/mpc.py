@@ -81,7 +81,7 @@ class MPC(Agent):
         env_state: EnvState | None,
     ) -> Tensor:
         """Plan where due (E,), anew or from the plan before; first actions (E, act_dim)."""
-        first = obs.new_zeros(obs.shape[0], self._action.dim)
+        first = self._action.low.new_zeros(obs.shape[0], self._action.dim)
         simulated = None if env_state is None else env_state()
         for rows, previous in track.groups(due):
             here = obs[rows]

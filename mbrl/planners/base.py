@@ -231,7 +231,8 @@ def _discounted(steps: list[Tensor], discount: float) -> Tensor:
     """Sum what T steps pay (B,), step t weighted by discount^t: (B,)."""
     paid = torch.stack(steps)
     if discount != 1:
-        paid = paid * (discount ** torch.arange(len(steps), device=paid.device))[:, None]
+        time = torch.arange(len(steps), dtype=paid.dtype, device=paid.device)
+        paid = paid * (discount**time)[:, None]
     return paid.sum(0)
 
 
