@@ -123,7 +123,7 @@ def test_the_environments_stay_as_they_are(id):
 
 def test_forces_in_the_state_are_kept():
     """mujoco.rollout drops them: such states must be stepped one by one."""
-    env = begin("Hopper-v5")
+    env = begin("HalfCheetah-v5")
     for data in env.simulation._data:
         data.xfrc_applied[1] = [30, 0, 0, 0, 0, 0]
     actions = draw(env, 10, 7)
@@ -132,7 +132,32 @@ def test_forces_in_the_state_are_kept():
         assert env.step(actions[:, t]).next_obs.equal(seen.next_obs[:, t])
 
 
-@pytest.mark.parametrize("id", ["Hopper-v5", "Reacher-v5"])
+def test_a_row_that_mujoco_gives_up_is_marked_though_all_is_finite(monkeypatch):
+    env = begin("CartpoleSwingup-v0")
+    state, actions = env.env_state(), draw(env, 6, 8)
+    assert env.unroll(state, actions)[0].valid.all()
+    unroller = env.simulation._unroller
+    rollout = unroller._threads.rollout
+
+    def given_up(*args, **kwargs):
+        """On a warning, such as of too many contacts, the rest repeats the last state."""
+        path, sensors = rollout(*args, **kwargs)
+        path[1, 4:] = path[1, 3]
+        return path, sensors
+
+    monkeypatch.setattr(unroller._threads, "rollout", given_up)
+    valid = env.unroll(state, actions)[0].valid
+    assert valid[[0, 2]].all() and valid[1].tolist() == [True] * 4 + [False] * 2
+
+
+def test_lagged_fields_are_part_of_the_state():
+    env, other = begin("Reacher-v5"), begin("Reacher-v5", warm=5)
+    other.load_state_dict(env.state_dict())
+    before, after = env.simulation._now, other.simulation._now
+    assert before.keys() == after.keys() and (before["xpos"] == after["xpos"]).all()
+
+
+@pytest.mark.parametrize("id", ["HalfCheetah-v5", "Hopper-v5", "Reacher-v5"])
 def test_what_blows_up_is_marked_from_there_on_and_harms_no_other(id):
     env = begin(id)
     state, actions = env.env_state(), draw(env, 6, 8)
