@@ -1,4 +1,4 @@
-"""Learned dynamics models."""
+"""Learned dynamics models, and the true simulator in their place."""
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.ensemble import GaussianEnsemble
