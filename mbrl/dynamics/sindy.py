@@ -194,18 +194,20 @@ class SINDy(Dynamics):
         self._regress(Transitions(*(x[train] for x in data)), generator)
         metrics = self._measure(data, held, blocks)
         generator.set_state(state)  # the same bags whether or not rows are held out
-        self._regress(data, generator)
+        left_out = self._regress(data, generator)
+        if left_out:
+            names = ", ".join(left_out)
+            self._say(f"left out, constant or dependent on simpler terms in the data: {names}")
         self.stable.fill_(metrics["model/stable"] > 0)
         if not self.stable:
-            error = metrics["model/rollout_error"]
             error, steps = metrics["model/rollout_error"], int(metrics["model/rollout_steps"])
             where = f"after {steps} steps on held-out data ({rows} transitions)"
             self._say(f"unstable: error {error:.3g} standard deviations {where}")
         used = int((self.system().coefficients != 0).sum())
         return {**metrics, "model/terms": float(used)}
 
-    def _regress(self, data: Transitions, generator: torch.Generator) -> None:
-        """Fit members, reward, bounds and leverage to rows."""
+    def _regress(self, data: Transitions, generator: torch.Generator) -> list[str]:
+        """Fit members, reward, bounds and leverage to rows; name the terms left out."""
         layout, columns = self.steps.layout, [*data.obs.T, *data.action.T]
         change = data.next_obs - data.obs
         rows = change.shape[0]
@@ -226,26 +228,27 @@ class SINDy(Dynamics):
             **self._sparsity,
         )
         self.steps.members.copy_(found)
-        self._say_left_out(layout.library, told)
+        left_out = self._names_of(layout.library, ~told)
         if layout.motion:
             problem = motion_problem(data, layout.motion, self.task.positions, layout.angles)
             found, told = fit_members(
                 problem, threshold=self._threshold, weights=weights, **self._sparsity
             )
             self.steps.motion_members.copy_(found)
-            self._say_left_out(layout.motion, told)
+            left_out += self._names_of(layout.motion, ~told)
         if self.outcome.learns_reward:
             terms = self.outcome.library.evaluate(columns)
             problem = Problem(terms, data.reward[:, None], torch.ones_like(terms[:1]).bool())
             sparsity = {**self._sparsity, "members": 1, "elites": 1}
             found, told = fit_members(problem, threshold=self._reward_threshold, **sparsity)
             self.outcome.weights.copy_(found[0, 0])
-            self._say_left_out(self.outcome.library, told)
+            left_out += self._names_of(self.outcome.library, ~told)
 
         self.outcome.fit_bounds(data, self._bounds)
         self.scale.copy_(change.std(0, correction=0).clamp(min=1e-6))
         self.whiten.copy_(leverage_matrix(features.T @ features, rows))
         self.rebuild()
+        return list(dict.fromkeys(left_out))
 
     def _measure(self, data: Transitions, held: Tensor, blocks: Tensor) -> dict[str, float]:
         """Measure the model on rows and blocks (K, H) that it was not fitted to."""
@@ -263,12 +266,9 @@ class SINDy(Dynamics):
             "model/stable": float(drift <= self._unstable_above),
         }
 
-    def _say_left_out(self, library: Library, told: Tensor) -> None:
-        """Name the terms (F,) that the data cannot tell from simpler ones."""
-        left = [t for t, kept in zip(library, told.tolist(), strict=True) if not kept]
-        if left:
-            names = ", ".join(term.text(self.variable_names) for term in left)
-            self._say(f"left out, constant or dependent on simpler terms in the data: {names}")
+    def _names_of(self, library: Library, chosen: Tensor) -> list[str]:
+        """Write the chosen terms (F,) of a library."""
+        return [library[i].text(self.variable_names) for i in torch.nonzero(chosen)[:, 0].tolist()]
 
     def _say(self, line: str) -> None:
         """Say something about the model, once."""
