@@ -51,6 +51,9 @@ class Task(NamedTuple):
     angle_pairs: tuple[tuple[int, int], ...] = ()  # indices of (cos, sin)
     positions: tuple[tuple[int, int], ...] = ()  # indices of (position, its velocity)
     project: Callable[[Tensor], Tensor] | None = None  # (B, obs_dim) back onto the true manifold
+    equations: dict[str, str] | None = (
+        None  # left side -> right side, to compare sparse models with
+    )
 
 
 class ActionSpec(NamedTuple):

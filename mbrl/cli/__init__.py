@@ -20,6 +20,7 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
+    "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),
     "doctor": ("mbrl.cli.doctor", "say what is installed and what works here"),
 }
 
@@ -65,5 +66,5 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _usage() -> str:
     """List the commands."""
-    lines = [f"  {name:8} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:9} {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(["usage: mbrl COMMAND ...", "", *lines, "", "mbrl COMMAND --help says more"])

@@ -18,6 +18,7 @@ SMALL = {
     "planner": {"icem": {"horizon": 3, "num_samples": 10, "num_elites": 3}},
     "agent": {
         "pets": {"learning_starts": 30, "retrain_interval": 30},
+        "sindy_mpc": {"learning_starts": 30, "retrain_interval": 30},
         "sac": {"learning_starts": 30},
         "sb3_sac": {"learning_starts": 30},
         "sb3_ppo": {"num_steps": 15},

@@ -8,7 +8,15 @@ from mbrl.types import map_tensors
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator
 
-SMALL = {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}}
+DENSE = {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}
+SMALL = {
+    "ensemble": DENSE,
+    "sindy": {"aggregate": "member", "num_elites": 20},
+    "sindy_or_ensemble": {
+        "sparse": {"_target_": "mbrl.dynamics.SINDy", "aggregate": "member", "num_elites": 20},
+        "dense": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
+    },
+}
 
 
 def build(name: str):

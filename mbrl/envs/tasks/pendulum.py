@@ -14,6 +14,10 @@ from mbrl.envs.tasks.common import all_false, never
 from mbrl.types import Task
 
 DT, GRAVITY, MAX_SPEED, MAX_TORQUE = 0.05, 10.0, 8.0, 2.0
+EQUATIONS = {
+    "speed' - speed": f"{1.5 * GRAVITY * DT:.4g} sin + {3 * DT:.4g} u, speed' clipped at 8",
+    "turn of (cos, sin)": f"{DT:.4g} speed'",
+}
 
 
 def swing_up(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
@@ -57,6 +61,7 @@ class PendulumSimulation(Simulation):
             obs_names=("cos", "sin", "speed"),
             angle_pairs=((0, 1),),
             project=onto_circle,
+            equations=None if sparse else EQUATIONS,
         )
         self._sparse = sparse
         self._state = np.zeros((num_envs, 2))  # angle (0 = up), speed

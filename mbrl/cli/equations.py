@@ -1,0 +1,55 @@
+"""`mbrl equations`: what a run's sparse model says, in formulas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbrl.cli.common import Parser, count, restore
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.dynamics.sindy_equations import Equation
+    from mbrl.types import Task
+
+
+def main(arguments: list[str]) -> int:
+    """Print the equations of a run's newest checkpoint."""
+    parser = Parser(prog="mbrl equations", description=__doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("--format", choices=("text", "latex", "sympy"), default="text")
+    parser.add_argument("--digits", type=count(1), metavar="N", default=4)
+    options = parser.parse_args(arguments)
+
+    from mbrl.run import RunFolder
+
+    run = RunFolder.open(options.run)
+    parts = restore(run)
+    model = _sparse(getattr(parts.agent, "dynamics", None))
+    if model is None:
+        name = run.config["choices"].get("dynamics", "none")
+        raise BadInput(f"{run.path}: dynamics={name} has no equations; dynamics=sindy has")
+    from mbrl.dynamics.sindy_equations import equations
+
+    for equation in equations(model):
+        print(_line(equation, options.format, options.digits, parts.env.task))
+    return 0
+
+
+def _sparse(model: Any) -> Any:
+    """Find the sparse model in a dynamics that may wrap it."""
+    from mbrl.dynamics import SINDy
+
+    while model is not None and not isinstance(model, SINDy):
+        model = getattr(model, "sparse", None)
+    return model
+
+
+def _line(equation: Equation, form: str, digits: int, task: Task) -> str:
+    """Write one equation, beside it the truth where it is known."""
+    if form == "latex":
+        return equation.latex(digits)
+    if form == "sympy":
+        return f"{equation.left} = {equation.sympy(digits)}"
+    truth = (task.equations or {}).get(equation.left)
+    return equation.text(digits) + (f"    # true: {truth}" if truth else "")

@@ -1,0 +1,84 @@
+"""A sparse model where it holds, a dense one where it does not."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics.ensemble import GaussianEnsemble
+from mbrl.dynamics.sindy import SINDy
+from mbrl.types import Prediction, Transitions
+
+_log = logging.getLogger(__name__)
+
+
+class Fallback(Dynamics):
+    """Use a sparse model unless its last fit was unstable on held-out rollouts.
+
+    Args:
+        sparse: the model asked first.
+        dense: fitted only where the sparse one is unstable, and asked until it is not.
+    """
+
+    falls_back: Tensor  # () bool
+
+    def __init__(self, *, sparse: SINDy, dense: GaussianEnsemble):
+        """Begin with the sparse model."""
+        super().__init__()
+        self.sparse, self.dense = sparse, dense
+        self.register_buffer("falls_back", torch.tensor(False))
+
+    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+        """Fit the sparse model; if it is unstable, the dense one too."""
+        metrics = self.sparse.fit(data, generator=generator)
+        self.falls_back.copy_(~self.sparse.stable)
+        if self.falls_back:
+            _log.warning("dynamics: the sparse model is unstable, the ensemble is used instead")
+            metrics |= self.dense.fit(data, generator=generator)
+        return {**metrics, "model/falls_back": float(self.falls_back)}
+
+    def _chosen(self) -> Dynamics:
+        """Give the model in use."""
+        return self.dense if self.falls_back else self.sparse
+
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> Any:
+        """Begin a belief of the model in use; see Model.initial."""
+        return self._chosen().initial(obs, num_particles=num_particles, generator=generator)
+
+    def observe(
+        self, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> Any:
+        """Take in a real step; see Model.observe."""
+        return self._chosen().observe(state, action, obs, env_state)
+
+    def step(
+        self,
+        state: Any,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[Any, Prediction]:
+        """Predict one step; see Model.step."""
+        model = self._chosen()
+        return model.step(state, action, generator=generator, with_uncertainty=with_uncertainty)
+
+    def candidates(
+        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator
+    ) -> tuple[Any, Prediction]:
+        """Offer num successors of each row; see Model.candidates."""
+        return self._chosen().candidates(state, action, num, generator=generator)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load both models; see nn.Module.load_state_dict."""
+        state = args[0] if args else kwargs["state_dict"]
+        for name, model in (("sparse", self.sparse), ("dense", self.dense)):
+            own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(name)}
+            model.load_state_dict(own)  # each restores what it derives from its weights
+        return super().load_state_dict(*args, **kwargs)
