@@ -117,6 +117,8 @@ def test_the_loss_of_a_model(tmp_path):
 class SpoiltModel(ToyModel):
     """Predict a value for one row."""
 
+    learned = True
+
     def __init__(self, field, value):
         self.field, self.value = field, value
 
