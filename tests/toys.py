@@ -104,6 +104,8 @@ class ToyEnv:
 class ToyModel:
     """Model: the true equations; the belief is obs itself."""
 
+    learned = True  # so that an agent takes it for a Dynamics
+
     def initial(self, obs, *, num_particles=1, generator=None):
         return obs.repeat(num_particles, 1)
 
