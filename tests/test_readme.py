@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mbrl.cli import main
+from mbrl.config import compose
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [
@@ -14,18 +15,24 @@ COMMANDS = [
     for block in re.findall(r"```console\n(.*?)```", README, re.S)
     for line in block.splitlines()
 ]
+COMMANDS += re.findall(r"^\|[^`\n]*`(mbrl [^`]*)`", README, re.M)  # the table of methods
 SHORT = {
-    "total_steps": "40", "eval_episodes": "1", "agent.learning_starts": "20",
-    "learner.hidden": "8", "save_every": "20",
+    "total_steps": "40", "eval_episodes": "1", "save_every": "20", "agent.learning_starts": "20",
+    "learner.hidden": "8", "dynamics.hidden": "8", "dynamics.min_updates": "5",
+    "dynamics.max_updates": "5", "planner.horizon": "4", "planner.num_samples": "8",
+    "planner.num_elites": "4", "planner.num_iterations": "1", "planner.warm_iterations": "1",
 }  # fmt: skip
-SHORT_MODEL = {"dynamics.hidden": "8", "dynamics.min_updates": "5", "dynamics.max_updates": "5"}
 
 
 def shortened(arguments: list[str]) -> list[str]:
     """Make a training command small; what it says itself of other keys stays."""
     if "--resume" in arguments or "--help" in arguments:
         return arguments
-    extra = SHORT | (SHORT_MODEL if "agent=mbpo" in arguments else {})
+    config = compose(arguments).config
+    taken = set(config) | {
+        f"{group}.{key}" for group, node in config.items() if isinstance(node, dict) for key in node
+    }
+    extra = {key: value for key, value in SHORT.items() if key in taken}
     kept = [a for a in arguments if a.partition("=")[0] not in extra]
     return [*kept, *(f"{key}={value}" for key, value in extra.items())]
 
