@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, silu, softplus
+from torch.nn.functional import silu, softplus
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
+from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
@@ -31,7 +32,6 @@ class Output(NamedTuple):
 
     mean: Tensor  # (M, n, targets) of [obs change | reward if learned]
     log_var: Tensor  # (M, n, targets)
-    logit: Tensor | None  # (M, n) of termination, if learned
 
 
 class GaussianEnsemble(Dynamics):
@@ -104,9 +104,7 @@ class GaussianEnsemble(Dynamics):
         self.num_elites = num_elites
         self.task = task
         self.learns_reward = reward == "learned"
-        self.learns_termination = termination == "learned" or (
-            termination == "auto" and task.terminated is None
-        )
+        learns_end = termination == "learned" or (termination == "auto" and task.terminated is None)
         self._batch_size = batch_size
         self._holdout = holdout
         self._patience = patience
@@ -114,7 +112,7 @@ class GaussianEnsemble(Dynamics):
 
         self.num_targets = obs_dim + self.learns_reward
         inputs = obs_dim + action.dim
-        outputs = 2 * self.num_targets + self.learns_termination
+        outputs = 2 * self.num_targets
         widths = [inputs, *[hidden] * num_layers, outputs]
         self.weights = nn.ParameterList()  # (M, in, out)
         self.biases = nn.ParameterList()  # (M, 1, out)
@@ -129,6 +127,9 @@ class GaussianEnsemble(Dynamics):
         self.inputs = Normalizer(inputs, floor=floor)
         self.targets = Normalizer(self.num_targets, floor=floor)
         self.register_buffer("elites", torch.arange(num_elites))
+        self.ends = (
+            TerminationClassifier(obs_dim, generator=generator, floor=floor) if learns_end else None
+        )
         self.to(device)
 
         decay = (torch.linspace(0.25, 1.0, len(widths) - 1) * weight_decay).tolist()
@@ -144,7 +145,6 @@ class GaussianEnsemble(Dynamics):
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, from the last weights; see Dynamics.fit."""
         x, y = self._examples(data)
-        ended = data.terminated.to(x.dtype)
         self.inputs.fit(x)
         self.targets.fit(y)
         x, y = self.inputs(x), self.targets(y)
@@ -161,14 +161,14 @@ class GaussianEnsemble(Dynamics):
 
         optimizer = torch.optim.Adam(self._groups, lr=self._learning_rate, fused=True)
         snapshots = BestSnapshots([*self.weights, *self.biases])
-        snapshots.offer(self._holdout_error(x[held], y[held], ended[held])[0])
+        snapshots.offer(self._holdout_error(x[held], y[held])[0])
         least, most = self._updates
         updates = idle = 0
         while updates < most and (idle < self._patience or updates < least):
             order = torch.rand(bootstrap.shape, generator=generator, device=x.device).argsort(1)
             epoch = bootstrap.gather(1, order)
             for rows in epoch.split(size, dim=1):
-                loss = self._loss(x[rows], y[rows], ended[rows])
+                loss = self._loss(x[rows], y[rows])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -177,13 +177,14 @@ class GaussianEnsemble(Dynamics):
                     break
             if not torch.isfinite(loss):
                 raise NumericalFault(f"dynamics loss is {loss.item()} after {updates} updates")
-            gained = snapshots.offer(self._holdout_error(x[held], y[held], ended[held])[0])
+            gained = snapshots.offer(self._holdout_error(x[held], y[held])[0])
             idle = 0 if gained else idle + 1
         snapshots.restore()
         self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
         self._elite_list = self.elites.tolist()
-        error = self._holdout_error(x[held], y[held], ended[held])[1][self.elites]
-        return {"model/holdout_mse": error.mean().item(), "model/updates": float(updates)}
+        error = self._holdout_error(x[held], y[held])[1][self.elites]
+        metrics = {"model/holdout_mse": error.mean().item(), "model/updates": float(updates)}
+        return metrics | ({} if self.ends is None else self.ends.fit(data, generator=generator))
 
     def _examples(self, data: Transitions) -> tuple[Tensor, Tensor]:
         """Build inputs (B, obs_dim + act_dim) and targets (B, targets), raw units."""
@@ -192,19 +193,16 @@ class GaussianEnsemble(Dynamics):
             change = torch.cat([change, data.reward[:, None]], 1)
         return torch.cat([data.obs, data.action], 1), change
 
-    def _loss(self, x: Tensor, y: Tensor, ended: Tensor) -> Tensor:
+    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Sum the members' negative log likelihoods; x (M, n, in), y (M, n, targets)."""
         out = self._forward(x, [*self.weights], [*self.biases])
         error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
         loss = error.mean((1, 2)).sum()
         loss = loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
-        if out.logit is not None:
-            bce = binary_cross_entropy_with_logits(out.logit, ended, reduction="none")
-            loss = loss + bce.mean(1).sum()
         return loss
 
     @torch.no_grad()
-    def _holdout_error(self, x: Tensor, y: Tensor, ended: Tensor) -> tuple[Tensor, Tensor]:
+    def _holdout_error(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Measure each member on the holdout rows (n, ...), normalised units.
 
         Returns:
@@ -215,12 +213,7 @@ class GaussianEnsemble(Dynamics):
         shared = x.expand(self.num_members, *x.shape)
         out = self._forward(shared, [*self.weights], [*self.biases])
         errors = (out.mean - y).square().mean(1)  # (M, targets)
-        each = errors
-        if out.logit is not None:
-            target = ended.expand_as(out.logit)
-            bce = binary_cross_entropy_with_logits(out.logit, target, reduction="none")
-            each = torch.cat([errors, bce.mean(1, keepdim=True)], 1)
-        return (each + 1e-6).log().mean(1).exp(), errors.mean(1)
+        return (errors + 1e-6).log().mean(1).exp(), errors.mean(1)
 
     # ---- prediction ------------------------------------------------------------------------
 
@@ -268,13 +261,11 @@ class GaussianEnsemble(Dynamics):
             padded = torch.cat([x, x[-1:].expand(blocks * size - rows, -1)])
             out = self._run(padded.view(blocks, size, -1), list(state.members))
             mean, log_var = (t.flatten(0, 1)[:rows] for t in (out.mean, out.log_var))
-            logit = None if out.logit is None else out.logit.flatten()[:rows]
         else:
             mean = everyone.mean.mean(0)
             variance = everyone.log_var.exp().mean(0) + everyone.mean.var(0, correction=0)
             log_var = variance.log()
-            logit = None if everyone.logit is None else everyone.logit.mean(0)
-        pred = self._predict(state.obs, action, mean, log_var, logit, generator)
+        pred = self._predict(state.obs, action, mean, log_var, generator)
         return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)
 
     def candidates(
@@ -285,9 +276,8 @@ class GaussianEnsemble(Dynamics):
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
         turn = torch.arange(num, device=x.device) % self.num_elites
         mean, log_var = out.mean[turn].flatten(0, 1), out.log_var[turn].flatten(0, 1)
-        logit = None if out.logit is None else out.logit[turn].flatten()
         obs, action = state.obs.repeat(num, 1), action.repeat(num, 1)
-        pred = self._predict(obs, action, mean, log_var, logit, generator)
+        pred = self._predict(obs, action, mean, log_var, generator)
         return Belief(pred.next_obs, state.members), pred
 
     def _predict(
@@ -296,7 +286,6 @@ class GaussianEnsemble(Dynamics):
         action: Tensor,
         mean: Tensor,
         log_var: Tensor,
-        logit: Tensor | None,
         generator: torch.Generator | None,
     ) -> Prediction:
         """Turn normalised outputs (B, targets) into a prediction in raw units."""
@@ -312,8 +301,8 @@ class GaussianEnsemble(Dynamics):
         else:
             assert self.task.reward is not None
             reward = self.task.reward(obs, action, next_obs)
-        if logit is not None:
-            terminated = logit > 0
+        if self.ends is not None:
+            terminated = self.ends(next_obs)
         else:
             assert self.task.terminated is not None
             terminated = self.task.terminated(obs, action, next_obs)
@@ -335,7 +324,7 @@ class GaussianEnsemble(Dynamics):
         t = self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
         log_var = self.min_log_var + softplus(log_var - self.min_log_var)
-        return Output(x[..., :t], log_var, x[..., -1] if self.learns_termination else None)
+        return Output(x[..., :t], log_var)
 
     def load_state_dict(self, *args, **kwargs):
         """Load weights, normalisers and elites; see nn.Module.load_state_dict."""

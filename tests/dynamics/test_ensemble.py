@@ -116,20 +116,32 @@ def test_a_reward_that_cannot_be_predicted_does_not_stop_the_fit_of_the_rest(dat
     assert ((pred.next_obs - data.next_obs) / scale).square().mean().sqrt() < 0.05
 
 
-def test_termination_can_be_learned():
+def test_rare_ends_are_learned_though_the_dynamics_are_exact():
+    """Ends at a sharp edge, 1 row in 20: an output of the dynamics networks misses them all."""
     draws = generator(3)
     obs = torch.rand(3000, 2, generator=draws) * 4 - 2
     action = ACTION.sample(3000, generator=draws)
     after = move(obs, action)
-    ended = after[:, 0] > 1
+    ended = after[:, 0] > after[:, 0].quantile(0.95)
     rows = Transitions(
         obs, action, after[:, 0], after, ended, torch.zeros_like(ended), torch.arange(3000)
     )
     model = make(Task(), min_updates=1500)
-    assert model.learns_termination
-    model.fit(rows, generator=generator(4))
+    metrics = model.fit(rows, generator=generator(4))
+    assert metrics["model/missed_ends"] < 0.02 and metrics["model/false_ends"] < 0.02
     _, pred = model.step(model.initial(obs), action)
-    assert (pred.terminated == ended).float().mean() > 0.97  # always False: 0.75
+    assert pred.terminated[ended].float().mean() > 0.95
+    assert pred.terminated[~ended].float().mean() < 0.02
+
+
+def test_nothing_ends_before_an_end_was_seen(data):
+    model = make(Task())
+    never = torch.zeros_like(data.terminated)
+    assert "model/missed_ends" not in model.fit(
+        data._replace(terminated=never), generator=generator(1)
+    )
+    _, pred = model.step(model.initial(data.obs * 100), data.action)
+    assert not pred.terminated.any()
 
 
 def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
