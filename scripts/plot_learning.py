@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
-COLOURS = ["#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777"]
+COLOURS = ["#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#0891b2", "#65a30d", "#57534e"]
 
 
 def main() -> None:
@@ -21,20 +21,26 @@ def main() -> None:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
             point = int(row["step"]), float(row["mean_reward"])
             curves[row["env"]][row["agent"]][row["seed"]].append(point)
-    figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=130, layout="constrained")
-    for axes, (env, agents) in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-    ):
-        for colour, (agent, seeds) in zip(COLOURS, agents.items(), strict=False):
+    names = sorted({agent for agents in curves.values() for agent in agents})
+    colours = dict(zip(names, COLOURS, strict=False))
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * rows), dpi=130, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in grid[len(curves) :]:
+        axes.set_axis_off()
+    for axes, (env, agents) in zip(grid, curves.items(), strict=False):
+        for agent, seeds in agents.items():
             for k, points in enumerate(seeds.values()):
                 label = f"{agent}, each of {len(seeds)} seeds" if k == 0 else None
-                axes.plot(*zip(*points, strict=True), color=colour, alpha=0.7, label=label)
+                style = {"color": colours[agent], "alpha": 0.7, "marker": "o", "markersize": 3}
+                axes.plot(*zip(*points, strict=True), label=label, **style)
         axes.set_title(env, loc="left", fontsize=10)
         axes.set_xlabel("environment steps", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.legend(frameon=False, fontsize=7, loc="best")
     (ROOT / "docs").mkdir(exist_ok=True)
     figure.savefig(ROOT / "docs" / "learning.png")
 
