@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pytorch_mppi import MPPI as PeerMPPI
+from pytorch_mppi import MPPI as PeerMPPI  # pyright: ignore[reportMissingImports]  # extra: bench
 from torch import Tensor
 
 from mbrl.planners import MPPI, Plan
