@@ -131,10 +131,10 @@ def main() -> None:
             [
                 "env",
                 "vector",
-                "steps_per_cpu_second",
-                "times_async",
-                "steps_per_second",
-                "times_async",
+                "steps_per_cpu_s",
+                "times_async_per_cpu_s",
+                "steps_per_s",
+                "times_async_per_s",
             ]
         )
         writer.writerows(rows)
