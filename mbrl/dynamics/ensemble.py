@@ -6,6 +6,7 @@ Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
+from mbrl.dynamics.fit import BestSnapshots, batch_size_for, in_blocks, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
@@ -128,7 +129,11 @@ class GaussianEnsemble(Dynamics):
         self.targets = Normalizer(self.num_targets, floor=floor)
         self.register_buffer("elites", torch.arange(num_elites))
         self.ends = (
-            TerminationClassifier(obs_dim, generator=generator, floor=floor) if learns_end else None
+            TerminationClassifier(
+                obs_dim, generator=generator, num_members=num_members, floor=floor
+            )
+            if learns_end
+            else None
         )
         self.to(device)
 
@@ -256,16 +261,13 @@ class GaussianEnsemble(Dynamics):
             if with_uncertainty:
                 uncertainty = _disagreement(everyone.mean[..., : self.obs_dim])
         if state.members:
-            blocks = len(state.members)
-            size = -(-rows // blocks)
-            padded = torch.cat([x, x[-1:].expand(blocks * size - rows, -1)])
-            out = self._run(padded.view(blocks, size, -1), list(state.members))
+            out = self._run(in_blocks(x, len(state.members)), list(state.members))
             mean, log_var = (t.flatten(0, 1)[:rows] for t in (out.mean, out.log_var))
         else:
             mean = everyone.mean.mean(0)
             variance = everyone.log_var.exp().mean(0) + everyone.mean.var(0, correction=0)
             log_var = variance.log()
-        pred = self._predict(state.obs, action, mean, log_var, generator)
+        pred = self._predict(state.obs, action, mean, log_var, state.members, generator)
         return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)
 
     def candidates(
@@ -277,7 +279,8 @@ class GaussianEnsemble(Dynamics):
         turn = torch.arange(num, device=x.device) % self.num_elites
         mean, log_var = out.mean[turn].flatten(0, 1), out.log_var[turn].flatten(0, 1)
         obs, action = state.obs.repeat(num, 1), action.repeat(num, 1)
-        pred = self._predict(obs, action, mean, log_var, generator)
+        judges = [self._elite_list[i] for i in turn.tolist()]
+        pred = self._predict(obs, action, mean, log_var, judges, generator)
         return Belief(pred.next_obs, state.members), pred
 
     def _predict(
@@ -286,6 +289,7 @@ class GaussianEnsemble(Dynamics):
         action: Tensor,
         mean: Tensor,
         log_var: Tensor,
+        members: Sequence[int],
         generator: torch.Generator | None,
     ) -> Prediction:
         """Turn normalised outputs (B, targets) into a prediction in raw units."""
@@ -302,7 +306,7 @@ class GaussianEnsemble(Dynamics):
             assert self.task.reward is not None
             reward = self.task.reward(obs, action, next_obs)
         if self.ends is not None:
-            terminated = self.ends(next_obs)
+            terminated = self.ends(next_obs, members)
         else:
             assert self.task.terminated is not None
             terminated = self.task.terminated(obs, action, next_obs)
