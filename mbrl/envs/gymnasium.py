@@ -60,6 +60,7 @@ class GymnasiumVecEnv:
         num_envs: copies.
         seed: environment i is seeded with seed + i.
         kwargs: keywords of the environment.
+        task: what is known of it in closed form, such as mbrl.envs.tasks.cartpole; null: nothing.
         max_episode_steps: when an episode is truncated; null leaves it to the environment.
         strict: also refuse what does no harm here: an action changed in place, an observation that
             is outside its space or will be overwritten. `mbrl doctor env=gym` does.
@@ -77,6 +78,7 @@ class GymnasiumVecEnv:
         num_envs: int = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
+        task: Task | None = None,
         max_episode_steps: int | None = None,
         strict: bool = False,
         time_limit: float | None = None,
@@ -88,6 +90,7 @@ class GymnasiumVecEnv:
             given["max_episode_steps"] = max_episode_steps
         copies = [make_gymnasium(id, **given) for _ in range(num_envs)]
         self._take(id, copies, seed, time_limit, strict, device)
+        self.task = task or Task()
 
     @classmethod
     def around(

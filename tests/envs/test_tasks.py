@@ -105,3 +105,27 @@ def test_reacher_pays_the_distance_it_shows():
     step = env.step(action)
     known = tasks.Reacher.task.reward(step.obs, action, step.next_obs)
     torch.testing.assert_close(known, step.reward, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("id", "known", "reach"),
+    [
+        ("CartPole-v1", "cartpole", [2.6, 1.0, 0.25, 1.0]),
+        ("Acrobot-v1", "acrobot", [3.1, 3.1, 4.0, 4.0]),
+    ],
+)
+def test_what_is_known_of_classic_control_is_what_gymnasium_does(id, known, reach):
+    task = getattr(tasks, known)()
+    env = gymnasium.make(id)
+    rng = np.random.default_rng(0)
+    ends = 0
+    for _ in range(500):
+        obs, _ = env.reset(seed=0)
+        env.unwrapped.state = rng.uniform(-1, 1, 4) * reach
+        action = int(rng.integers(env.action_space.n))
+        after, reward, ended, _, _ = env.step(action)
+        rows = [torch.as_tensor(np.float32(x))[None] for x in (obs, action, after)]
+        assert bool(task.terminated(*rows)) == ended
+        assert float(task.reward(*rows)) == reward
+        ends += ended
+    assert 50 < ends < 450

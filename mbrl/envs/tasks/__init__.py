@@ -1,6 +1,7 @@
 """Tasks, one file each."""
 
 from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
+from mbrl.envs.tasks.classic_control import acrobot, cartpole
 from mbrl.envs.tasks.halfcheetah import HalfCheetah
 from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
@@ -19,4 +20,6 @@ __all__ = [
     "Reacher",
     "Swimmer",
     "Walker2d",
+    "acrobot",
+    "cartpole",
 ]
