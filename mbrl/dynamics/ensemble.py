@@ -149,6 +149,7 @@ class GaussianEnsemble(Dynamics):
         ]
         self._learning_rate = learning_rate
         self._elite_list = list(range(num_elites))
+        self._kept: tuple[list[int], list[Tensor], list[Tensor]] | None = None
 
     # ---- fitting ---------------------------------------------------------------------------
 
@@ -190,6 +191,7 @@ class GaussianEnsemble(Dynamics):
             gained = snapshots.offer(self._holdout_error(x[held], y[held])[0])
             idle = 0 if gained else idle + 1
         snapshots.restore()
+        self._kept = None
         self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
         self._elite_list = self.elites.tolist()
         error = self._holdout_error(x[held], y[held])[1][self.elites]
@@ -258,6 +260,8 @@ class GaussianEnsemble(Dynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member; see Model.step."""
+        if generator is None and not state.members and self._uncertainty != "samples":
+            return self._mean_step(state, action, with_uncertainty)
         x = self.inputs(torch.cat([state.obs, action], 1))
         rows = x.shape[0]
         uncertainty = None
@@ -275,6 +279,41 @@ class GaussianEnsemble(Dynamics):
             log_var = variance.log()
         pred = self._predict(state.obs, action, mean, log_var, state.members, generator)
         return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)
+
+    def _mean_step(
+        self, state: Belief, action: Tensor, with_uncertainty: bool
+    ) -> tuple[Belief, Prediction]:
+        """Predict by the elites' means alone: nothing is drawn, so no variance is computed."""
+        x = self.inputs(torch.cat([state.obs, action], 1))
+        weights, biases = self._mean_layers(self._asked() if with_uncertainty else self._elite_list)
+        x = x.expand(weights[0].shape[0], *x.shape)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            x = silu(torch.baddbmm(bias, x, weight), inplace=not torch.is_grad_enabled())
+        means = torch.baddbmm(biases[-1], weights[-1], x.mT)  # (M, targets, B)
+        mean = means.mean(0)
+        logit = mean[self.num_targets] if self.learns_termination else None
+        pred = self._predict(state.obs, action, mean[: self.num_targets].T, mean, logit, None)
+        if with_uncertainty:
+            spread = (means - mean)[:, : self.obs_dim].square().mean((0, 1)).sqrt()
+            pred = pred._replace(uncertainty=spread)
+        return Belief(pred.next_obs, ()), pred
+
+    def _mean_layers(self, members: list[int]) -> tuple[list[Tensor], list[Tensor]]:
+        """Give the members' layers, of the last one the means (and the logit) alone, transposed.
+
+        A product with few rows is up to 6x faster than one with few columns.
+        """
+        key = [*members, *(w._version for w in (*self.weights, *self.biases))]
+        keep = not torch.is_grad_enabled()
+        if keep and self._kept is not None and self._kept[0] == key:
+            return self._kept[1:]
+        weights, biases = [w[members] for w in self.weights], [b[members] for b in self.biases]
+        told = list(range(self.num_targets)) + [-1] * self.learns_termination
+        weights[-1] = weights[-1][..., told].mT.contiguous()
+        biases[-1] = biases[-1][..., told].mT.contiguous()
+        if keep:
+            self._kept = key, weights, biases
+        return weights, biases
 
     def _asked(self) -> list[int]:
         """Name the members whose spread is the uncertainty."""

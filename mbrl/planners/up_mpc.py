@@ -75,7 +75,7 @@ class UPMPC:
         terminal_value: bool = False,
         num_wide: int = 0,
         colour: float = 1.0,
-        chunk: int = 2048,
+        chunk: int = 1024,
     ):
         """Take the parts."""
         if not hasattr(learner, "select"):
