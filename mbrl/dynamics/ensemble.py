@@ -291,15 +291,14 @@ class GaussianEnsemble(Dynamics):
             x = silu(torch.baddbmm(bias, x, weight), inplace=not torch.is_grad_enabled())
         means = torch.baddbmm(biases[-1], weights[-1], x.mT)  # (M, targets, B)
         mean = means.mean(0)
-        logit = mean[self.num_targets] if self.learns_termination else None
-        pred = self._predict(state.obs, action, mean[: self.num_targets].T, mean, logit, None)
+        pred = self._predict(state.obs, action, mean.T, mean.T, None)
         if with_uncertainty:
             spread = (means - mean)[:, : self.obs_dim].square().mean((0, 1)).sqrt()
             pred = pred._replace(uncertainty=spread)
         return Belief(pred.next_obs, ()), pred
 
     def _mean_layers(self, members: list[int]) -> tuple[list[Tensor], list[Tensor]]:
-        """Give the members' layers, of the last one the means (and the logit) alone, transposed.
+        """Give the members' layers, of the last one the means alone, transposed.
 
         A product with few rows is up to 6x faster than one with few columns.
         """
@@ -308,9 +307,8 @@ class GaussianEnsemble(Dynamics):
         if keep and self._kept is not None and self._kept[0] == key:
             return self._kept[1:]
         weights, biases = [w[members] for w in self.weights], [b[members] for b in self.biases]
-        told = list(range(self.num_targets)) + [-1] * self.learns_termination
-        weights[-1] = weights[-1][..., told].mT.contiguous()
-        biases[-1] = biases[-1][..., told].mT.contiguous()
+        weights[-1] = weights[-1][..., : self.num_targets].mT.contiguous()
+        biases[-1] = biases[-1][..., : self.num_targets].mT.contiguous()
         if keep:
             self._kept = key, weights, biases
         return weights, biases
