@@ -47,12 +47,14 @@ class UPMPC:
         discount: per step, of reward and uncertainty.
         reading: "corrected" imagines by the model's mean prediction, and a candidate earns nothing
             after a predicted termination; "paper" as released: by sampled predictions that go on
-            after it (with dynamics.uncertainty=samples for the released spread).
+            after it; experiment=coplanner_paper takes the released spread of all members with it.
         scale_alpha: alpha counts in units of spread(return) / spread(uncertainty) over the
             candidates, as measured over about the last 100 observations.
         terminal_value: add the learner's value of where a candidate ends.
         num_wide: candidates, of the K, that are whole sequences of coloured noise instead.
         colour: exponent of that noise: 0 white, 1 pink, 2 red.
+        wide_refits: times that these are drawn anew around their better half, as in iCEM; each time
+            the best num_wide of old and new stay.
         chunk: rows imagined at once, to stay in cache.
 
     Raises:
@@ -75,6 +77,7 @@ class UPMPC:
         terminal_value: bool = False,
         num_wide: int = 0,
         colour: float = 1.0,
+        wide_refits: int = 0,
         chunk: int = 1024,
     ):
         """Take the parts."""
@@ -84,6 +87,8 @@ class UPMPC:
             raise BadInput("terminal_value=true: this policy values no states; choose false")
         if num_wide >= num_candidates:
             raise BadInput(f"num_wide={num_wide}: should be below num_candidates={num_candidates}")
+        if wide_refits and num_wide < 2:
+            raise BadInput(f"wide_refits={wide_refits}: needs num_wide of 2 or more to refit to")
         self._middle, self._half = (action.high + action.low) / 2, (action.high - action.low) / 2
         if num_wide and not (action.kind == "continuous" and self._half.isfinite().all()):
             raise BadInput(f"num_wide={num_wide}: noise needs continuous, bounded actions; choose 0")
@@ -92,7 +97,7 @@ class UPMPC:
         self._samples = reading == "paper"
         self._num_policy, self._num_wide = num_candidates - num_wide, num_wide
         self._alpha, self._scale_alpha = alpha, scale_alpha
-        self._colour = colour
+        self._colour, self._wide_refits = colour, wide_refits
         self._rows = max(1, chunk // num_candidates)
         self._imagine: dict[str, Any] = {
             "generator": generator if self._samples else None,
@@ -140,18 +145,36 @@ class UPMPC:
         others = self._policy.select(obs.repeat_interleave(more, dim=0), generator=own)
         action = torch.cat([first[:, None], others.view(num_envs, more, first.shape[1])], 1)
         state = self._model.initial(obs, generator=own if self._samples else None)
-        value, doubt = rollout(self._model, state, action[:, :, None], **self._imagine)
+        seen = Candidates(action, *self._returns(state, action[:, :, None]))
         if self._num_wide:
-            shape = (num_envs, self._num_wide, self._imagine["horizon"], self._action.dim)
-            noise = coloured_noise(shape, self._colour, generator=own)
-            sequences = self._action.clip(self._middle + self._half * noise)
-            wide = rollout(self._model, state, sequences, **self._imagine)
-            action = torch.cat([action, sequences[:, :, 0]], 1)
-            value = torch.cat([value, wide.value], 1)
-            assert doubt is not None and wide.uncertainty is not None
-            doubt = torch.cat([doubt, wide.uncertainty], 1)
+            seen = Candidates(*(torch.cat(x, 1) for x in zip(seen, self._widen(state, num_envs), strict=True)))
+        return seen
+
+    def _returns(self, state: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagine sequences (E, K, h, act_dim), the policy after them: value and doubt (E, K)."""
+        value, doubt = rollout(self._model, state, actions, **self._imagine)
         assert doubt is not None
-        return Candidates(action, value, doubt)
+        return value, doubt
+
+    def _widen(self, state: Any, num_envs: int) -> Candidates:
+        """Try out whole sequences of coloured noise, drawn anew around the better ones."""
+        shape = (num_envs, self._num_wide, self._imagine["horizon"], self._action.dim)
+        middle, spread = self._middle, self._half
+        none = self._middle.new_empty(num_envs, 0)
+        kept = [none[..., None, None].expand(-1, -1, *shape[2:]), none, none]
+        for _ in range(1 + self._wide_refits):
+            noise = coloured_noise(shape, self._colour, generator=self._generator)
+            drawn = self._action.clip(middle + spread * noise)
+            new = drawn, *self._returns(state, drawn)
+            found = [torch.cat(x, 1) for x in zip(kept, new, strict=True)]
+            score = found[1] + self.alpha() * found[2]
+            order = score.argsort(dim=1, descending=True, stable=True)[:, : self._num_wide]
+            rows = torch.arange(num_envs, device=order.device)[:, None]
+            kept = [x[rows, order] for x in found]
+            elites = kept[0][:, : (self._num_wide + 1) // 2]
+            middle, spread = elites.mean(1, keepdim=True), elites.std(1, correction=0, keepdim=True)
+        sequences, value, doubt = kept
+        return Candidates(sequences[:, :, 0], value, doubt)
 
     def alpha(self) -> float | Tensor:
         """Give the weight of the uncertainty, measured spreads taken into account."""

@@ -108,6 +108,15 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     assert "[0, 5)" in refused("agent.exploration_actions.num_wide=5")
 
 
+def test_the_papers_reading_is_one_choice():
+    config = compose(["agent=coplanner", "env=hopper", "experiment=coplanner_paper"]).config
+    assert config["dynamics"]["uncertainty"] == "samples"
+    for name, alpha in (("rollout", -2), ("exploration", 1)):
+        node = config["agent"][f"{name}_actions"]
+        assert (node["reading"], node["alpha"]) == ("paper", alpha)
+        assert (node["num_candidates"], node["horizon"]) == (5, 5)
+
+
 def test_selectors_are_built_over_the_very_parts_of_the_agent():
     agent = build(compose(["agent=coplanner", *SMALL]).config).agent
     assert isinstance(agent, Dyna)

@@ -25,7 +25,11 @@ def model(request):
     return model
 
 
-READINGS = [{}, {"reading": "paper"}, {"scale_alpha": True, "terminal_value": True, "num_wide": 1}]
+READINGS = [
+    {},
+    {"reading": "paper"},
+    {"scale_alpha": True, "terminal_value": True, "num_wide": 2, "wide_refits": 1},
+]
 
 
 @pytest.mark.parametrize("name", names("selector"))

@@ -318,6 +318,32 @@ def test_noise_widens_the_candidates_of_a_narrow_policy():
     assert (found * obs.sum(1, keepdim=True)).sum() < 0  # pushes back, as pays
 
 
+class Bump:
+    """One step pays most at the action 0.37, and is surest there."""
+
+    def initial(self, obs, *, num_particles=1, generator=None):
+        return obs
+
+    def step(self, state, action, *, generator=None, with_uncertainty=False):
+        miss = (action[:, 0] - 0.37).abs()
+        never = torch.zeros(len(state), dtype=torch.bool)
+        return state, Prediction(state, -miss, never, ~never, miss)
+
+
+def test_noise_is_drawn_anew_around_the_better_half():
+    """Refits close in on what is better, which alpha decides."""
+    obs = torch.zeros(300, 2)
+    options = {"dynamics": Bump(), "num_candidates": 9, "num_wide": 8, "horizon": 1, "alpha": 0.5}
+    missed = [
+        (plain(wide_refits=refits, **options).select(obs, generator=generator(2)) - 0.37).abs().mean()
+        for refits in (0, 2, 4)
+    ]
+    assert missed[0] > 3 * missed[1] and missed[1] > 1.5 * missed[2]
+    options |= {"alpha": 4.0}  # doubt outbids the reward: as far off as can be
+    far = plain(wide_refits=2, **options).select(obs, generator=generator(2))
+    assert (far < -0.9).double().mean() > 0.95
+
+
 def test_goes_on_from_its_state_bit_for_bit():
     obs = torch.randn(9, 2, generator=generator(1))
     one, other = plain(scale_alpha=True), plain(scale_alpha=True)
@@ -336,6 +362,8 @@ def test_refusals():
         plain(terminal_value=True)
     with pytest.raises(BadInput, match="num_wide=5"):
         plain(num_wide=5)
+    with pytest.raises(BadInput, match="wide_refits=1"):
+        plain(num_wide=1, wide_refits=1)
     discrete = ActionSpec("discrete", torch.zeros(2), torch.ones(2), 2)
     with pytest.raises(BadInput, match="bounded"):
         UPMPC(
