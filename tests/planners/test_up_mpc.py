@@ -339,9 +339,9 @@ def test_noise_is_drawn_anew_around_the_better_half():
         for refits in (0, 2, 4)
     ]
     assert missed[0] > 3 * missed[1] and missed[1] > 1.5 * missed[2]
-    options |= {"alpha": 4.0}  # doubt outbids the reward: to the ends, most to the farther
+    options |= {"alpha": 4.0}  # doubt outbids the reward: as far off as can be
     far = plain(wide_refits=2, **options).select(obs, generator=generator(2))
-    assert (far.abs() > 0.9).double().mean() > 0.95 and (far < -0.9).double().mean() > 0.8
+    assert (far < -0.9).double().mean() > 0.85
 
 
 def test_goes_on_from_its_state_bit_for_bit():
