@@ -191,7 +191,6 @@ class GaussianEnsemble(Dynamics):
             gained = snapshots.offer(self._holdout_error(x[held], y[held])[0])
             idle = 0 if gained else idle + 1
         snapshots.restore()
-        self._kept = None
         self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
         self._elite_list = self.elites.tolist()
         error = self._holdout_error(x[held], y[held])[1][self.elites]

@@ -230,7 +230,8 @@ class Ending:
 @pytest.mark.parametrize(
     ("alpha", "reading", "expected"),
     [
-        (1.0, "corrected", 0.3**5),  # a longer life earns more
+        (0.0, "corrected", 0.3**5),  # a longer life earns more
+        (1.0, "corrected", 0.3**5),
         (-2.0, "corrected", 1 - 0.7**5),  # less doubt to come
         (1.0, "paper", 0.3),  # as released: an end changes nothing, all candidates tie
     ],
