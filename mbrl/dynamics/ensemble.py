@@ -290,7 +290,7 @@ class GaussianEnsemble(Dynamics):
             x = silu(torch.baddbmm(bias, x, weight), inplace=not torch.is_grad_enabled())
         means = torch.baddbmm(biases[-1], weights[-1], x.mT)  # (M, targets, B)
         mean = means.mean(0)
-        pred = self._predict(state.obs, action, mean.T, mean.T, None)
+        pred = self._predict(state.obs, action, mean.T, mean.T, (), None)
         if with_uncertainty:
             spread = (means - mean)[:, : self.obs_dim].square().mean((0, 1)).sqrt()
             pred = pred._replace(uncertainty=spread)

@@ -91,7 +91,7 @@ class UPMPC:
             raise BadInput(f"wide_refits={wide_refits}: needs num_wide of 2 or more to refit to")
         self._middle, self._half = (action.high + action.low) / 2, (action.high - action.low) / 2
         if num_wide and not (action.kind == "continuous" and self._half.isfinite().all()):
-            raise BadInput(f"num_wide={num_wide}: noise needs continuous, bounded actions; choose 0")
+            raise BadInput(f"num_wide={num_wide}: noise needs continuous, bounded actions; take 0")
         self._policy, self._action, self._generator = learner, action, generator
         self._model: Any = dynamics if reading == "corrected" else _Endless(dynamics)
         self._samples = reading == "paper"
@@ -147,7 +147,8 @@ class UPMPC:
         state = self._model.initial(obs, generator=own if self._samples else None)
         seen = Candidates(action, *self._returns(state, action[:, :, None]))
         if self._num_wide:
-            seen = Candidates(*(torch.cat(x, 1) for x in zip(seen, self._widen(state, num_envs), strict=True)))
+            both = zip(seen, self._widen(state, num_envs), strict=True)
+            seen = Candidates(*(torch.cat(x, 1) for x in both))
         return seen
 
     def _returns(self, state: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,8 +202,12 @@ class UPMPC:
         part.mul_(kept).add_(torch.stack(found), alpha=1 - kept)
 
     def metrics(self) -> dict[str, float]:
-        """Give alpha, spread(return) / spread(uncertainty), the share of choices that the
-        uncertainty changed, and the spread of the candidates' actions in half ranges."""
+        """Give what was measured over about the last 100 observations.
+
+        Returns:
+            alpha; spread_ratio, spread(return) / spread(uncertainty); flipped, the share of choices
+            that the uncertainty changed; action_spread, of the candidates, in half ranges.
+        """
         weight, *_, flipped, actions = self._running.tolist()
         if weight == 0:
             return {}
