@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
+from mbrl.planners.base import ActionSelector
 from mbrl.types import Transitions
 
 EnvState = Callable[[], Tensor | None]  # VecEnv.env_state
@@ -69,6 +70,23 @@ class ModelEnvLearner(PolicyLearner, Protocol):
     """
 
     num_model_envs: int
+
+
+@runtime_checkable
+class PlanningSelector(ActionSelector, Protocol):
+    """An ActionSelector with randomness and measurements of its own, such as UP-MPC."""
+
+    def metrics(self) -> dict[str, float]:
+        """Give what was measured lately; empty before the first choice."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        ...
 
 
 class Penalty(Protocol):

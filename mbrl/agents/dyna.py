@@ -1,6 +1,7 @@
 """The Dyna agent: learn a model of real transitions, imagine short rollouts, learn from both.
 
-MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors.
+MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors;
+COPlanner (Wang et al. 2024) is MBPO with UP-MPC as both, wary in imagination and curious outside.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, EnvState, ModelEnvLearner, Penalty, PolicyLearner
+from mbrl.agents.base import (
+    Agent,
+    EnvState,
+    ModelEnvLearner,
+    Penalty,
+    PlanningSelector,
+    PolicyLearner,
+)
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput, NumericalFault
@@ -109,6 +117,9 @@ class Dyna(Agent):
             return metrics | (self._improve_in_model(buffer, learner) if refitted else {})
         if refitted:
             metrics |= self._imagine(buffer)
+        for name, selector in self._selectors().items():
+            found = selector.metrics()
+            metrics |= {f"planner/{name}/{key}": value for key, value in found.items()}
         updates = self._updates_per_step * new
         return metrics | learner.improve(buffer, self._imagined, num_updates=updates)
 
@@ -182,11 +193,20 @@ class Dyna(Agent):
         assert self._imagined is not None
         return self._imagined
 
+    def _selectors(self) -> dict[str, PlanningSelector]:
+        """Name the selectors that plan."""
+        both = {"rollout": self._rollout_actions, "exploration": self._exploration_actions}
+        return {
+            name: selector
+            for name, selector in both.items()
+            if selector is not self.learner and isinstance(selector, PlanningSelector)
+        }
+
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Forget nothing: a policy has no memory."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give model, learner, imagined data, generator and counts."""
+        """Give model, learner, selectors, imagined data, generator and counts."""
         imagined = self._imagined
         return {
             "dynamics": self.dynamics.state_dict(),
@@ -194,6 +214,7 @@ class Dyna(Agent):
             "generator": self._generator.get_state(),
             "seen": self._seen,
             "next_fit": self._next_fit,
+            "selectors": {k: s.state_dict() for k, s in self._selectors().items()},
             "imagined": None
             if imagined is None
             else {
@@ -211,6 +232,8 @@ class Dyna(Agent):
         self._generator.set_state(state["generator"])
         self._seen = state["seen"]
         self._next_fit = state["next_fit"]
+        for name, selector in self._selectors().items():
+            selector.load_state_dict(state["selectors"][name])
         saved = state["imagined"]
         self._imagined = None
         if saved is not None:

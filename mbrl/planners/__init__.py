@@ -6,11 +6,13 @@ from mbrl.planners.gradient import Gradient
 from mbrl.planners.icem import ICEM
 from mbrl.planners.mppi import MPPI
 from mbrl.planners.objective import Objective
+from mbrl.planners.up_mpc import UPMPC
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
+    "UPMPC",
     "ActionSelector",
     "Gradient",
     "Model",

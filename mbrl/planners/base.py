@@ -15,7 +15,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from mbrl.errors import BadInput
 from mbrl.types import Prediction, State, map_tensors
+
+_CERTAIN = "this model knows no uncertainty of its predictions; dynamics=ensemble or sindy do"
 
 
 @runtime_checkable
@@ -131,6 +134,7 @@ def rollout(
     discount: float = 1.0,
     hold: int = 1,
     policy: ActionSelector | None = None,
+    policy_generator: torch.Generator | None = None,
     horizon: int | None = None,
     terminal_value: Callable[[Tensor], Tensor] | None = None,
     with_uncertainty: bool = False,
@@ -152,6 +156,7 @@ def rollout(
         discount: per model step.
         hold: model steps for which each action is held.
         policy: acts once the given actions are used up, until horizon.
+        policy_generator: source of the policy's draws; by default generator.
         horizon: decisions in all; by default H.
         terminal_value: obs (B, obs_dim) -> (B,), earned by rows still alive at the end.
         with_uncertainty: also sum the model's uncertainty.
@@ -159,6 +164,9 @@ def rollout(
 
     Returns:
         Values (E, K).
+
+    Raises:
+        BadInput: if uncertainty is asked of a model that knows none.
     """
     num_envs, num_candidates, given, act_dim = actions.shape
     horizon = given if horizon is None else horizon
@@ -194,12 +202,14 @@ def rollout(
                 if t // hold < given:
                     action = steps[t // hold]
                 elif t % hold == 0:
-                    action = act.select(obs, generator=generator)
+                    action = act.select(obs, generator=policy_generator or generator)
                 following, pred = model.step(tiled, action, **options)
                 tiled = map_tensors(partial(_keep, alive), following, tiled) if freeze else following
             rewards.append(torch.where(alive, pred.reward, 0) if freeze else pred.reward)
             if with_uncertainty:
                 doubt = pred.uncertainty
+                if doubt is None:
+                    raise BadInput(_CERTAIN)
                 uncertainties.append(torch.where(alive, doubt, 0) if freeze else doubt)
             obs = _keep(alive, pred.next_obs, obs) if freeze and t else pred.next_obs
             if terminal_value is not None:

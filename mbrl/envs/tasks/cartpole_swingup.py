@@ -53,15 +53,16 @@ class CartpoleSwingup(MujocoTask):
 
     Args:
         sparse: pay only at the goal.
+        frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 10 s.
     """
 
     model_path = Path(__file__).parent.parent / "assets" / "cartpole.xml"
-    frame_skip = 1
-    max_episode_steps = 1000
     ends = False
 
-    def __init__(self, sparse: bool = False):
+    def __init__(self, sparse: bool = False, frame_skip: int = 1):
         """Choose the reward."""
+        self.frame_skip = frame_skip
+        self.max_episode_steps = 1000 // frame_skip
         self._reward = sparse_reward if sparse else smooth_reward
         self.task = Task(
             reward=self._reward,
