@@ -208,7 +208,8 @@ class GymnasiumVecEnv:
             raise Broken("changed the action it was given")
         if not (isinstance(found, tuple) and len(found) == 5):
             raise Broken(
-                f"step() gave {_kind(found)}, not (observation, reward, terminated, truncated, info)"
+                f"step() gave {_kind(found)}, not "
+                "(observation, reward, terminated, truncated, info)"
             )
         seen, reward, terminated, truncated, info = found
         reward: Any

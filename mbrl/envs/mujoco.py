@@ -94,7 +94,9 @@ class MujocoSimulation(Simulation):
         self._now = self._empty(num_envs)
 
         num_threads = min(num_threads, num_envs)
-        self._blocks = [block.tolist() for block in np.array_split(np.arange(num_envs), num_threads)]
+        self._blocks = [
+            block.tolist() for block in np.array_split(np.arange(num_envs), num_threads)
+        ]
         self._at = [0] * num_threads  # the environment each thread is on
         threaded = num_threads > 1 or time_limit is not None
         self._pool = DaemonPool(num_threads) if threaded else None

@@ -99,7 +99,7 @@ class Unroller:
         self._pool = DaemonPool(num_threads) if num_threads > 1 else None
 
     def unroll(self, state: Array, action: NDArray[np.float32], *, with_state: bool) -> Unrolled:
-        """Simulate and score action (B, H, nu) from states (B, state_dim); see Simulation.unroll."""
+        """Simulate and score action (B, H, nu) from states (B, state_dim); as Simulation.unroll."""
         if self._task.ends and not with_state:
             return self._unroll_alive(state, action)
         return self._unroll_whole(state, action, with_state=with_state)
@@ -119,7 +119,10 @@ class Unroller:
             seen.reward[alive, now] = piece.reward
             seen.terminated[alive, now] = piece.terminated
             seen.terminated[alive[over], rest] = ended[over][:, None]
-            seen.valid[alive, now], seen.valid[alive[over], rest] = piece.valid, piece.valid[over, -1:]
+            seen.valid[alive, now], seen.valid[alive[over], rest] = (
+                piece.valid,
+                piece.valid[over, -1:],
+            )
             assert piece.state is not None
             alive, state = alive[~over], piece.state[~over]
             if len(alive) == 0:
@@ -163,10 +166,10 @@ class Unroller:
             self._model,
             self._data,
             state[:, self._physics],
-            np.repeat(action.astype(np.float64), self._task.frame_skip, axis=1),
+            np.repeat(action.astype(np.float64), skip, axis=1),
             initial_warmstart=state[:, self._warmstart],
         )[0]
-        path = path[:, self._task.frame_skip - 1 :: self._task.frame_skip]
+        path = path[:, skip - 1 :: skip]
         time = np.concatenate((state[:, self._physics[:1]], path[:, :, 0]), axis=1)
         nq, nv = self._model.nq, self._model.nv  # mjSTATE_FULLPHYSICS is time, qpos, qvel ...
         now = {"qpos": path[:, :, 1 : 1 + nq], "qvel": path[:, :, 1 + nq : 1 + nq + nv]}

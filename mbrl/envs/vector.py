@@ -41,7 +41,9 @@ class GymnasiumFace(VectorEnv):
         """Start new episodes; environment i is seeded with seed + i."""
         return self._array(self.env.reset(seed)), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """Take one step; the true last observations stand in info["final_obs"]."""
         step = self.env.step(torch.from_numpy(np.asarray(actions, dtype=np.float32)))
         terminated, truncated = step.terminated.numpy(), step.truncated.numpy()

@@ -1,4 +1,4 @@
-"""Daemon threads with a time limit: a job that hangs is named, and never keeps the process alive."""
+"""Daemon threads with a time limit: a job that hangs is named and keeps no process alive."""
 
 from __future__ import annotations
 

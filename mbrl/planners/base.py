@@ -204,7 +204,9 @@ def rollout(
                 elif t % hold == 0:
                     action = act.select(obs, generator=policy_generator or generator)
                 following, pred = model.step(tiled, action, **options)
-                tiled = map_tensors(partial(_keep, alive), following, tiled) if freeze else following
+                tiled = (
+                    map_tensors(partial(_keep, alive), following, tiled) if freeze else following
+                )
             rewards.append(torch.where(alive, pred.reward, 0) if freeze else pred.reward)
             if with_uncertainty:
                 doubt = pred.uncertainty

@@ -162,6 +162,4 @@ def undecided(
         return Categorical(torch.full(shape, 1 / action.dim, device=action.low.device))
     bounds = Bounds.of(action, horizon)
     centre, spread = (x.repeat(num_envs, 1, 1) for x in (bounds.middle, std * bounds.half))
-    return Gaussian(
-        centre, spread, bounds, std, min_std, colour, colour, adapt_std, shrink, whiten
-    )
+    return Gaussian(centre, spread, bounds, std, min_std, colour, colour, adapt_std, shrink, whiten)

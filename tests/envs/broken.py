@@ -46,7 +46,9 @@ def column(*values: float, dtype: Any = np.float64) -> np.ndarray:
 HOW = {
     "obs NaN": obs(column(0, np.nan, 0), "a NaN in the observation"),
     "obs inf": obs(column(0, np.inf, 0), "an infinity in the observation"),
-    "obs beyond float32": obs(column(0, 1e300, 0), "an infinity in the observation", doctor="not in"),
+    "obs beyond float32": obs(
+        column(0, 1e300, 0), "an infinity in the observation", doctor="not in"
+    ),
     "obs of another shape": obs(np.zeros((3, 1)), r"shape \(3, 1\), not numbers of shape \(3,\)"),
     "obs shorter": obs(np.zeros(1), r"shape \(1,\), not numbers of shape \(3,\)"),
     "obs longer": obs(np.zeros(4), r"shape \(4,\), not numbers"),

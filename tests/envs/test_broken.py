@@ -21,7 +21,10 @@ APART = [how for how, way in HOW.items() if way.process]
 
 
 def make(how: str, num_envs: int = 3, *, kind=GymnasiumVecEnv, seed: int = 0, **more):
-    limits = {"time_limit": HOW[how].limit, **({"memory_limit": 100} if how == "leaks memory" else {})}
+    limits = {
+        "time_limit": HOW[how].limit,
+        **({"memory_limit": 100} if how == "leaks memory" else {}),
+    }
     return kind(ID, num_envs=num_envs, seed=seed, kwargs={"how": how}, **limits, **more)
 
 
@@ -115,7 +118,9 @@ def test_an_episode_without_end_ends_the_evaluation():
 
         def step(self, action):
             step = super().step(action)
-            return step._replace(terminated=step.terminated & False, truncated=step.truncated & False)
+            return step._replace(
+                terminated=step.terminated & False, truncated=step.truncated & False
+            )
 
     with pytest.raises(EnvironmentFault, match=r"max_episode_steps=1000") as caught:
         evaluate(Endless, ToyAgent(), episodes=2, seed=0)
@@ -147,7 +152,9 @@ def test_an_environment_that_does_not_repeat_is_named_when_it_is_restored():
 def test_a_run_outlives_an_environment_that_kills_its_process(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["agent=random", "env=gym_process", f"env.id={ID}", "env.kwargs={how: is killed}"]
-    assert main(["train", *arguments, "seed=1", "total_steps=9", "save_every=1", "run_dir=run"]) == 1
+    assert (
+        main(["train", *arguments, "seed=1", "total_steps=9", "save_every=1", "run_dir=run"]) == 1
+    )
     err = capsys.readouterr().err
     assert "environment 0, step 3: ended its process (signal 9)" in err and err.count("\n") == 1
     run = RunFolder.open(tmp_path / "run")

@@ -62,7 +62,10 @@ gymnasium.register("BrokenForTests-v0", entry_point=Broken, max_episode_steps=10
 )
 def test_the_fault_is_named_with_index_and_step(how, named):
     env = GymnasiumVecEnv(
-        "BrokenForTests-v0", num_envs=3, kwargs={"how": ""}, time_limit=0.3 if how == "hangs" else None
+        "BrokenForTests-v0",
+        num_envs=3,
+        kwargs={"how": ""},
+        time_limit=0.3 if how == "hangs" else None,
     )
     env._envs[1].unwrapped.how = how
     env.reset(0)
@@ -139,7 +142,9 @@ def test_actions_of_the_wrong_shape_are_refused():
     ],
 )
 def test_unsupported_spaces_are_refused_in_one_line(space, obs):
-    with pytest.raises(BadInput, match=r"BrokenForTests-v0: \w+ space .* is not supported") as caught:
+    with pytest.raises(
+        BadInput, match=r"BrokenForTests-v0: \w+ space .* is not supported"
+    ) as caught:
         GymnasiumVecEnv("BrokenForTests-v0", kwargs={"space": space, "obs": obs})
     assert "\n" not in str(caught.value)
 

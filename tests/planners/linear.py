@@ -29,7 +29,7 @@ class LinearQuadratic:
         return after, Prediction(after, reward, never, ~never, None)
 
     def gains(self) -> tuple[list[Tensor], Tensor]:
-        """Give the optimal feedback gains, the first decision's first, and the cost-to-go matrix."""
+        """Give the optimal feedback gains, the first decision's first, and the costs-to-go."""
         a, b = self.a.double(), self.b.double()
         p, gains = torch.zeros(4, 4, dtype=torch.float64), []
         for _ in range(HORIZON):

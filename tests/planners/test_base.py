@@ -161,5 +161,6 @@ def test_a_whole_sequence_model_gives_the_same_values():
     obs = torch.rand(3, 2, generator=generator(5)) * 3
     actions = torch.rand(3, 4, 6, 1, generator=generator(6))
     torch.testing.assert_close(
-        rollout(Whole(), obs, actions, hold=2).value, rollout(ToyModel(), obs, actions, hold=2).value
+        rollout(Whole(), obs, actions, hold=2).value,
+        rollout(ToyModel(), obs, actions, hold=2).value,
     )

@@ -287,8 +287,10 @@ class Walled(ToyModel):
 
 
 @pytest.mark.parametrize("make", ALL)
-@pytest.mark.parametrize(("wall", "named"), [(float("inf"), "a return of inf"),
-                                             (-float("inf"), "every plan a return of -inf")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wall", "named"),
+    [(float("inf"), "a return of inf"), (-float("inf"), "every plan a return of -inf")],
+)
 def test_infinite_returns_that_cannot_be_planned_with_are_named(make, wall, named):
     model = Walled(wall, lambda obs, action: obs[:, 0] > 0.5)
     obs = torch.tensor([[0.0, 0.0], [0.9, 0.0]])  # the second is beyond the wall from the start

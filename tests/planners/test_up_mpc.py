@@ -176,8 +176,12 @@ def test_a_bonus_is_weighed_against_what_it_costs():
     """The unsure branch costs 2: alpha = 1.9 does not pay for it, alpha = 2.1 does."""
     for alpha, expected in ((1.9, 0.3**5), (2.1, 1 - 0.7**5)):
         selector = UPMPC(
-            learner=Coin(0.3), dynamics=Fork(2.0), action=ACTION, generator=generator(1), alpha=alpha
-        )  # fmt: skip
+            learner=Coin(0.3),
+            dynamics=Fork(2.0),
+            action=ACTION,
+            generator=generator(1),
+            alpha=alpha,
+        )
         chosen = selector.select(torch.zeros(20_000, 1), generator=generator(2))
         assert (chosen == 1).double().mean().item() == pytest.approx(expected, abs=0.02)
 
@@ -336,7 +340,9 @@ def test_noise_is_drawn_anew_around_the_better_half():
     obs = torch.zeros(300, 2)
     options = {"dynamics": Bump(), "num_candidates": 9, "num_wide": 8, "horizon": 1, "alpha": 0.5}
     missed = [
-        (plain(wide_refits=refits, **options).select(obs, generator=generator(2)) - 0.37).abs().mean()
+        (plain(wide_refits=refits, **options).select(obs, generator=generator(2)) - 0.37)
+        .abs()
+        .mean()
         for refits in (0, 2, 4)
     ]
     assert missed[0] > 3 * missed[1] and missed[1] > 1.5 * missed[2]
@@ -349,7 +355,9 @@ def test_goes_on_from_its_state_bit_for_bit():
     obs = torch.randn(9, 2, generator=generator(1))
     one, other = plain(scale_alpha=True), plain(scale_alpha=True)
     one.select(obs, generator=generator(2))
-    assert not one.select(obs, generator=generator(3)).equal(other.select(obs, generator=generator(3)))
+    assert not one.select(obs, generator=generator(3)).equal(
+        other.select(obs, generator=generator(3))
+    )
     other.load_state_dict(one.state_dict())
     for seed in (4, 5):
         a, b = (s.select(obs, generator=generator(seed)) for s in (one, other))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +50,6 @@ class Hopper(MujocoTask):
         qpos, qvel = now["qpos"], now["qvel"]
         z, angle = qpos[:, 1], qpos[:, 2]
         tame = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
-        healthy = tame & (z > 0.7) & (-0.2 < angle) & (angle < 0.2)
+        healthy = tame & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
         velocity = (qpos[:, 0] - before["qpos"][:, 0]) / dt
         return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy

@@ -48,6 +48,6 @@ class Walker2d(MujocoTask):
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Pay forward speed and health, less the control cost."""
         x, z, angle = now["qpos"][:, 0], now["qpos"][:, 1], now["qpos"][:, 2]
-        healthy = (z > 0.8) & (z < 2.0) & (-1.0 < angle) & (angle < 1.0)
+        healthy = (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
         velocity = (x - before["qpos"][:, 0]) / dt
         return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy
