@@ -35,7 +35,7 @@ TRIALS = [
         "dynamics.max_updates": 5,
         "dynamics.min_updates": 5,
         "logger.wandb": True,
-        "logger.project": "it's a=b, [é] \"x\" ",
+        "logger.project": 'it\'s a=b, [é] "x" ',
         "run_dir": "a=b, [c] 'd'",
         "seed": 1,
     },

@@ -120,7 +120,4 @@ def _values(key: str, entry: dict[str, Any]) -> list[Any]:
             return [low, high]
         return [float(low), low + (high - low) / math.pi, float(high)]  # a fraction between too
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise BadInput(
-            f"parameters.{key}: should have value, values, min and max, or mu"
-        ) from None
-
+        raise BadInput(f"parameters.{key}: should have value, values, min and max, or mu") from None
