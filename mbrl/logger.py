@@ -155,6 +155,9 @@ def _order(key: str) -> tuple[int, str]:
 class TensorBoardSink:
     """Write event files to a folder.
 
+    Args:
+        folder: where; made when the first metric comes.
+
     Raises:
         BadInput: if the package is missing.
     """
@@ -321,6 +324,11 @@ class Logger:
 
 def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Logger:
     """Open the sinks that a config asks for.
+
+    Args:
+        run_path: the run folder.
+        config: the resolved config.
+        total_steps: environment steps of the whole run.
 
     Raises:
         BadInput: if a view's package is missing.

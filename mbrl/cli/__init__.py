@@ -27,7 +27,11 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; give its exit status."""
+    """Run a command; give its exit status.
+
+    Args:
+        argv: the command and its arguments; None takes the process's own.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own parts are found beside the command

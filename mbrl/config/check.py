@@ -94,6 +94,10 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
 def check_saved(config: Node, file: Path) -> None:
     """Refuse a run's config that was damaged, or changed by hand into one that cannot work.
 
+    Args:
+        config: what the file holds.
+        file: its name, for the message.
+
     Raises:
         BadInput: naming the file, the key and what would be right.
     """

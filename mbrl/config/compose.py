@@ -52,6 +52,10 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
 def plain_value(key: str, text: str) -> Any:
     """Read and check the value of a key outside the parts, such as total_steps.
 
+    Args:
+        key: its name.
+        text: the value as typed.
+
     Raises:
         BadInput: if type or range is wrong.
     """
