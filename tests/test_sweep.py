@@ -20,6 +20,7 @@ from mbrl.config.sweep import check_sweep
 from mbrl.errors import BadInput
 
 FILES = sorted((CONFIGS / SWEEPS).glob("*.yaml"))
+BASE = ["agent=mbpo", "env=pendulum"]
 MACROS = ("args", "args_no_hyphens", "args_append_hydra", "args_override_hydra")
 
 
@@ -60,8 +61,9 @@ def test_every_sweep_file_is_one_of_trainings(file, capsys):
         got = config["choices"][key] if key in config["choices"] else at(config, key)
         assert got == value, key
     assert config["logger"]["wandb"]  # else W&B would never hear of the runs
-    assert set(check_sweep(file)) == set(chosen)
-    assert main(["sweep", file.stem]) == 0 and "wandb sweep" in capsys.readouterr().out
+    assert main(["sweep", file.stem]) == 0  # every value
+    said = capsys.readouterr().out
+    assert f"every value of {', '.join(chosen)} fits" in said and f"wandb sweep {file}" in said
 
 
 def test_there_are_sweep_files_and_they_are_no_part(tmp_path):
@@ -107,7 +109,7 @@ def parameter(**entry: Any) -> dict[str, Any]:
         (parameter(min="1e-4x", max=0.1), "should be a number"),
         (parameter(min=0, max=0.1, distribution="log_uniform_values"), "values above 0"),
         (parameter(min=0.1, max=0.2, distribution="unifrom"), "did you mean uniform"),
-        (parameter(min=0.1, max=9e9, distribution="log_uniform_values"), "learning_rate=9"),
+        ({"parameters": {"learner.tau": {"min": 0.1, "max": 9.0}}}, "learner.tau=9"),
         ({"parameters": {"learner.hidden": {"min": 8.0, "max": 16.0}}}, "learner.hidden"),
         ({"method": "grid"} | parameter(min=0.1, max=0.2), "a grid has no uniform"),
         ({"command": ["${env}", "mbrl", "train"]}, "there should be one of"),
@@ -119,8 +121,6 @@ def parameter(**entry: Any) -> dict[str, Any]:
 )
 def test_a_wrong_sweep_file_is_answered_in_one_line(tmp_path, capsys, change, said):
     file = tmp_path / "sweep.yaml"
-    file.write_text(yaml.safe_dump(GOOD))
-    check_sweep(file)
     file.write_text(yaml.safe_dump(GOOD | change))
     assert main(["sweep", str(file)]) == 2
     err = capsys.readouterr().err
@@ -139,17 +139,19 @@ def test_a_wrong_sweep_file_is_answered_in_one_line(tmp_path, capsys, change, sa
         {"values": [1e-3, 1e-2], "probabilities": [0.2, 0.8]},
     ],
 )
-def test_distributions(tmp_path, entry):
+def test_good_distributions(tmp_path, entry):
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(GOOD | parameter(**entry)))
     assert check_sweep(tmp_path / "sweep.yaml") == ["learner.learning_rate"]
 
 
-def test_checking_imports_no_torch():
+def test_checking_imports_no_torch(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(GOOD))
     code = (
-        "import sys; from mbrl.cli import main; assert main(['sweep', 'mbpo_pendulum']) == 0; "
+        "import sys; from mbrl.cli import main; assert main(['sweep', sys.argv[1]]) == 0; "
         "assert not {'torch', 'wandb'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+    run = [sys.executable, "-c", code, str(tmp_path / "sweep.yaml")]
+    subprocess.run(run, check=True, cwd=Path(__file__).parent.parent)
 
 
 # --- W&B's macros, as the installed client writes them
@@ -167,6 +169,7 @@ VALUES = SCALARS | BARE | st.lists(INNER) | st.dictionaries(st.text(), INNER, ma
 
 
 @pytest.mark.parametrize("macro", MACROS)
+@settings(deadline=None)
 @given(st.dictionaries(KEYS.map(".".join), VALUES, min_size=1, max_size=3))
 def test_what_a_macro_writes_is_read_back(macro, parameters):
     read = parse_arguments(command(parameters, macro))
@@ -177,7 +180,7 @@ def test_what_a_macro_writes_is_read_back(macro, parameters):
 TEXT = st.text(" a'\"\\,=:;#{}[]()$%&*-+~/\nü", min_size=1, max_size=8).filter(
     lambda text: "${" not in text  # a reference to another key, in whatever way it comes
 )
-LENGTHS = st.lists(st.integers(0, 9), min_size=4, max_size=4)
+LENGTHS = st.lists(st.integers(1, 9), min_size=4, max_size=4)
 MEANT = st.fixed_dictionaries(
     {},
     optional={
@@ -195,12 +198,15 @@ MEANT = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("macro", MACROS)
-@settings(max_examples=25, deadline=None)
-@given(MEANT)
-def test_what_a_macro_writes_is_what_is_trained_with(macro, parameters):
-    base = ["agent=mbpo", "env=pendulum"]
-    config = compose([*base, *command(parameters, macro)]).config
+@pytest.fixture(scope="module")
+def unswept():
+    return compose(BASE).config
+
+
+@settings(max_examples=40, deadline=None)
+@given(macro=st.sampled_from(MACROS), parameters=MEANT)
+def test_what_a_macro_writes_is_what_is_trained_with(unswept, macro, parameters):
+    config = compose([*BASE, *command(parameters, macro)]).config
     meant = {}
     for key, value in parameters.items():
         if isinstance(value, dict):
@@ -211,6 +217,5 @@ def test_what_a_macro_writes_is_what_is_trained_with(macro, parameters):
         assert (
             at(config, key) == value and type(at(config, key)) is not str or isinstance(value, str)
         )
-    unswept = compose(base).config
     changed = {key for key in unswept if config[key] != unswept[key]}
     assert changed <= {key.partition(".")[0] for key in parameters}
