@@ -11,7 +11,7 @@ from mbrl.types import Transitions
 
 
 class ReplayBuffer:
-    """A ring of transitions.
+    """Keep transitions in a ring.
 
     A row is [obs | action | next_obs | reward | terminated | truncated], float32, contiguous; the
     episode numbers stand beside it.
@@ -86,7 +86,7 @@ class ReplayBuffer:
         return self.unpack(self._rows.roll(shift, 0), self._episode.roll(shift, 0))
 
     def unpack(self, rows: Tensor, episode: Tensor) -> Transitions:
-        """Cut packed rows (B, width) into views."""
+        """Cut packed rows (B, width), of episode (B,), into views."""
         sizes = [self.obs_dim, self.act_dim, self.obs_dim, 1, 1, 1]
         obs, action, next_obs, reward, terminated, truncated = rows.split(sizes, dim=1)
         return Transitions(

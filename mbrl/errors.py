@@ -8,7 +8,7 @@ class BadInput(Exception):
 class EnvironmentFault(RuntimeError):
     """Report an environment that broke its contract, with its index and step (exit status 1).
 
-    Attributes:
+    Args:
         what: what broke.
         index: which environment of the vector, None if it cannot be told.
         step: the vector step since construction at which it broke.

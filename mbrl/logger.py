@@ -155,6 +155,9 @@ def _order(key: str) -> tuple[int, str]:
 class TensorBoardSink:
     """Write event files to a folder.
 
+    Args:
+        folder: where; made when the first metric comes.
+
     Raises:
         BadInput: if the package is missing.
     """
@@ -185,14 +188,15 @@ class WandbSink:
     """Mirror metrics to Weights & Biases, offline where there is no key or no network.
 
     WANDB_MODE decides where it is set. The run's id stands in RUN/wandb_id, so that a resumed run
-    goes on as the same one.
+    goes on as the same one; a sweep's agent gives it in WANDB_RUN_ID. Once W&B fails, a line on
+    stderr says so and training goes on without it: metrics.jsonl has everything.
 
     Args:
         run_path: the run folder.
         config: the resolved config.
 
     Raises:
-        BadInput: if the package is missing.
+        BadInput: if the package is missing, or W&B refuses the run (a wrong key, say).
     """
 
     def __init__(self, run_path: Path, config: dict[str, Any]):
@@ -204,25 +208,53 @@ class WandbSink:
         if not file.exists():
             file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
         choices = config.get("choices", {})
-        self._run = wandb.init(
-            project=config["logger"]["project"],
-            id=file.read_text().strip(),
-            name="-".join([*(choices[g] for g in ("agent", "env") if g in choices), run_path.name]),
-            dir=str(run_path),
-            config=config,
-            resume="allow",
-            mode=wandb_mode(),
-            settings=wandb.Settings(silent=True, console="off"),
-        )
+        self._run: Any = None
+        try:
+            self._run = wandb.init(
+                project=config["logger"]["project"],
+                id=file.read_text().strip(),
+                name="-".join(
+                    [*(choices[g] for g in ("agent", "env") if g in choices), run_path.name]
+                ),
+                dir=str(run_path),
+                config=config,
+                resume="allow",
+                mode=wandb_mode(),
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except Exception as error:  # of the package, of its service or of the network
+            raise BadInput(
+                f"logger.wandb=true: W&B does not start ({_brief(error)}); "
+                "WANDB_MODE=offline keeps the run here"
+            ) from None
         self._run.define_metric("*", step_metric="step")
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Send metrics; the step is a metric too, so that a resumed run may go back in it."""
-        self._run.log({"step": step, **metrics})
+        self._try(lambda: self._run.log({"step": step, **metrics}))
 
     def close(self) -> None:
         """Finish the W&B run."""
-        self._run.finish()
+        self._try(lambda: self._run.finish())
+
+    def _try(self, call: Callable[[], object]) -> None:
+        """Call W&B; a service that fails must not cost a run."""
+        if self._run is None:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._run = None
+            print(
+                f"mbrl: W&B failed ({_brief(error)}); this run goes on without it, "
+                "metrics.jsonl has everything",
+                file=sys.stderr,
+            )
+
+
+def _brief(error: Exception) -> str:
+    """Put an error in one line."""
+    return " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
 
 
 def wandb_mode() -> Any:
@@ -292,6 +324,11 @@ class Logger:
 
 def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Logger:
     """Open the sinks that a config asks for.
+
+    Args:
+        run_path: the run folder.
+        config: the resolved config.
+        total_steps: environment steps of the whole run.
 
     Raises:
         BadInput: if a view's package is missing.

@@ -145,6 +145,12 @@ def evaluate(
     The environments are seeded apart from training's and from those of other runs' evaluations,
     the same ones at every evaluation.
 
+    Args:
+        make_env: number of environments -> a fresh set of them.
+        agent: asked with explore=False.
+        episodes: how many, one in each environment.
+        seed: of the run.
+
     Returns:
         eval/mean_reward, eval/std_reward, eval/mean_ep_length, eval/episodes, eval/rewards (list).
 
@@ -178,7 +184,11 @@ def evaluate(
 
 
 def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:
-    """Count steps from 1 while any of running (E,) bool, changed in place, holds.
+    """Count steps from 1 while any episode is running.
+
+    Args:
+        env: whose max_episode_steps is the limit.
+        running: (E,) bool, changed in place by the caller.
 
     Raises:
         EnvironmentFault: if an episode outlasts its limit, or ENDLESS steps where it has none.
@@ -199,8 +209,12 @@ def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:
 def check_finite(number: int, **found: Tensor) -> None:
     """Name the environment that was given, or gave, a NaN or an infinity in its number-th step.
 
+    Args:
+        number: of the step.
+        found: what was found, (E, ...) each, under the name to report.
+
     Raises:
-        EnvironmentFault: naming it; found is what was found, (E, ...) each.
+        EnvironmentFault: naming the environment.
     """
     for what, values in found.items():
         if not torch.isfinite(values).all():
@@ -213,6 +227,10 @@ def check_finite(number: int, **found: Tensor) -> None:
 @contextmanager
 def fitting(run: RunFolder, part: str) -> Iterator[None]:
     """Say that a checkpoint's part is not one of this config, where loading it fails.
+
+    Args:
+        run: whose checkpoint is loaded.
+        part: what is loaded, for the message.
 
     Raises:
         BadInput: instead of what loading raised.

@@ -31,9 +31,9 @@ _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baseli
 
 
 class RunFolder:
-    """One run on disk.
+    """Keep one run on disk.
 
-    Attributes:
+    Args:
         path: the folder.
         config: the resolved config the run was started with.
     """
@@ -216,7 +216,11 @@ class RunFolder:
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether a new run cannot be made here; what a kill left before its config is nothing."""
+    """Tell whether a new run cannot be made here; what a kill left before its config is nothing.
+
+    Args:
+        path: of the run folder to be.
+    """
     if not path.is_dir():
         return path.exists()
     return any(entry.name not in _BEGUN for entry in path.iterdir())

@@ -87,6 +87,10 @@ def map_tensors(fn: Callable[..., Tensor], *states: Any) -> Any:
     """Apply fn to the matching tensors of beliefs of one structure.
 
     What is not a tensor (a tuple of member indices, say) is taken from the first belief.
+
+    Args:
+        fn: gets one tensor of each belief.
+        states: tensors, or tuples of them, however nested.
     """
     first = states[0]
     if isinstance(first, Tensor):

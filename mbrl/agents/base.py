@@ -63,7 +63,7 @@ class PolicyLearner(Protocol):
 
 @runtime_checkable
 class ModelEnvLearner(PolicyLearner, Protocol):
-    """A PolicyLearner that collects its own rollouts inside the model (on-policy).
+    """Collect rollouts inside the model and learn from them (on-policy); a PolicyLearner.
 
     Attributes:
         num_model_envs: imagined environments that improve() takes as model_env.
@@ -90,7 +90,7 @@ class PlanningSelector(ActionSelector, Protocol):
 
 
 class Penalty(Protocol):
-    """What to take off an imagined reward where the model is in doubt (MOPO, MOBILE)."""
+    """Say what to take off an imagined reward where the model is in doubt (MOPO, MOBILE)."""
 
     def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
         """Give the penalty (B,) of imagined transitions."""
@@ -98,7 +98,7 @@ class Penalty(Protocol):
 
 
 class Agent(ABC):
-    """What the training loop drives: acts, and learns from the buffer of real transitions."""
+    """Act, and learn from the buffer of real transitions; what the training loop drives."""
 
     @abstractmethod
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:

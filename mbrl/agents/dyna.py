@@ -1,8 +1,4 @@
-"""The Dyna agent: learn a model of real transitions, imagine short rollouts, learn from both.
-
-MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors;
-COPlanner (Wang et al. 2024) is MBPO with UP-MPC as both, wary in imagination and curious outside.
-"""
+"""The Dyna agent: learn a model of real transitions, imagine short rollouts, learn from both."""
 
 from __future__ import annotations
 
@@ -28,7 +24,10 @@ from mbrl.types import ActionSpec, Transitions
 
 
 class Dyna(Agent):
-    """One agent with sockets for dynamics, policy learner, two action selectors and a penalty.
+    """Learn a policy in imagination: dynamics, learner, two action selectors, penalty are sockets.
+
+    MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors;
+    COPlanner (Wang et al. 2024) is MBPO with UP-MPC as both, wary in imagination and curious outside.
 
     Args:
         action: the environment's actions.
@@ -47,6 +46,9 @@ class Dyna(Agent):
         updates_per_refit: iterations after each refit of a learner that collects its own rollouts
             in the model; it gets no others, and no rollouts are imagined for it.
         max_episode_steps: of the environment, and so of such a learner's imagined episodes.
+
+    Raises:
+        BadInput: if the dynamics are a simulator: stored observations do not hold its state.
     """
 
     def __init__(

@@ -1,8 +1,4 @@
-"""The planning agent: a model, refitted as data come in, and a planner that asks it at every step.
-
-PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM. With the true
-simulator for a model it plans from the first step, and nothing is fitted.
-"""
+"""The planning agent: a model, refitted as data come in, and a planner that asks it."""
 
 from __future__ import annotations
 
@@ -22,6 +18,10 @@ from mbrl.types import ActionSpec, map_tensors
 
 class MPC(Agent):
     """Plan in the model, take the first action, plan again.
+
+    PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM, SINDy-MPC
+    (Kaiser et al. 2018) with sparse equations. With the true simulator for a model it plans from
+    the first step, and nothing is fitted.
 
     Args:
         action: the environment's actions.

@@ -13,10 +13,15 @@ from mbrl.types import ActionSpec
 
 
 class Random(Agent):
-    """Act uniformly at random, in evaluation too."""
+    """Act uniformly at random, in evaluation too.
+
+    Args:
+        action: the actions to draw from.
+        generator: source of the draws; evaluation has its own, seeded apart.
+    """
 
     def __init__(self, *, action: ActionSpec, generator: torch.Generator):
-        """Take the actions to draw from, and the source of the draws."""
+        """Seed the generator of evaluation."""
         self._action = action
         self._generator = generator
         self._eval_generator = torch.Generator(generator.device).manual_seed(

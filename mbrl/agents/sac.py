@@ -91,7 +91,7 @@ class AutogradGradients:
 
 
 class SAC:
-    """Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905); a PolicyLearner.
+    """Learn by soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905); a PolicyLearner.
 
     Losses and the order of updates are those of Stable-Baselines3.
 

@@ -126,7 +126,7 @@ class _Replay:
 
 
 class SB3SAC:
-    """SAC of Stable-Baselines3, fed from our buffers; a PolicyLearner.
+    """Train SAC of Stable-Baselines3 (Haarnoja et al. 2018) from our buffers; a PolicyLearner.
 
     Args:
         obs_dim: length of an observation.

@@ -1,7 +1,4 @@
-"""PPO (Schulman et al. 2017) of Stable-Baselines3: inside a model, or on the environment itself.
-
-In a model it is SINDy-RL's inner loop (Zolman et al. 2024).
-"""
+"""PPO of Stable-Baselines3: inside a model, or on the environment itself."""
 
 from __future__ import annotations
 
@@ -29,7 +26,9 @@ class Sampled(NamedTuple):
 
 
 class SB3PPO:
-    """PPO of Stable-Baselines3; a PolicyLearner that trains inside a model.
+    """Train PPO of Stable-Baselines3 inside a model; a PolicyLearner.
+
+    Schulman et al. 2017 (PPO); in a model it is the inner loop of SINDy-RL (Zolman et al. 2024).
 
     Args:
         obs_dim: length of an observation.
@@ -122,7 +121,7 @@ class SB3PPO:
             return Sampled(*self.algorithm.policy(obs))
 
     def to_env(self, raw: Tensor) -> Tensor:
-        """Turn what the policy gives into actions (B, act_dim)."""
+        """Turn raw (B, act_dim), or indices (B,) of discrete actions, into actions (B, act_dim)."""
         if self._action.kind == "discrete":
             one_hot = torch.nn.functional.one_hot(raw, self._action.num_actions)
             return one_hot.to(self._action.low.dtype)
@@ -209,7 +208,7 @@ class SB3PPO:
 
 
 class OnPolicy(Agent):
-    """PPO on the environment itself: acts, keeps its own rollout, trains when that is full.
+    """Act with PPO (Schulman et al. 2017), keep its own rollout, train when that is full.
 
     Step for step what Stable-Baselines3's learn() does, from the same seed to the same weights.
 
@@ -219,6 +218,9 @@ class OnPolicy(Agent):
         learner: its policy and train().
         generator: not drawn from; SB3's randomness is the learner's.
         num_steps: steps of each environment in a rollout.
+
+    Raises:
+        BadInput: if a rollout would be a single transition.
     """
 
     _KEPT = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")

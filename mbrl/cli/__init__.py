@@ -1,4 +1,4 @@
-"""The command line: `mbrl train | eval | report | doctor`, one file a command.
+"""The command line: `mbrl train | eval | sweep | report | doctor`, one file a command.
 
 Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
 """
@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "GymAgent", "LoadedAgent", "load", "main"]
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "sweep": ("mbrl.cli.sweep", "check a sweep file and say how W&B runs it"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
     "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),
     "doctor": ("mbrl.cli.doctor", "say what is installed and what works here"),
@@ -26,7 +27,11 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; give its exit status."""
+    """Run a command; give its exit status.
+
+    Args:
+        argv: the command and its arguments; None takes the process's own.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own parts are found beside the command

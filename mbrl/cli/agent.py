@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 
 class LoadedAgent:
-    """An agent in SB3's shape.
+    """Show an agent in SB3's shape.
+
+    Args:
+        agent: what acts.
+        env: whose shapes it knows.
 
     Attributes:
         agent: the agent itself.
     """
 
     def __init__(self, agent: Agent, env: VecEnv):
-        """Take the agent, and the environment whose shapes it knows."""
+        """Take the agent, and the shapes of the environment."""
         self.agent = agent
         self._action = env.action
         self._offset = getattr(env, "offset", 0)  # of a Discrete space that does not begin at 0
@@ -99,6 +103,9 @@ class LoadedAgent:
 
 def load(run: str | Path) -> LoadedAgent:
     """Load the agent of a run folder.
+
+    Args:
+        run: the folder.
 
     Raises:
         BadInput: if it is no run folder, or its checkpoint is missing or damaged.

@@ -1,7 +1,8 @@
 """The grammar of the command line: KEY=VALUE, in every form that a shell or a sweep writes it.
 
 W&B's macros: `${args}` writes --key=value, `${args_no_hyphens}` key=value, `${args_append_hydra}`
-+key=value and `${args_override_hydra}` ++key=value, values as Python prints them.
++key=value and `${args_override_hydra}` ++key=value, values as Python prints them; nested parameters
+come as a {mapping} under the outer key.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def parse_value(text: str) -> Any:
     """
     if text.lstrip()[:1] in tuple("[{\"'"):
         try:
-            value = ast.literal_eval(text.strip())
+            value = _from_python(ast.parse(text.strip(), mode="eval").body)
             if isinstance(value, list | dict | str):
                 return value
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             pass
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -68,6 +69,28 @@ def parse_value(text: str) -> Any:
             return text
         return text if node is None else _from_yaml(node)
     return _scalar(text)
+
+
+def _from_python(node: ast.expr) -> Any:
+    """Read a literal as Python or JSON prints it, infinities included.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+        return node.value
+    if isinstance(node, ast.List):
+        return [_from_python(child) for child in node.elts]
+    if isinstance(node, ast.Dict) and all(node.keys):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {_from_python(key): _from_python(child) for key, child in pairs if key}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = _from_python(node.operand)
+        if isinstance(value, int | float):
+            return -value
+    if isinstance(node, ast.Name) and not isinstance(value := _scalar(node.id), str):
+        return value
+    raise ValueError
 
 
 def _from_yaml(node: yaml.Node) -> Any:

@@ -28,8 +28,8 @@ class Parts(NamedTuple):
 
     env: VecEnv
     make_eval_env: Callable[[int], VecEnv]  # number of environments -> a fresh set of them
-    agent: Agent
-    buffer: ReplayBuffer
+    agent: Agent  # with its parts
+    buffer: ReplayBuffer  # empty
 
 
 def instantiate(
@@ -83,6 +83,9 @@ def instantiate(
 def build(config: dict[str, Any]) -> Parts:
     """Build environment, buffer and agent of a resolved config; imports torch.
 
+    Args:
+        config: as compose gives it.
+
     Raises:
         BadInput: if the device is not there, or a part refuses what it is given.
     """
@@ -109,6 +112,10 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:
     Every group with a `_target_` is built in the order of config["choices"], the agent last, and
     is offered to the later ones under its group's name. Each part draws from its own generator,
     seeded by (seed, part name).
+
+    Args:
+        config: as compose gives it.
+        env: the environment that the agent will act in.
     """
     scope: dict[str, Any] = {name: getattr(env, name) for name in FROM_ENV}
     scope |= {"env": env} | _run_scope(config)
@@ -119,7 +126,13 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:
 
 
 def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = None) -> VecEnv:
-    """Build an instance of a resolved config's environment."""
+    """Build an instance of a resolved config's environment.
+
+    Args:
+        config: as compose gives it.
+        part: what it is built for, "env" or another; the seed of its randomness depends on it.
+        num_envs: copies, None for those of the config.
+    """
     node = config["env"] if num_envs is None else {**config["env"], "num_envs": num_envs}
     return instantiate(node, part, partial(_generator, config), **_run_scope(config))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.config.build import FROM_ENV, FROM_RUN
-from mbrl.config.library import Library, gather, nearest
+from mbrl.config.library import SWEEPS, Library, gather, nearest
 from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
 from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
 from mbrl.errors import BadInput
@@ -54,6 +54,8 @@ def check_key(key: str, config: Node, library: Library) -> None:
         BadInput: with the nearest valid names.
     """
     group = key.partition(".")[0]
+    if group == SWEEPS:
+        raise BadInput(f"{key}: a sweep starts runs and is no part of one; see `mbrl sweep --help`")
     if group in library.defaults and "." in key and "_target_" not in (config.get(group) or {}):
         choices = " or ".join(library.parts(group)) or "none there yet"
         raise BadInput(f"{key}: no {group} is chosen; choose one: {choices}")
@@ -91,6 +93,10 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
 
 def check_saved(config: Node, file: Path) -> None:
     """Refuse a run's config that was damaged, or changed by hand into one that cannot work.
+
+    Args:
+        config: what the file holds.
+        file: its name, for the message.
 
     Raises:
         BadInput: naming the file, the key and what would be right.

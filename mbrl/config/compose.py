@@ -35,7 +35,7 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
         BadInput: in one line, if anything is unknown, of a wrong type, impossible or missing.
     """
     library = Library(config_dir)
-    parsed = parse_arguments(arguments)
+    parsed = [a for typed in parse_arguments(arguments) for a in _spread(typed, library)]
     values = {a.key: a for a in parsed if a.key not in library.defaults}  # the last one counts
     chosen, notes = _choose([a for a in parsed if a.key in library.defaults], library)
     config, choices = _compose(chosen, library)
@@ -52,10 +52,24 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
 def plain_value(key: str, text: str) -> Any:
     """Read and check the value of a key outside the parts, such as total_steps.
 
+    Args:
+        key: its name.
+        text: the value as typed.
+
     Raises:
         BadInput: if type or range is wrong.
     """
     return check_plain_value(key, text, parse_value(text), Library().plain)
+
+
+def _spread(argument: Argument, library: Library) -> list[Argument]:
+    """Take GROUP={KEY: VALUE}, as a sweep writes nested parameters, for GROUP.KEY=VALUE."""
+    key, text = argument
+    if key in library.defaults or isinstance(library.plain.get(key), dict):
+        value = parse_value(text)
+        if isinstance(value, dict):
+            return [Argument(f"{key}.{name}", repr(item)) for name, item in value.items()]
+    return [argument]
 
 
 def _choose(arguments: list[Argument], library: Library) -> tuple[dict[str, str], list[str]]:

@@ -12,6 +12,7 @@ import yaml
 from mbrl.errors import BadInput
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+SWEEPS = "sweep"  # a folder beside the groups: its files start runs and are no part of one
 
 
 class Library:
@@ -45,12 +46,13 @@ class Library:
         """Check the user's folder and take its new groups."""
         if not extra.is_dir():
             raise BadInput(f"--config-dir {extra}: no such folder")
-        for file in sorted(extra.glob("*/*.yaml")):
+        files = [f for f in sorted(extra.glob("*/*.yaml")) if f.parent.name != SWEEPS]
+        for file in files:
             read_yaml(file)
             inside = file.relative_to(extra)
             if (CONFIGS / inside).exists():
                 raise BadInput(f"{file}: {inside} is a built-in choice; rename the file")
-        groups = dict.fromkeys(file.parent.name for file in sorted(extra.glob("*/*.yaml")))
+        groups = dict.fromkeys(file.parent.name for file in files)
         self.own_groups = tuple(group for group in groups if group not in self.defaults)
         agent = self.defaults.pop("agent")
         rest = {k: self.defaults.pop(k) for k in list(self.defaults) if k == "experiment"}

@@ -46,7 +46,7 @@ class Dynamics(nn.Module, ABC):
     def observe(
         self, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Any:
-        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim)."""
+        """Take in a real step; see Model.observe."""
 
     @abstractmethod
     def step(
@@ -63,4 +63,4 @@ class Dynamics(nn.Module, ABC):
     def candidates(
         self, state: Any, action: Tensor, num: int, *, generator: torch.Generator
     ) -> tuple[Any, Prediction]:
-        """Offer num successors of each row; K leads: (num * B, ...)."""
+        """Offer num successors of each row; see Model.candidates."""

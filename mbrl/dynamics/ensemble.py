@@ -1,7 +1,4 @@
-"""The probabilistic ensemble: Gaussian networks trained on bootstraps of the data.
-
-Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elites, early stop).
-"""
+"""The probabilistic ensemble: Gaussian networks trained on bootstraps of the data."""
 
 from __future__ import annotations
 
@@ -37,6 +34,8 @@ class Output(NamedTuple):
 
 class GaussianEnsemble(Dynamics):
     """Predict a Gaussian over the change of obs (and the reward), one per member.
+
+    Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elites, early stop).
 
     Args:
         obs_dim: length of an observation.

@@ -71,7 +71,7 @@ class Simulator(Dynamics):
     def observe(
         self, state: Tensor, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Tensor:
-        """Take in the simulator's state (B, state_dim) after a real step."""
+        """Replace state (P * B, state_dim) by the simulator's env_state (B, state_dim)."""
         if env_state is None:
             return self.initial(obs, num_particles=state.shape[0] // obs.shape[0])
         return env_state.repeat(state.shape[0] // obs.shape[0], 1)
@@ -84,7 +84,10 @@ class Simulator(Dynamics):
         generator: torch.Generator | None = None,
         with_uncertainty: bool = False,
     ) -> tuple[Tensor, Prediction]:
-        """Simulate one step; the uncertainty is 0. A row that blows up keeps its state."""
+        """Simulate one step from state (B, state_dim) of the simulator; the uncertainty is 0.
+
+        A row that blows up keeps its state.
+        """
         self._require(state)
         seen, following = self._env.unroll(state, action[:, None], with_state=True)
         assert following is not None
@@ -95,14 +98,14 @@ class Simulator(Dynamics):
         return torch.where(prediction.valid[:, None], following, state), prediction
 
     def simulate(self, state: Tensor, actions: Tensor) -> Prediction:
-        """Simulate whole sequences (B, H, act_dim): a prediction of (B, H, ...)."""
+        """Simulate actions (B, H, act_dim) from state (B, state_dim): predict (B, H, ...)."""
         self._require(state)
         return self._charge(self._env.unroll(state, actions)[0])
 
     def candidates(
         self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator
     ) -> tuple[Tensor, Prediction]:
-        """Offer the one successor of each row num times; K leads."""
+        """Offer the one successor of each row of state (B, state_dim) num times; K leads."""
         following, seen = self.step(state, action)
         one = torch.arange(state.shape[0], device=state.device).repeat(num)
         offered = map_tensors(lambda part: part[one], seen)

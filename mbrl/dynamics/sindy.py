@@ -1,7 +1,6 @@
 """Sparse equations of motion (SINDy) as a dynamics model.
 
-Brunton et al. 2016 (SINDy), Fasel et al. 2022 (ensembles), Zolman et al. 2024 (SINDy-RL: the loop,
-the safeguards). The structured variant regresses velocities only: positions integrate them and
+The structured variant regresses velocities only: positions integrate them and
 angles turn by them, exactly on the circle.
 """
 
@@ -34,6 +33,9 @@ _ROWS_TO_BAG = 5  # rows per candidate term from which members are fitted to boo
 
 class SINDy(Dynamics):
     """Predict the next observation by sparse equations, an ensemble of them.
+
+    Brunton et al. 2016 (SINDy), Fasel et al. 2022 (ensembles), Zolman et al. 2024 (SINDy-RL: the
+    loop, the safeguards).
 
     Data that cannot tell two terms apart (constant columns, dependent ones, fewer rows than terms)
     give the weight to the simpler one; a line says which were left out. With fewer than 5 rows per
@@ -337,7 +339,9 @@ class SINDy(Dynamics):
         return Belief(pred.next_obs, state.members), pred
 
     def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Score rows (B,): the members' spread in sizes of a change, or the leverage.
+        """Score rows of obs (B, obs_dim) and action (B, act_dim): (B,), >= 0.
+
+        By the members' spread, in sizes of a change, or by the leverage.
 
         The leverage is sqrt(theta' (G + lambda I)^-1 theta), 1 on average over the data; it sees
         what all members share.

@@ -21,7 +21,7 @@ class VecStep(NamedTuple):
 
 
 class VecEnv(Protocol):
-    """E copies of one environment.
+    """Step E copies of one environment.
 
     One with a simulator may also offer unroll(state, action, with_state=False): what would follow
     from states of env_state(); see SimulatedVecEnv.unroll. dynamics=simulator asks for it.

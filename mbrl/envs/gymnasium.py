@@ -46,7 +46,7 @@ class Broken(Exception):
 
 
 class GymnasiumVecEnv:
-    """A VecEnv of gymnasium environments; those that end are reset in the same step.
+    """Step gymnasium environments; those that end are reset in the same step; a VecEnv.
 
     Going on from a state_dict replays the running episode: the last reset's seed or generator,
     then its actions. So it takes an environment that is a function of these alone; one that is

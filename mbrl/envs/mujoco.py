@@ -25,7 +25,7 @@ from mbrl.types import Task
 
 
 class MujocoTask(ABC):
-    """What makes a MuJoCo model an environment; a new one is one final subclass.
+    """Say what makes a MuJoCo model an environment; a new one is one final subclass.
 
     Attributes:
         model_path: of the MJCF file.

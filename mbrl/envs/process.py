@@ -27,7 +27,7 @@ _CLOSE = 10.0  # seconds that closing them may take
 
 
 class GymnasiumProcess:
-    """A VecEnv of gymnasium environments in a worker process.
+    """Step gymnasium environments in a worker process; a VecEnv.
 
     Args:
         id: as registered with gymnasium; "module:Name-v0" imports the module that registers it.

@@ -32,7 +32,7 @@ class Unrolled(NamedTuple):
 
 
 class Simulation(ABC):
-    """The physics and the equations of E environments, in float64 on the CPU.
+    """Compute the physics and the equations of E environments, in float64 on the CPU.
 
     Attributes:
         num_envs: E.
@@ -95,7 +95,7 @@ class Simulation(ABC):
 
 
 class SimulatedVecEnv:
-    """A VecEnv over a Simulation; environments that end are reset in the same step.
+    """Step a Simulation; environments that end are reset in the same step; a VecEnv.
 
     Args:
         simulation: the physics and equations.

@@ -17,7 +17,7 @@ from mbrl.types import ActionSpec, Transitions, map_tensors
 
 
 class ImaginedVecEnv:
-    """E imagined copies of an environment; those that end are begun anew in the same step.
+    """Step E imagined copies of an environment; those that end begin anew in the same step.
 
     A step that the model does not stand by (valid = False) truncates, so that the value of what
     would follow is bootstrapped.

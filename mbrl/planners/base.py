@@ -23,7 +23,7 @@ _CERTAIN = "this model knows no uncertainty of its predictions; dynamics=ensembl
 
 @runtime_checkable
 class Model(Protocol[State]):
-    """All that a planner or an imagined rollout asks of a dynamics model."""
+    """Imagine steps: all that a planner or an imagined rollout asks of a dynamics model."""
 
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
@@ -37,7 +37,14 @@ class Model(Protocol[State]):
     def observe(
         self, state: State, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> State:
-        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim)."""
+        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim).
+
+        Args:
+            state: the belief before.
+            action: what was done.
+            obs: what is seen now.
+            env_state: the simulator's (B, state_dim), None where there is none.
+        """
         ...
 
     def step(
@@ -54,7 +61,10 @@ class Model(Protocol[State]):
     def candidates(
         self, state: State, action: Tensor, num: int, *, generator: torch.Generator
     ) -> tuple[State, Prediction]:
-        """Offer num successors of each row, for a filter to choose from; K leads: (K * B, ...)."""
+        """Offer num successors of each row for action (B, act_dim); K leads: (K * B, ...).
+
+        A filter chooses among them.
+        """
         ...
 
 
@@ -108,7 +118,7 @@ class Planner(ABC):
 
 @runtime_checkable
 class ActionSelector(Protocol):
-    """Anything that acts on an observation: a policy, or UP-MPC over a policy."""
+    """Act on an observation, as a policy does, or UP-MPC over a policy."""
 
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False

@@ -1,7 +1,4 @@
-"""The cross-entropy method: sample, keep the elites, refit, again.
-
-Rubinstein 1999; Chua et al. 2018 (PETS) for its use with learned models.
-"""
+"""The cross-entropy method: sample, keep the elites, refit, again."""
 
 from __future__ import annotations
 
@@ -20,7 +17,8 @@ from mbrl.types import ActionSpec
 class CEM(Planner):
     """Refit a distribution over action sequences to the best samples.
 
-    The plan is its mean, or the best sample of the last refit where that is better.
+    Rubinstein 1999; Chua et al. 2018 (PETS) for its use with learned models. The plan is the mean,
+    or the best sample of the last refit where that is better.
 
     Args:
         action: the environment's actions.

@@ -1,7 +1,4 @@
-"""Planning by gradient ascent on the actions, through the model.
-
-As in Heess et al. 2015 and Bharadhwaj et al. 2020; several starts, the best kept.
-"""
+"""Planning by gradient ascent on the actions, through the model."""
 
 from __future__ import annotations
 
@@ -20,6 +17,8 @@ from mbrl.types import ActionSpec
 
 class Gradient(Planner):
     """Climb the predicted return with Adam from several starts; the model must be differentiable.
+
+    As in Heess et al. 2015 and Bharadhwaj et al. 2020; the best start is kept.
 
     Args:
         action: the environment's actions, continuous.

@@ -1,7 +1,4 @@
-"""iCEM: the cross-entropy method made fit for real time.
-
-Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning".
-"""
+"""iCEM: the cross-entropy method made fit for real time."""
 
 from __future__ import annotations
 
@@ -26,7 +23,11 @@ class Memory(NamedTuple):
 
 
 class ICEM(Planner):
-    """CEM with coloured noise, elites kept between iterations and steps, and shrinking samples.
+    """Run CEM with coloured noise, kept elites and fewer samples in each iteration.
+
+    Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning"; elites are
+    kept between iterations and steps. With one elite of one iteration it is predictive sampling
+    (Howell et al. 2022).
 
     Args:
         action: the environment's actions.

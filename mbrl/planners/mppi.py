@@ -1,7 +1,4 @@
-"""Model predictive path integral control: a softmax over the returns of noisy sequences.
-
-Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning".
-"""
+"""Model predictive path integral control: a softmax over the returns of noisy sequences."""
 
 from __future__ import annotations
 
@@ -21,6 +18,8 @@ from mbrl.types import ActionSpec
 
 class MPPI(Planner):
     """Average noisy action sequences, weighted by exp(return / temperature).
+
+    Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning".
 
     Args:
         action: the environment's actions.
@@ -108,7 +107,7 @@ class MPPI(Planner):
         return Plan(actions, expected, belief, clock.info())
 
     def weights(self, value: Tensor) -> Tensor:
-        """Weigh candidates by their returns (E, K), the temperature in standard deviations."""
+        """Weigh candidates by value (E, K), the temperature in standard deviations: (E, K)."""
         spread = _std(value).mul_(self._temperature)
         return torch.softmax(value / spread.clamp_(min=1e-8), dim=1)
 

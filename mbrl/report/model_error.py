@@ -18,7 +18,7 @@ class ModelError(NamedTuple):
 
     model: Tensor  # (H,) root mean squared error of next_obs, in standard deviations of obs
     no_change: Tensor  # (H,) the same of predicting that nothing moves
-    num_sequences: int
+    num_sequences: int  # real sequences of H steps that were predicted
 
 
 @torch.no_grad()

@@ -1,0 +1,221 @@
+"""Sweep files: those on offer fit, wrong ones are answered, and W&B's macros arrive as meant."""
+
+import math
+import string
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbrl.cli import main
+from mbrl.config import compose
+from mbrl.config.arguments import parse_arguments, parse_value
+from mbrl.config.library import CONFIGS, SWEEPS, Library
+from mbrl.config.sweep import check_sweep
+from mbrl.errors import BadInput
+
+FILES = sorted((CONFIGS / SWEEPS).glob("*.yaml"))
+BASE = ["agent=mbpo", "env=pendulum"]
+MACROS = ("args", "args_no_hyphens", "args_append_hydra", "args_override_hydra")
+
+
+def command(parameters: dict[str, Any], macro: str) -> list[str]:
+    """What the agent of the installed W&B writes in place of a macro."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    args = {key: {"value": value} for key, value in parameters.items()}
+    return create_sweep_command_args({"args": args})[macro]
+
+
+def at(config: dict[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
+def firsts(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The first value of each parameter under its dotted key."""
+    found = {}
+    for name, entry in parameters.items():
+        if "parameters" in entry:
+            found |= firsts(entry["parameters"], f"{prefix}{name}.")
+        else:
+            values = entry.get("values") or [entry.get("value", entry.get("min"))]
+            found[f"{prefix}{name}"] = values[0]
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_sweep_file_is_one_of_trainings(file, capsys):
+    sweep = yaml.safe_load(file.read_text())
+    chosen = firsts(sweep["parameters"])
+    (macro,) = [word[2:-1] for word in sweep["command"] if word.startswith("${args")]
+    fixed = [w for w in sweep["command"] if not w.startswith("${") and w != "train"]
+    config = compose([*fixed, *command(chosen, macro)]).config
+    for key, value in chosen.items():
+        got = config["choices"][key] if key in config["choices"] else at(config, key)
+        assert got == value, key
+    assert config["logger"]["wandb"]  # else W&B would never hear of the runs
+    assert main(["sweep", file.stem]) == 0  # every value
+    said = capsys.readouterr().out
+    assert f"every value of {', '.join(chosen)} fits" in said and f"wandb sweep {file}" in said
+
+
+def test_there_are_sweep_files_and_they_are_no_part(tmp_path):
+    assert len(FILES) >= 2 and SWEEPS not in Library().defaults
+    (tmp_path / SWEEPS).mkdir()
+    (tmp_path / SWEEPS / FILES[0].name).write_text(FILES[0].read_text())
+    assert SWEEPS not in Library(tmp_path).defaults  # a user's own lie beside the user's parts
+    with pytest.raises(BadInput, match="mbrl sweep"):
+        compose([f"sweep={FILES[0].stem}"])
+
+
+GOOD = {
+    "program": "mbrl",
+    "command": ["${env}", "${program}", "train", "logger.wandb=true", "${args}"],
+    "method": "random",
+    "metric": {"name": "eval/mean_reward", "goal": "maximize"},
+    "parameters": {"seed": {"values": [0, 1]}},
+}
+
+
+def parameter(**entry: Any) -> dict[str, Any]:
+    return {"parameters": {"learner.learning_rate": entry}}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"metod": "grid"}, "did you mean method"),
+        ({"method": "randm"}, "method=randm: choose one: grid"),
+        ({"metric": {"name": "eval/mean_rewards", "goal": "maximize"}}, "take eval/mean_reward"),
+        ({"metric": {"name": "train/loss", "goal": "minimize"}}, "not logged at the last step"),
+        ({"metric": {"name": "eval/mean_reward"}}, "metric.goal=None"),
+        ({"metric": None, "method": "bayes"}, "bayes needs"),
+        ({"parameters": {}}, "parameters: should hold"),
+        ({"parameters": {"sed": {"value": 1}}}, "did you mean seed"),
+        ({"parameters": {"seed": {"values": [0, -1]}}}, "seed=-1"),  # not the first value
+        ({"parameters": {"seed": 3}}, "should be {value"),
+        ({"parameters": {"learner": {"parameters": {"tua": {"value": 1}}}}}, "learner.tau"),
+        (parameter(values=[]), "one or more"),
+        (parameter(min=0.1), "uniform takes max, min"),
+        (parameter(min=0.1, max=0.2, q=0.1), "uniform takes max, min"),
+        (parameter(min=0.2, max=0.1), "is above"),
+        (parameter(min="1e-4x", max=0.1), "should be a number"),
+        (parameter(min=0, max=0.1, distribution="log_uniform_values"), "values above 0"),
+        (parameter(min=0.1, max=0.2, distribution="unifrom"), "did you mean uniform"),
+        ({"parameters": {"learner.tau": {"min": 0.1, "max": 9.0}}}, "learner.tau=9"),
+        ({"parameters": {"learner.hidden": {"min": 8.0, "max": 16.0}}}, "learner.hidden"),
+        ({"method": "grid"} | parameter(min=0.1, max=0.2), "a grid has no uniform"),
+        ({"command": ["${env}", "mbrl", "train"]}, "there should be one of"),
+        ({"command": ["${env}", "mbrl", "train", "${args_json}"]}, "there should be one of"),
+        ({"command": ["${env}", "${program}", "train", "${args}"]}, "logger.wandb=true"),
+        ({"command": ["${evn}", "mbrl", "train", "${args}"]}, "no macro"),
+        ({"program": None}, "program: is missing"),
+    ],
+)
+def test_a_wrong_sweep_file_is_answered_in_one_line(tmp_path, capsys, change, said):
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(GOOD | change))
+    assert main(["sweep", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and str(file) in err and said in err, err
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"min": 1e-4, "max": 1e-2},
+        {"distribution": "log_uniform", "min": math.log(1e-4), "max": math.log(1e-2)},
+        {"distribution": "inv_log_uniform_values", "min": 1e-4, "max": 1e-2},
+        {"distribution": "q_log_uniform_values", "min": 1e-4, "max": 1e-2, "q": 1e-4},
+        {"distribution": "log_normal", "mu": -7, "sigma": 1},
+        {"distribution": "beta", "a": 1, "b": 2},
+        {"values": [1e-3, 1e-2], "probabilities": [0.2, 0.8]},
+    ],
+)
+def test_good_distributions(tmp_path, entry):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(GOOD | parameter(**entry)))
+    assert check_sweep(tmp_path / "sweep.yaml") == ["learner.learning_rate"]
+
+
+def test_checking_imports_no_torch(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(GOOD))
+    code = (
+        "import sys; from mbrl.cli import main; assert main(['sweep', sys.argv[1]]) == 0; "
+        "assert not {'torch', 'wandb'} & set(sys.modules)"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "sweep.yaml")]
+    subprocess.run(run, check=True, cwd=Path(__file__).parent.parent)
+
+
+# --- W&B's macros, as the installed client writes them
+
+KEYS = st.lists(st.text(string.ascii_lowercase + "_", min_size=1), min_size=1, max_size=3)
+# a string by itself is printed bare: one that reads as something else ("1", "None", "[a") is that
+BARE = st.text(min_size=1).filter(lambda text: parse_value(text) == text)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False))
+INNER = st.recursive(
+    SCALARS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+VALUES = SCALARS | BARE | st.lists(INNER) | st.dictionaries(st.text(), INNER, max_size=3)
+
+
+@pytest.mark.parametrize("macro", MACROS)
+@settings(deadline=None)
+@given(st.dictionaries(KEYS.map(".".join), VALUES, min_size=1, max_size=3))
+def test_what_a_macro_writes_is_read_back(macro, parameters):
+    read = parse_arguments(command(parameters, macro))
+    assert {key: parse_value(text) for key, text in read} == parameters
+    assert repr([parse_value(text) for _, text in read]) == repr([*parameters.values()])  # 1, True
+
+
+TEXT = st.text(" a'\"\\,=:;#{}[]()$%&*-+~/\nü", min_size=1, max_size=8).filter(
+    lambda text: "${" not in text  # a reference to another key, in whatever way it comes
+)
+LENGTHS = st.lists(st.integers(1, 9), min_size=4, max_size=4)
+MEANT = st.fixed_dictionaries(
+    {},
+    optional={
+        "seed": st.integers(0, 2**31 - 1),
+        "run_dir": st.none(),
+        "logger": st.fixed_dictionaries({"wandb": st.booleans()}, optional={"project": TEXT}),
+        "logger.project": TEXT,
+        "agent.rollout_length": LENGTHS.map(lambda x: [x[0], x[0] + x[1], *sorted(x[2:])]),
+        "learner": st.fixed_dictionaries({"target_entropy": st.none() | st.floats(-9, -0.1)}),
+        "learner.learning_rate": st.floats(1e-300, 1.0),
+        "dynamics.hidden": st.integers(1, 512) | st.integers(1, 512).map(float),
+        "env": st.fixed_dictionaries({"num_envs": st.integers(1, 9)}),
+        "dynamics": st.just("ensemble"),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def unswept():
+    return compose(BASE).config
+
+
+@settings(max_examples=40, deadline=None)
+@given(macro=st.sampled_from(MACROS), parameters=MEANT)
+def test_what_a_macro_writes_is_what_is_trained_with(unswept, macro, parameters):
+    config = compose([*BASE, *command(parameters, macro)]).config
+    meant = {}
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            meant |= {f"{key}.{name}": inner for name, inner in value.items()}
+        elif key != "dynamics":
+            meant[key] = value
+    for key, value in meant.items():
+        assert (
+            at(config, key) == value and type(at(config, key)) is not str or isinstance(value, str)
+        )
+    changed = {key for key in unswept if config[key] != unswept[key]}
+    assert changed <= {key.partition(".")[0] for key in parameters}
