@@ -1,11 +1,9 @@
 """Time the ensemble and MBPO against mbrl-lib's, each in a process of its own, in turns.
 
-    python scripts/bench_mbrl_lib.py PEER_PYTHON [--rounds 9] [--seeds 0 1 2] [--only TASK ...]
+    python scripts/bench_mbrl_lib.py PEER [--rounds 9] [--seeds 0 1 2] [--only TASK ...]
 
-PEER_PYTHON is the Python of an environment made by
-    python -m venv peer && peer/bin/pip install torch==2.13.0 gymnasium==1.4.0 mujoco==3.17.0
-    hydra-core omegaconf tqdm termcolor matplotlib tensorboard imageio &&
-    peer/bin/pip install --no-deps mbrl==0.2.0
+PEER is the folder of mbrl-lib's own environment (its import name is ours); where there is none yet
+it is made from PINS below, which takes a minute or two.
 
 rollout: one step of 100,000 rows, 7 members of 4x200, 5 elites, 11 observations, 3 actions, the
 end known and the reward learned. fit: one epoch of 40 batches of 256, with the holdout's
@@ -33,6 +31,13 @@ BATCH, BATCHES = 256, 40
 ROWS = BATCH * BATCHES * 5 // 4  # a fifth is held out
 STEPS, START, EPOCH, UPDATES = 1_250, 500, 250, 10
 TASKS = ["rollout", "fit", "mbpo"]
+# mbrl-lib's own pins (gymnasium 0.26, Hydra 1.0) know no v5 environments: it goes in without them
+PINS = [
+    *("torch==2.13.0", "numpy==2.4.6", "gymnasium==1.4.0", "mujoco==3.17.0", "hydra-core==1.3.8"),
+    *("omegaconf==2.3.1", "tqdm==4.70.1", "termcolor==3.3.0", "matplotlib==3.11.2"),
+    *("tensorboard==2.21.0", "imageio==2.38.1"),
+]
+PEER_PIN = "mbrl==0.2.0"
 COUNTS = ["model_updates", "policy_updates", "return"]  # of each seed of mbpo
 
 Task = Callable[[int], dict[str, float]]  # seed -> cpu seconds, and what was done in them
@@ -251,9 +256,20 @@ class Side:
         return json.loads(answer)
 
 
+def peer_python(folder: Path) -> str:
+    """Give the Python of mbrl-lib's environment, made where there is none."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        install = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([*install, *PINS], check=True)
+        subprocess.run([*install, "--no-deps", PEER_PIN], check=True)
+    return str(python)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer_python", nargs="?")
+    parser.add_argument("peer", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of mbpo")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS)
@@ -261,10 +277,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.worker:
         return worker(options.worker)
-    if not options.peer_python:
-        parser.error("PEER_PYTHON is missing")
+    if not options.peer:
+        parser.error("PEER, the folder of mbrl-lib's environment, is missing")
     sides = {
-        "mbrl_lib": Side(options.peer_python, "mbrl_lib"),
+        "mbrl_lib": Side(peer_python(options.peer), "mbrl_lib"),
         "ours": Side(sys.executable, "ours"),
     }
     lines = []
@@ -288,7 +304,7 @@ def main() -> None:
             lines.append(",".join([*line, f"{peer / median:.2f}", *counts]))
             print(lines[-1], flush=True)
     out = Path(__file__).parent.parent / "results" / "mbrl_lib.csv"
-    command = " ".join(["# python scripts/bench_mbrl_lib.py PEER_PYTHON", *sys.argv[2:]])
+    command = " ".join(["# python scripts/bench_mbrl_lib.py PEER", *sys.argv[2:]])
     header = ",".join(["task", "side", "cpu_seconds", "fastest", "slowest", "ratio", *COUNTS])
     out.write_text("\n".join([command, header, *lines]) + "\n")
 
