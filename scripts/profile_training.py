@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Clock:
     """CPU seconds of each part, and how often which product was asked for in it."""
 
     def __init__(self):
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.products: dict[str, Counter[Shape]] = {name: Counter() for name, *_ in PARTS}
         self._running = [REST]
         self._since = time.process_time()
