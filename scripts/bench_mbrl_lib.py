@@ -106,7 +106,7 @@ def our_tasks() -> dict[str, Task]:
                 *(f"agent.retrain_interval={EPOCH}", f"agent.updates_per_step={UPDATES}"),
                 *("learner.hidden=256", "learner.learning_rate=3e-4", "learner.real_ratio=0"),
                 *("learner.target_entropy=-1", "dynamics.hidden=200", "dynamics.num_layers=4"),
-                "dynamics.max_updates=10_000",
+                *("dynamics.min_updates=1", "dynamics.max_updates=10_000"),
             ]
             found = timed(lambda: command(["train", *settings]))
             rows = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
