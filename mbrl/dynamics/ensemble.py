@@ -17,6 +17,8 @@ from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
+CHUNK = 1024  # rows evaluated at once where no gradient is asked for
+
 
 class Belief(NamedTuple):
     """Where imagined rows stand and which member each follows."""
@@ -170,8 +172,10 @@ class GaussianEnsemble(Dynamics):
         ]  # (M, n): each member's own draw of the data
 
         optimizer = torch.optim.Adam(self._groups, lr=self._learning_rate, fused=True)
-        snapshots = BestSnapshots([*self.weights, *self.biases])
-        snapshots.offer(self._holdout_error(x[held], y[held])[0])
+        x_held, y_held = x[held], y[held]
+        error, mse = self._holdout_error(x_held, y_held)
+        snapshots = BestSnapshots([*self.weights, *self.biases, mse])
+        snapshots.offer(error)
         least, most = self._updates
         updates = idle = 0
         while updates < most and (idle < self._patience or updates < least):
@@ -187,13 +191,16 @@ class GaussianEnsemble(Dynamics):
                     break
             if not torch.isfinite(loss):
                 raise NumericalFault(f"dynamics loss is {loss.item()} after {updates} updates")
-            gained = snapshots.offer(self._holdout_error(x[held], y[held])[0])
-            idle = 0 if gained else idle + 1
+            error, latest = self._holdout_error(x_held, y_held)
+            mse.copy_(latest)
+            idle = 0 if snapshots.offer(error) else idle + 1
         snapshots.restore()
         self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
         self._elite_list = self.elites.tolist()
-        error = self._holdout_error(x[held], y[held])[1][self.elites]
-        metrics = {"model/holdout_mse": error.mean().item(), "model/updates": float(updates)}
+        metrics = {
+            "model/holdout_mse": mse[self.elites].mean().item(),
+            "model/updates": float(updates),
+        }
         return metrics | ({} if self.ends is None else self.ends.fit(data, generator=generator))
 
     def _examples(self, data: Transitions) -> tuple[Tensor, Tensor]:
@@ -378,9 +385,13 @@ class GaussianEnsemble(Dynamics):
 
     def _forward(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Output:
         """Evaluate batched networks: x (G, n, in), weights (G, in, out), biases (G, 1, out)."""
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            x = silu(torch.baddbmm(bias, x, weight))
-        x = torch.baddbmm(biases[-1], x, weights[-1])
+        if torch.is_grad_enabled() or x.is_cuda or x.shape[1] <= CHUNK:
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                x = silu(torch.baddbmm(bias, x, weight))
+            x = torch.baddbmm(biases[-1], x, weights[-1])
+        else:
+            members = zip(x, zip(*weights, strict=True), zip(*biases, strict=True), strict=True)
+            x = torch.stack([_in_pieces(*member) for member in members])
         t = self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
         log_var = self.min_log_var + softplus(log_var - self.min_log_var)
@@ -391,6 +402,16 @@ class GaussianEnsemble(Dynamics):
         found = super().load_state_dict(*args, **kwargs)
         self._elite_list = self.elites.tolist()
         return found
+
+
+def _in_pieces(x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> Tensor:
+    """Evaluate one network on many rows x (n, in), so that its hidden units stay in the cache."""
+    pieces = []
+    for rows in x.split(CHUNK):
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            rows = silu(torch.mm(rows, weight).add_(bias), inplace=True)
+        pieces.append(torch.mm(rows, weights[-1]).add_(biases[-1]))
+    return torch.cat(pieces)
 
 
 def _disagreement(means: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics.ensemble import CHUNK
+from mbrl.dynamics.fit import split_holdout
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec, Task, Transitions
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
@@ -65,13 +67,15 @@ def test_uncertainty_grows_away_from_the_data(fitted):
     assert outside.uncertainty.mean() > 5 * inside.uncertainty.mean()
 
 
-def test_each_row_follows_the_member_it_was_given(fitted):
-    obs = torch.rand(7, 2, generator=generator(9))  # 7 rows over 3 elites: the last block is short
-    action = ACTION.sample(7, generator=generator(10))
+@pytest.mark.parametrize("rows", [7, 3 * CHUNK + 8])  # few, and more than are evaluated at once
+def test_each_row_follows_the_member_it_was_given(fitted, rows):
+    obs = torch.rand(rows, 2, generator=generator(9))  # over 3 elites: the last block is short
+    action = ACTION.sample(rows, generator=generator(10))
     state = fitted.initial(obs, generator=generator(11))
-    _, pred = fitted.step(state, action)
-    size = -(-7 // len(state.members))
-    for row in range(7):
+    with torch.no_grad():
+        _, pred = fitted.step(state, action)
+    size = -(-rows // len(state.members))
+    for row in {*range(0, rows, max(1, rows // 7)), size - 1, size, CHUNK % rows, rows - 1}:
         own = state._replace(obs=obs[row : row + 1], members=(state.members[row // size],))
         _, alone = fitted.step(own, action[row : row + 1])
         torch.testing.assert_close(pred.next_obs[row], alone.next_obs[0])
@@ -151,6 +155,20 @@ def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
         again = model.fit(data, generator=generator(2))["model/holdout_mse"]
         assert again <= first * 1.0001
         first = again
+
+
+def test_the_error_reported_is_that_of_the_weights_kept(data):
+    model = make(min_updates=300, patience=2)
+    reported = model.fit(data, generator=generator(1))["model/holdout_mse"]
+    held = Transitions(*(x[split_holdout(len(data.obs), 0.2)[1]] for x in data))
+    change = torch.cat([held.next_obs - held.obs, held.reward[:, None]], 1)
+    errors = []
+    for member in model.elites.tolist():
+        state = model.initial(held.obs)._replace(members=(member,))
+        _, pred = model.step(state, held.action)
+        found = torch.cat([pred.next_obs - held.obs, pred.reward[:, None]], 1)
+        errors.append(((found - change) / model.targets.std).square().mean())
+    assert reported == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
 
 
 def test_the_number_of_gradient_steps_is_kept_to(data):
