@@ -27,7 +27,7 @@ class Dyna(Agent):
     """Learn a policy in imagination: dynamics, learner, two action selectors, penalty are sockets.
 
     MBPO (Janner et al. 2019) is this agent with an ensemble, SAC, and the policy as both selectors;
-    COPlanner (Wang et al. 2024) is MBPO with UP-MPC as both, wary in imagination and curious outside.
+    COPlanner (Wang et al. 2024) is MBPO with UP-MPC as both, wary in imagination, curious outside.
 
     Args:
         action: the environment's actions.
