@@ -4,6 +4,7 @@ from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
 from mbrl.envs.tasks.halfcheetah import HalfCheetah
 from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
+from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinskySimulation
 from mbrl.envs.tasks.pendulum import PendulumSimulation
 from mbrl.envs.tasks.reacher import Reacher
 from mbrl.envs.tasks.swimmer import Swimmer
@@ -15,6 +16,7 @@ __all__ = [
     "Hopper",
     "InvertedDoublePendulum",
     "InvertedPendulum",
+    "KuramotoSivashinskySimulation",
     "PendulumSimulation",
     "Reacher",
     "Swimmer",
