@@ -2,10 +2,10 @@
 
 python scripts/distill.py pendulum --seeds 0 1 2 --runs DIR [--agent sindy_rl] [option ...]
 
-Runs are taken from DIR/AGENT_ENV_SEED (scripts/learning.py --runs DIR makes them); options are those
-of `mbrl distill`. Rows go to results/distill.csv, replacing older ones of the same environment and
-seed. `kept` says whether the formula earns at least the teacher's mean less a quarter of its
-standard deviation, in the environment.
+Runs are taken from DIR/AGENT_ENV_SEED (scripts/learning.py --runs DIR makes them); options are
+those of `mbrl distill`. Rows go to results/distill.csv, replacing older ones of the same
+environment and seed. `kept` says whether the formula earns at least the teacher's mean less a
+quarter of its standard deviation, in the environment.
 """
 
 import argparse

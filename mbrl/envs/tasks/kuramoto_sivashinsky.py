@@ -144,8 +144,8 @@ class KuramotoSivashinskySimulation(Simulation):
         obs, reward = np.empty((rows, horizon, self.obs_dim)), np.empty((rows, horizon))
         for t in range(horizon):
             state, obs[:, t], reward[:, t] = self._move(state, action[:, t])
-        valid = np.isfinite(obs).all(2)
-        return Unrolled(obs, reward, ~valid & False, valid, state if with_state else None)
+        never_ends = np.zeros((rows, horizon), dtype=np.bool_)
+        return Unrolled(obs, reward, never_ends, ~never_ends, state if with_state else None)
 
     def get_state(self) -> Array:
         """Give u (E, N)."""
