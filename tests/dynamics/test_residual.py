@@ -38,14 +38,14 @@ def fitted(bump):
 
 @pytest.fixture(scope="module")
 def bent():
-    return fitted(0.3)
+    return fitted(-0.3)
 
 
 def test_what_the_equations_miss_is_learned(bent):
     model, metrics = bent
     assert metrics["model/residual_used"] == 1
     assert metrics["model/residual_error"] < 0.5 * metrics["model/sparse_error"]
-    seen = data(0.3)
+    seen = data(-0.3)
     both, alone = (
         m.step(m.initial(seen.obs), seen.action)[1].next_obs for m in (model, model.sparse)
     )
@@ -63,7 +63,7 @@ def test_where_the_equations_are_exact_the_network_is_left_out():
 
 def test_the_reward_is_of_the_corrected_successor_and_a_copy_predicts_the_same(bent):
     model, _ = bent
-    seen = data(0.3)
+    seen = data(-0.3)
     pred = model.step(model.initial(seen.obs), seen.action, with_uncertainty=True)[1]
     assert TASK.reward is not None
     assert pred.reward.equal(TASK.reward(seen.obs, seen.action, pred.next_obs))
