@@ -3,7 +3,8 @@
 python scripts/learning.py mbpo pendulum --seeds 0 1 2 3 4 [--jobs 1] [key=value ...]
 
 Each seed is one `mbrl train` process on one thread. CPU seconds are the whole process's, imports
-included. Rows go to results/learning.csv, replacing older ones of the same agent and environment.
+included. Rows go to results/learning.csv, replacing older ones of the same agent, environment and
+seed. --runs DIR keeps the run folders there, as AGENT_ENV_SEED.
 """
 
 import argparse
@@ -54,12 +55,14 @@ def main() -> None:
     parser.add_argument("extra", nargs="*", help="key=value")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--runs", type=Path, help="keep the run folders here")
     options = parser.parse_args()
 
     rows = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        runs = options.runs or Path(folder)
         jobs = [
-            pool.submit(run_seed, options.agent, options.env, s, options.extra, Path(folder))
+            pool.submit(run_seed, options.agent, options.env, s, options.extra, runs)
             for s in options.seeds
         ]
         for job in jobs:
@@ -75,13 +78,16 @@ def main() -> None:
                 row
                 for row in csv.DictReader(line for line in file if not line.startswith("#"))
                 if (row["agent"], row["env"]) != (options.agent, options.env)
+                or int(row["seed"]) not in options.seeds
             ]
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:
         file.write("# python scripts/learning.py AGENT ENV --seeds ...\n")
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
-        writer.writerows(sorted([*old, *rows], key=lambda r: (r["agent"], r["env"])))
+        writer.writerows(
+            sorted([*old, *rows], key=lambda r: (r["agent"], r["env"], int(r["seed"])))
+        )
 
 
 if __name__ == "__main__":

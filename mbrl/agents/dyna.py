@@ -15,6 +15,8 @@ from mbrl.agents.base import (
     PlanningSelector,
     PolicyLearner,
 )
+from mbrl.agents.hold import ActionHold
+from mbrl.agents.rollback import Rollback
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput, NumericalFault
@@ -46,6 +48,12 @@ class Dyna(Agent):
         updates_per_refit: iterations after each refit of a learner that collects its own rollouts
             in the model; it gets no others, and no rollouts are imagined for it.
         max_episode_steps: of the environment, and so of such a learner's imagined episodes.
+        action_hold: environment steps for which each action is held, in such a learner's model too.
+        rollback: share of the best policy's gain over random actions that a later one may lose in
+            the real environment before the best is restored, at a refit; None never does.
+        total_steps: of the run: with rollback, the last policies are judged, not refitted.
+        value_outside: what such a learner is told of leaving where the model is valid; None lets
+            it bootstrap.
 
     Raises:
         BadInput: if the dynamics are a simulator: stored observations do not hold its state.
@@ -69,12 +77,21 @@ class Dyna(Agent):
         updates_per_step: int = 10,
         updates_per_refit: int = 10,
         max_episode_steps: int | None = None,
+        value_outside: float | None = None,
+        action_hold: int = 1,
+        rollback: float | None = None,
+        total_steps: int | None = None,
     ):
         """Take the parts."""
         if not dynamics.learned:
             raise BadInput(
                 "dynamics=simulator: rollouts are imagined from stored observations, which do not "
                 "hold the simulator's state; choose agent=pets or a learned model"
+            )
+        if action_hold > 1 and not isinstance(learner, ModelEnvLearner):
+            raise BadInput(
+                f"agent.action_hold={action_hold}: branched rollouts hold no actions; choose a "
+                "learner that acts in the model itself, learner=sac_in_model or sb3_ppo"
             )
         self._action = action
         self.dynamics = dynamics
@@ -91,17 +108,27 @@ class Dyna(Agent):
         self._updates_per_step = updates_per_step
         self._updates_per_refit = updates_per_refit
         self._max_episode_steps = max_episode_steps
+        self._value_outside = value_outside
+        self._action_hold = action_hold
+        self._holds = {explore: ActionHold(action_hold) for explore in (True, False)}
+        self._rollback = None
+        if rollback is not None:
+            self._rollback = Rollback(learner, rollback, max_episode_steps)
+        self._total_steps = total_steps
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
+        self._judged = 0  # transitions whose policies were judged
         self._imagined: ReplayBuffer | None = None
 
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
         """Choose actions (E, act_dim), random ones before learning starts."""
         if not explore:
-            return self.learner.select(obs, generator=self._generator, deterministic=True)
-        if self._seen < self._learning_starts:
-            return self._action.sample(obs.shape[0], generator=self._generator)
-        return self._exploration_actions.select(obs, generator=self._generator)
+            action = self.learner.select(obs, generator=self._generator, deterministic=True)
+        elif self._seen < self._learning_starts:
+            action = self._action.sample(obs.shape[0], generator=self._generator)
+        else:
+            action = self._exploration_actions.select(obs, generator=self._generator)
+        return self._holds[explore](action)
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Refit and imagine when due; then improve the policy on both buffers."""
@@ -113,8 +140,11 @@ class Dyna(Agent):
         learner = self.learner
         refitted = self._seen >= self._next_fit
         if refitted:
+            metrics = self._judge(buffer)
             self._next_fit = self._seen + self._retrain_interval
-            metrics = self.dynamics.fit(buffer.all(), generator=self._generator)
+            if self._rollback is not None and self._seen == self._total_steps:
+                return metrics  # nothing would be acted, and judged, any more
+            metrics |= self.dynamics.fit(buffer.all(), generator=self._generator)
         if isinstance(learner, ModelEnvLearner):
             return metrics | (self._improve_in_model(buffer, learner) if refitted else {})
         if refitted:
@@ -124,6 +154,15 @@ class Dyna(Agent):
             metrics |= {f"planner/{name}/{key}": value for key, value in found.items()}
         updates = self._updates_per_step * new
         return metrics | learner.improve(buffer, self._imagined, num_updates=updates)
+
+    def _judge(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Judge the policy by what it has acted since the last refit."""
+        if self._rollback is None:
+            return {}
+        recent = buffer.all()
+        acted = min(len(buffer), self._seen - self._judged)
+        self._judged = self._seen
+        return self._rollback.judge(Transitions(*(x[-acted:] for x in recent)))
 
     def _improve_in_model(self, buffer: ReplayBuffer, learner: ModelEnvLearner) -> dict[str, float]:
         """Let an on-policy learner collect its own rollouts in the model."""
@@ -135,6 +174,8 @@ class Dyna(Agent):
             self._action,
             num_envs=learner.num_model_envs,
             max_episode_steps=self._max_episode_steps,
+            value_outside=self._value_outside,
+            hold=self._action_hold,
             charge=charge,
             generator=self._generator,
         )
@@ -205,7 +246,8 @@ class Dyna(Agent):
         }
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget nothing: a policy has no memory."""
+        """Decide anew where an action was held; a policy has no other memory."""
+        self._holds[explore].reset(done)
 
     def state_dict(self) -> dict[str, Any]:
         """Give model, learner, selectors, imagined data, generator and counts."""
@@ -217,6 +259,9 @@ class Dyna(Agent):
             "seen": self._seen,
             "next_fit": self._next_fit,
             "selectors": {k: s.state_dict() for k, s in self._selectors().items()},
+            "judged": self._judged,
+            "rollback": None if self._rollback is None else self._rollback.state_dict(),
+            "held": self._holds[True].state_dict(),
             "imagined": None
             if imagined is None
             else {
@@ -236,6 +281,10 @@ class Dyna(Agent):
         self._next_fit = state["next_fit"]
         for name, selector in self._selectors().items():
             selector.load_state_dict(state["selectors"][name])
+        self._judged = state["judged"]
+        if self._rollback is not None:
+            self._rollback.load_state_dict(state["rollback"])
+        self._holds[True].load_state_dict(state["held"])
         saved = state["imagined"]
         self._imagined = None
         if saved is not None:

@@ -249,6 +249,11 @@ class SAC:
         )
         return [Batch(*parts) for parts in zip(*(x.unbind() for x in stacked), strict=True)]
 
+    @property
+    def num_policy_parameters(self) -> int:
+        """Count the weights of the actor."""
+        return self.networks.actor.numel()
+
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
         """Estimate the return (B,) from obs (B, obs_dim): the lesser critic at the mean action.

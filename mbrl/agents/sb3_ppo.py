@@ -180,6 +180,12 @@ class SB3PPO:
         self.algorithm.policy.set_training_mode(False)
         return metrics_of(self.algorithm)
 
+    @property
+    def num_policy_parameters(self) -> int:
+        """Count the weights that lead to an action; those of the value are not among them."""
+        weights = self.algorithm.policy.named_parameters()
+        return sum(w.numel() for name, w in weights if "value" not in name)
+
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
         """Estimate the return (B,) from obs (B, obs_dim)."""

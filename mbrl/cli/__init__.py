@@ -22,6 +22,7 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
     "sweep": ("mbrl.cli.sweep", "check a sweep file and say how W&B runs it"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
     "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),
+    "distill": ("mbrl.cli.distill", "turn a run's policy into a formula of a few terms"),
     "doctor": ("mbrl.cli.doctor", "say what is installed and what works here"),
 }
 

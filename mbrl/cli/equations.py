@@ -25,6 +25,10 @@ def main(arguments: list[str]) -> int:
 
     run = RunFolder.open(options.run)
     parts = restore(run)
+    if formulas := getattr(parts.agent, "formulas", None):  # a distilled policy
+        for equation in formulas():
+            print(_line(equation, options.format, options.digits, parts.env.task))
+        return 0
     model = _sparse(getattr(parts.agent, "dynamics", None))
     if model is None:
         name = run.config["choices"].get("dynamics", "none")

@@ -67,6 +67,7 @@ class SINDy(Dynamics):
         limits: name of an observation -> [low, high]; transitions beyond are not
             regressed (contacts, walls).
         bounds: predictions are valid within the data's range, widened this many times both ways.
+        valid_within: name of an observation -> [low, high], where predictions are valid at most.
         reward: "known" takes it from the task, "learned" is a sparse polynomial, "auto" chooses.
         reward_degree: of that polynomial in obs and action.
         reward_threshold: of its terms, normalised.
@@ -112,6 +113,7 @@ class SINDy(Dynamics):
         uncertainty: Literal["spread", "leverage"] = "spread",
         limits: dict[str, Any] | None = None,
         bounds: float = 5.0,
+        valid_within: dict[str, Any] | None = None,
         reward: Literal["auto", "known", "learned"] = "auto",
         reward_degree: int = 2,
         reward_threshold: float = 0.02,
@@ -159,7 +161,8 @@ class SINDy(Dynamics):
         self._rows_per_term = rows_per_term
         self._num_elites = num_elites
         self._num_members, self._bagging, self._dropped = num_members, bagging, dropped
-        self._limits = read_limits(limits or {}, names)
+        self._limits = read_limits(limits or {}, names, "limits")
+        self._valid_within = read_limits(valid_within or {}, names, "valid_within")
         self._bounds = bounds
         self._reward_threshold = reward_threshold
         self._horizon, self._unstable_above = horizon, unstable_above
@@ -246,7 +249,7 @@ class SINDy(Dynamics):
             self.outcome.weights.copy_(found[0, 0])
             left_out += self._names_of(self.outcome.library, ~told)
 
-        self.outcome.fit_bounds(data, self._bounds)
+        self.outcome.fit_bounds(data, self._bounds, self._valid_within)
         self.scale.copy_(change.std(0, correction=0).clamp(min=1e-6))
         self.whiten.copy_(leverage_matrix(features.T @ features, rows))
         self.rebuild()

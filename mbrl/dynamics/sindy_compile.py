@@ -67,7 +67,7 @@ def _name(term: Term) -> str:
     return "t_" + "_".join(parts)
 
 
-def _statements(terms: Sequence[Term], number: Callable[[float], str]) -> list[tuple[str, str]]:
+def statements(terms: Sequence[Term], number: Callable[[float], str]) -> list[tuple[str, str]]:
     """Write assignments (name, expression) from which every term can be read."""
     lines: dict[str, str] = {}
 
@@ -94,7 +94,7 @@ def _statements(terms: Sequence[Term], number: Callable[[float], str]) -> list[t
     return list(lines.items())
 
 
-def _sum(stage: _Stage, row: int, number: Callable[[float], str]) -> str:
+def weighted_sum(stage: _Stage, row: int, number: Callable[[float], str]) -> str:
     """Write one equation."""
     parts = []
     for term, weight in zip(stage.terms, stage.weights[row], strict=True):
@@ -108,19 +108,19 @@ def _body(system: System, number: Callable[[float], str]) -> tuple[list[tuple[st
     """Write a whole step as assignments, and where each next observation stands."""
     first = active(system.library, system.coefficients)
     second = active(system.motion, system.motion_coefficients)
-    lines = _statements(first.terms, number)
+    lines = statements(first.terms, number)
     base = system.num_obs + system.num_actions
     out = [f"v{i}" for i in range(system.num_obs)]
     for row, target in enumerate(system.targets):
-        change = _sum(first, row, number)
+        change = weighted_sum(first, row, number)
         lines.append((f"v{base + target}", f"v{target} + ({change})" if system.delta else change))
         out[target] = f"v{base + target}"
-    lines += _statements(second.terms, number)
+    lines += statements(second.terms, number)
     for row, target in enumerate(system.positions):
         out[target] = f"v{base + target}"
-        lines.append((out[target], f"v{target} + ({_sum(second, row, number)})"))
+        lines.append((out[target], f"v{target} + ({weighted_sum(second, row, number)})"))
     for row, (c, s) in enumerate(system.angles, start=len(system.positions)):
-        lines.append((f"turn{row}", _sum(second, row, number)))
+        lines.append((f"turn{row}", weighted_sum(second, row, number)))
         lines.append((f"cos{row}", f"cos(turn{row})"))
         lines.append((f"sin{row}", f"sin(turn{row})"))
         out[c], out[s] = f"v{base + c}", f"v{base + s}"
@@ -141,7 +141,7 @@ def python_source(system: System) -> str:
 def features_source(terms: Library, count: int) -> str:
     """Write the features as a Python function of columns: features(v0, ..., one) -> columns."""
     head = f"def features({', '.join(f'v{i}' for i in range(count))}, one):"
-    body = [f"    {name} = {expression}" for name, expression in _statements(terms, repr)]
+    body = [f"    {name} = {expression}" for name, expression in statements(terms, repr)]
     names = ["one" if t == ONE else _name(t) for t in terms]
     return "\n".join([head, *body, f"    return ({''.join(f'{n}, ' for n in names)})"])
 

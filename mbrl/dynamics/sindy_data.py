@@ -15,8 +15,8 @@ from mbrl.types import Transitions
 Limit = tuple[int, float, float]  # observation, low, high
 
 
-def read_limits(limits: dict[str, Any], names: list[str]) -> list[Limit]:
-    """Read name -> [low, high].
+def read_limits(limits: dict[str, Any], names: list[str], key: str) -> list[Limit]:
+    """Read name -> [low, high] of an argument called key.
 
     Raises:
         BadInput: for a name that is none, or what is not two rising numbers.
@@ -24,9 +24,9 @@ def read_limits(limits: dict[str, Any], names: list[str]) -> list[Limit]:
     found = []
     for name, span in limits.items():
         if name not in names:
-            raise BadInput(f"dynamics.limits.{name}: no such observation; {', '.join(names)}")
+            raise BadInput(f"dynamics.{key}.{name}: no such observation; {', '.join(names)}")
         if not (isinstance(span, list | tuple) and len(span) == 2 and span[0] < span[1]):
-            raise BadInput(f"dynamics.limits.{name}={span}: should be [low, high]")
+            raise BadInput(f"dynamics.{key}.{name}={span}: should be [low, high]")
         found.append((names.index(name), float(span[0]), float(span[1])))
     return found
 

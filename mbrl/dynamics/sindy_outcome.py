@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.dynamics.sindy_compile import active
+from mbrl.dynamics.sindy_data import Limit
 from mbrl.dynamics.sindy_library import evaluate_terms, polynomial, reduce_circles
 from mbrl.errors import BadInput
 from mbrl.types import Prediction, Task, Transitions
@@ -62,14 +63,17 @@ class Outcome(nn.Module):
         """Take over the weights as they are now."""
         self._active = active(self.library, self.weights[None].cpu().numpy())
 
-    def fit_bounds(self, data: Transitions, widen: float) -> None:
-        """Bound observations by the data's range, widened so many times both ways."""
+    def fit_bounds(self, data: Transitions, widen: float, within: list[Limit]) -> None:
+        """Bound observations by the data's range, widened so many times both ways, and within."""
         seen = torch.cat([data.obs, data.next_obs])
         low, high = seen.amin(0), seen.amax(0)
         reach = torch.where(high > low, high - low, 1.0) * widen
         reach[[i for pair in self.task.angle_pairs for i in pair]] = torch.inf  # may turn round
         self.low.copy_(low - reach)
         self.high.copy_(high + reach)
+        for i, least, most in within:
+            self.low[i] = self.low[i].clamp(least, most)
+            self.high[i] = self.high[i].clamp(least, most)
 
     def project(self, obs: Tensor) -> Tensor:
         """Bring obs (B, obs_dim) back onto its circles."""

@@ -12,6 +12,7 @@ from mbrl.envs.mujoco import MujocoSimulation, MujocoTask, threaded_mujoco
 from mbrl.envs.process import GymnasiumProcess
 from mbrl.envs.registry import make_vec
 from mbrl.envs.simulation import SimulatedVecEnv, Simulation
+from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.vector import register
 
@@ -26,6 +27,7 @@ __all__ = [
     "Simulation",
     "VecEnv",
     "VecStep",
+    "kuramoto_sivashinsky",
     "make_vec",
     "pendulum",
     "threaded_mujoco",

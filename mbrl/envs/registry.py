@@ -13,6 +13,7 @@ from mbrl.envs import tasks
 from mbrl.envs.base import VecEnv
 from mbrl.envs.gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import threaded_mujoco
+from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.errors import BadInput
 
@@ -26,6 +27,7 @@ OWN: dict[str, Callable[..., VecEnv]] = {
     "Reacher-v5": lambda **k: threaded_mujoco(tasks.Reacher(), **k),
     "CartpoleSwingup-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(), **k),
     "CartpoleSwingupSparse-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(True), **k),
+    "KuramotoSivashinsky-v0": kuramoto_sivashinsky,
     "Pendulum-v1": pendulum,
     "PendulumSparse-v0": partial(pendulum, sparse=True),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,14 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.envs.base import VecStep
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.types import ActionSpec, Transitions, map_tensors
+from mbrl.types import ActionSpec, Prediction, Transitions, map_tensors
 
 
 class ImaginedVecEnv:
     """Step E imagined copies of an environment; those that end begin anew in the same step.
 
     A step that the model does not stand by (valid = False) truncates, so that the value of what
-    would follow is bootstrapped.
+    would follow is bootstrapped; unless value_outside says it.
 
     Args:
         model: a Model.
@@ -30,6 +31,9 @@ class ImaginedVecEnv:
         max_episode_steps: when an episode is truncated; None for never.
         stochastic: whether the model's noise and members are drawn; else its mean prediction.
         bounds: (low, high), each (obs_dim,): predictions are clipped to them; None for no bounds.
+        value_outside: what follows a step that the model does not stand by is worth this, and the
+            episode terminates; below what can be earned, or else leaving pays. None to bootstrap.
+        hold: model steps for which each action is held; their rewards are added up.
         charge: what is taken off the rewards (B,) of transitions, such as a penalty.
         generator: source of every random draw; None makes one, seeded with 0.
 
@@ -47,6 +51,8 @@ class ImaginedVecEnv:
         max_episode_steps: int | None = None,
         stochastic: bool = True,
         bounds: tuple[Tensor, Tensor] | None = None,
+        value_outside: float | None = None,
+        hold: int = 1,
         charge: Callable[[Transitions], Tensor] | None = None,
         generator: torch.Generator | None = None,
     ):
@@ -66,6 +72,8 @@ class ImaginedVecEnv:
         self._model = model
         self._starts = starts
         self._stochastic = stochastic
+        self._value_outside = value_outside
+        self._hold = hold
         self._charge = charge
         own = torch.Generator(self.device).manual_seed(0)
         self._generator = own if generator is None else generator
@@ -96,7 +104,7 @@ class ImaginedVecEnv:
         if self._state is None:
             self.reset()
         action = self.action.clip(action.to(self.device, torch.float32))
-        state, pred = self._model.step(self._state, action, generator=self._noise())
+        state, pred = self._advance(action)
         if not (torch.isfinite(pred.next_obs).all() and torch.isfinite(pred.reward).all()):
             raise NumericalFault("the model predicted a NaN or an infinity")
         following = pred.next_obs
@@ -104,20 +112,36 @@ class ImaginedVecEnv:
             following = following.clamp(*self.bounds)
             if not following.equal(pred.next_obs):
                 state = self._model.observe(state, action, following)
-        self._elapsed = self._elapsed + 1
-        truncated = ~pred.valid
+        self._elapsed = self._elapsed + self._hold
+        terminated, truncated, reward = pred.terminated, ~pred.valid, pred.reward
+        if self._value_outside is not None:
+            outside = truncated & ~terminated
+            reward = torch.where(outside, reward + self._value_outside, reward)
+            terminated, truncated = terminated | outside, torch.zeros_like(truncated)
         if self.max_episode_steps is not None:
             truncated = truncated | (self._elapsed >= self.max_episode_steps)
-        truncated = truncated & ~pred.terminated
-        reward = pred.reward
+        truncated = truncated & ~terminated
         if self._charge is not None:
-            seen = (self._obs, action, reward, following, pred.terminated, truncated)
+            seen = (self._obs, action, reward, following, terminated, truncated)
             reward = reward - self._charge(Transitions(*seen, torch.zeros_like(self._elapsed)))
-        done = pred.terminated | truncated
+        done = terminated | truncated
         self._obs, self._state = following, state
         if done.any():
             self._restart(done)
-        return VecStep(self._obs.clone(), following, reward, pred.terminated, truncated)
+        return VecStep(self._obs.clone(), following, reward, terminated, truncated)
+
+    def _advance(self, action: Tensor) -> tuple[Any, Prediction]:
+        """Hold actions (E, act_dim); a row that has ended stands still and earns nothing more."""
+        state, pred = self._model.step(self._state, action, generator=self._noise())
+        for _ in range(self._hold - 1):
+            alive = pred.valid & ~pred.terminated
+            following, more = self._model.step(state, action, generator=self._noise())
+            more = more._replace(reward=pred.reward + more.reward)
+            state, pred = (
+                map_tensors(partial(_where, alive), new, old)
+                for new, old in ((following, state), (more, pred))
+            )
+        return state, pred
 
     def _begin(self) -> tuple[Tensor, Any]:
         """Draw E starts and the beliefs there."""
@@ -137,16 +161,17 @@ class ImaginedVecEnv:
         obs, state = self._begin()
         if not done.all():
             obs = torch.where(done[:, None], obs, self._obs)
-            state = map_tensors(
-                lambda old, new: torch.where(done.view(-1, *[1] * (old.dim() - 1)), new, old),
-                self._state,
-                state,
-            )
+            state = map_tensors(partial(_where, done), state, self._state)
         self._obs, self._state = obs, state
         self._elapsed = torch.where(done, 0, self._elapsed)
 
     def _noise(self) -> torch.Generator | None:
         return self._generator if self._stochastic else None
+
+
+def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Take new where mask (B,) holds, old elsewhere; tensors are (B, ...)."""
+    return torch.where(mask.view(-1, *[1] * (old.dim() - 1)), new, old)
 
 
 def action_space(action: ActionSpec) -> spaces.Box | spaces.Discrete:

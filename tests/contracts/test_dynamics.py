@@ -16,6 +16,15 @@ SMALL = {
         "sparse": {"_target_": "mbrl.dynamics.SINDy", "aggregate": "member", "num_elites": 20},
         "dense": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
     },
+    "sindy_residual": {
+        "sparse": {
+            "_target_": "mbrl.dynamics.SINDy",
+            "aggregate": "member",
+            "num_elites": 20,
+            "threshold": 0.9,  # leaves something over for the network
+        },
+        "dense": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
+    },
 }
 
 

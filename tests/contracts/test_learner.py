@@ -9,13 +9,28 @@ from mbrl.planners.base import ActionSelector
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, ToyEnv, ToyLearner, ToyModel, ToySelector, collect, generator
 
-SMALL = {"sb3_ppo": {"num_model_envs": 4, "num_steps": 8, "batch_size": 16, "num_epochs": 2}}
+SMALL = {
+    "sb3_ppo": {
+        "num_model_envs": 4,
+        "num_steps": 8,
+        "batch_size": 16,
+        "num_epochs": 2,
+        "hidden": 16,
+    },
+    "sac_in_model": {
+        "num_model_envs": 4,
+        "num_steps": 8,
+        "learning_starts": 16,
+        "learner": {"_target_": "mbrl.agents.SAC", "hidden": 16, "batch_size": 16},
+    },
+}
 
 
 def build(name: str):
     if name == "toy":
         return ToyLearner()
-    return make("learner", name, {"hidden": 16, **SMALL.get(name, {})}, obs_dim=2, action=ACTION)
+    small = SMALL.get(name, {"hidden": 16})
+    return make("learner", name, small, obs_dim=2, action=ACTION)
 
 
 @pytest.mark.parametrize("name", ["toy", *names("learner")])

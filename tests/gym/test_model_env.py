@@ -210,3 +210,43 @@ def test_gymnasium_wrappers_take_the_vector_face():
     for _ in range(5):
         info = env.step(env.action_space.sample())[-1]
     assert (info["episode"]["l"] == 5).all()
+
+
+def test_held_steps_add_up_and_stop_at_the_end():
+    held, single = (world(Unsure(), stochastic=False, num_envs=50, hold=h) for h in (3, 1))
+    obs = held.reset(2)
+    assert obs.equal(single.reset(2))
+    action = ACTION.sample(50, generator=generator(3))
+    found = held.step(action)
+    alive = torch.ones(50, dtype=torch.bool)
+    total, last = torch.zeros(50), obs.clone()
+    ended, cut = ~alive, ~alive
+    for _ in range(3):
+        pred = Unsure().step(last, action)[1]
+        total += torch.where(alive, pred.reward, 0)
+        last = torch.where(alive[:, None], pred.next_obs, last)
+        ended, cut = ended | (alive & pred.terminated), cut | (alive & ~pred.valid)
+        alive = alive & pred.valid & ~pred.terminated
+    assert ended.any() and cut.any() and alive.any()
+    assert found.next_obs.equal(last) and found.terminated.equal(ended)
+    assert found.truncated.equal(cut & ~ended)
+    torch.testing.assert_close(found.reward, total)
+
+
+def test_held_steps_count_towards_the_time_limit():
+    made = world(num_envs=2, hold=4, max_episode_steps=10)
+    made.reset(0)
+    cut = [made.step(torch.zeros(2, 1)).truncated.all().item() for _ in range(6)]
+    assert cut == [False, False, True, False, False, True]
+
+
+def test_what_is_outside_can_be_given_a_value():
+    plain, valued = (
+        world(Unsure(), stochastic=False, num_envs=50, value_outside=v) for v in (None, -7.0)
+    )
+    assert plain.reset(1).equal(valued.reset(1))
+    a, b = (made.step(torch.ones(50, 1)) for made in (plain, valued))
+    outside = a.truncated
+    assert outside.any() and not outside.all() and not b.truncated.any()
+    assert b.terminated.equal(a.terminated | outside)
+    torch.testing.assert_close(b.reward, a.reward - 7.0 * outside)

@@ -5,6 +5,7 @@ from mbrl.envs.tasks.classic_control import acrobot, cartpole
 from mbrl.envs.tasks.halfcheetah import HalfCheetah
 from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
+from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinskySimulation
 from mbrl.envs.tasks.pendulum import PendulumSimulation
 from mbrl.envs.tasks.reacher import Reacher
 from mbrl.envs.tasks.swimmer import Swimmer
@@ -16,6 +17,7 @@ __all__ = [
     "Hopper",
     "InvertedDoublePendulum",
     "InvertedPendulum",
+    "KuramotoSivashinskySimulation",
     "PendulumSimulation",
     "Reacher",
     "Swimmer",

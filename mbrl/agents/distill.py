@@ -1,0 +1,237 @@
+"""From a network policy to a few terms (SINDy-RL, Zolman et al. 2024; DAgger, Ross et al. 2011).
+
+Fit monomials to what the teacher does where the student goes in the model; drop terms one by one;
+of all sizes take the one that earns most in the model; polish its coefficients there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mbrl.agents.sparse_policy import SparsePolicy
+from mbrl.dynamics.sindy_fit import Moments, distinguishable, solve
+from mbrl.dynamics.sindy_library import Library, evaluate_terms
+from mbrl.errors import NumericalFault
+from mbrl.types import ActionSpec, map_tensors
+
+Policy = Callable[[Tensor], Tensor]  # obs (B, obs_dim) -> action (B, act_dim)
+_ROWS = 20_000  # teacher's answers kept for a fit
+_CENSORED = 5  # rounds in which answers at a bound are let beyond it
+
+
+class Distilled(NamedTuple):
+    """What the model says of the policies."""
+
+    teacher: float  # return of the teacher
+    imitation: float  # of the best fit
+    polished: float  # after the coefficients were polished
+    tried: list[tuple[int, float]]  # number of terms, return
+
+
+class Stage:
+    """The model as a stage on which policies are compared, all from the same starts.
+
+    A row that ends stands still; one that leaves where the model is valid earns, until the episode
+    would end, the least that was ever paid.
+
+    Args:
+        model: a Model; its mean prediction is used.
+        starts: obs (S, obs_dim) where episodes begin.
+        horizon: steps of an episode.
+        hold: steps for which an action is held.
+    """
+
+    def __init__(self, model: Any, starts: Tensor, horizon: int, hold: int):
+        """Take the model."""
+        self._model = model
+        self.starts = starts
+        self._horizon = horizon
+        self._hold = hold
+
+    @torch.no_grad()
+    def play(self, policy: Policy, copies: int = 1) -> tuple[Tensor, Tensor]:
+        """Play from every start, copy by copy.
+
+        Args:
+            policy: acts for copies * S rows; the rows of a copy stand together.
+            copies: K.
+
+        Returns:
+            Observations acted on (T, K * S, obs_dim), returns (K, S).
+
+        Raises:
+            NumericalFault: if the model predicts a NaN or an infinity.
+        """
+        obs = self.starts.repeat(copies, 1)
+        state = self._model.initial(obs)
+        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
+        outside = ~alive
+        total, left = torch.zeros_like(obs[:, 0]), torch.zeros_like(obs[:, 0])
+        least = torch.full((), torch.inf, device=obs.device)
+        seen = []
+        for t in range(self._horizon):
+            if t % self._hold == 0:
+                action = policy(obs)
+                seen.append(obs)
+            following, pred = self._model.step(state, action)
+            state = map_tensors(
+                lambda a, b, m=alive: torch.where(m[:, None], a, b), following, state
+            )
+            obs = torch.where(alive[:, None], pred.next_obs, obs)
+            total = total + torch.where(alive, pred.reward, 0)
+            least = torch.minimum(least, torch.where(alive, pred.reward, torch.inf).min())
+            left = left + outside
+            outside = outside | (alive & ~pred.valid)
+            alive = alive & pred.valid & ~pred.terminated
+        if not torch.isfinite(obs).all():
+            raise NumericalFault("the model predicted a NaN or an infinity")
+        return torch.stack(seen), (total + left * least).view(copies, -1)
+
+
+def distill(
+    teacher: Policy,
+    stage: Stage,
+    student: SparsePolicy,
+    action: ActionSpec,
+    *,
+    max_terms: int = 12,
+    num_rounds: int = 4,
+    num_polish: int = 40,
+    population: int = 64,
+    generator: torch.Generator,
+) -> Distilled:
+    """Fill a sparse policy with what a teacher does.
+
+    Args:
+        teacher: the policy to be imitated.
+        stage: where policies are played and compared.
+        student: gets its coefficients.
+        action: the environment's actions.
+        max_terms: coefficients at most, over all actions.
+        num_rounds: of playing the student and asking the teacher (DAgger).
+        num_polish: iterations of the cross-entropy method on the coefficients; 0 leaves them.
+        population: of these.
+        generator: source of every random draw.
+    """
+    acted, returns = stage.play(teacher)
+    told = returns.mean().item()
+    asked = acted.flatten(0, 1)
+    best, best_return = student.weights.clone(), -torch.inf
+    tried: list[tuple[int, float]] = []
+    for _ in range(num_rounds):
+        rows = torch.randperm(len(asked), generator=generator, device=asked.device)[:_ROWS]
+        obs = asked[rows]
+        answers = teacher(obs).double()
+        options = _shrink(student.library, obs, answers, action, max_terms)
+        acted, returns = stage.play(_population(student.library, options, action), len(options))
+        earned = returns.mean(1)
+        tried += [(int((o != 0).sum()), r) for o, r in zip(options, earned.tolist(), strict=True)]
+        leader = int(earned.argmax())
+        if earned[leader] > best_return:
+            best, best_return = options[leader].clone(), earned[leader].item()
+        size = len(stage.starts)
+        asked = torch.cat([asked, acted[:, leader * size : (leader + 1) * size].flatten(0, 1)])
+    polished = best_return
+    if num_polish:
+        scale = _sizes(student.library, asked)
+        best, polished = _polish(
+            student.library, best, scale, stage, action, num_polish, population, generator
+        )
+    student.weights.copy_(best)
+    return Distilled(told, float(best_return), float(polished), tried)
+
+
+def _sizes(library: Library, obs: Tensor) -> Tensor:
+    """Give the root mean square of every term (F,) over obs (B, obs_dim)."""
+    size = library.evaluate(list(obs.double().unbind(1))).square().mean(0).sqrt()
+    return torch.where(size > 0, size, 1.0)
+
+
+def _shrink(
+    library: Library, obs: Tensor, answers: Tensor, action: ActionSpec, max_terms: int
+) -> Tensor:
+    """Regress answers (N, act_dim) and drop the least term again and again.
+
+    Where the teacher is at a bound and the fit beyond it, both do the same: no error is counted.
+
+    Returns:
+        Coefficients of max_terms and fewer (num_options, act_dim, F).
+    """
+    features = library.evaluate(list(obs.double().unbind(1)))
+    sizes = _sizes(library, obs)
+    features = features / sizes
+    gram = features.T @ features
+    mask = distinguishable(gram).expand(answers.shape[1], -1).clone()
+    low, high = action.low.double(), action.high.double()
+    options, targets = [], answers
+    while mask.any():
+        cross = (features.T @ targets)[None]
+        found = solve(Moments(gram[None], cross), mask[None], 1e-6 * len(obs))[0]  # (A, F)
+        number = int(mask.sum())
+        if number <= max_terms:
+            for _ in range(_CENSORED):
+                fit = features @ found.T
+                beyond = ((answers >= high) & (fit > high)) | ((answers <= low) & (fit < low))
+                targets = torch.where(beyond, fit, answers)
+                cross = (features.T @ targets)[None]
+                found = solve(Moments(gram[None], cross), mask[None], 1e-6 * len(obs))[0]
+            options.append(found / sizes)
+        weakest = torch.where(mask, found.abs(), torch.inf).flatten()
+        drop = max(1, (number - max_terms) // 4)
+        mask.view(-1)[weakest.argsort()[:drop]] = False
+    return torch.stack(options)
+
+
+def _population(library: Library, weights: Tensor, action: ActionSpec) -> Policy:
+    """Act by K policies at once, weights (K, act_dim, F), on rows that stand policy by policy."""
+    used = torch.nonzero((weights != 0).flatten(0, 1).any(0))[:, 0].tolist()
+    terms = [library[i] for i in used]
+    chosen = weights[..., used].to(action.low.dtype).transpose(1, 2)  # (K, F, A)
+
+    def act(obs: Tensor) -> Tensor:
+        columns = list(obs.T.contiguous().unbind(0))
+        features = torch.stack(evaluate_terms(terms, columns), -1)
+        moves = features.view(len(chosen), -1, len(used)) @ chosen
+        return action.clip(moves.flatten(0, 1))
+
+    return act
+
+
+def _polish(
+    library: Library,
+    weights: Tensor,
+    sizes: Tensor,
+    stage: Stage,
+    action: ActionSpec,
+    num_iterations: int,
+    population: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, float]:
+    """Search around weights (act_dim, F) by the cross-entropy method for a higher return."""
+    on = weights != 0
+    mean = (weights * sizes)[on]
+    spread = 0.3 * mean.abs() + 0.1 * mean.abs().max()
+    best, best_return = mean, -torch.inf
+    num_elites = max(2, population // 8)
+    for _ in range(num_iterations):
+        noise = torch.randn(
+            (population, len(mean)), generator=generator, device=mean.device, dtype=mean.dtype
+        )
+        draws = mean + spread * noise
+        draws[0], draws[1] = best, mean
+        options = torch.zeros(population, *weights.shape, dtype=weights.dtype, device=mean.device)
+        options[:, on] = draws / sizes.expand_as(weights)[on]
+        earned = stage.play(_population(library, options, action), population)[1].mean(1)
+        order = earned.argsort(descending=True)
+        if earned[order[0]] > best_return:
+            best, best_return = draws[order[0]].clone(), earned[order[0]].item()
+        elites = draws[order[:num_elites]]
+        mean = elites.mean(0)
+        spread = 0.2 * spread + 0.8 * elites.std(0)
+    found = torch.zeros_like(weights)
+    found[on] = best / sizes.expand_as(weights)[on]
+    return found, best_return

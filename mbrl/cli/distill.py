@@ -1,0 +1,124 @@
+"""`mbrl distill`: turn a run's network policy into a formula, as a run of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.agents.sparse_policy import SparsePolicy
+    from mbrl.config import Parts
+    from mbrl.run import RunFolder
+
+
+def main(arguments: list[str]) -> int:
+    """Distill the policy of a run's newest checkpoint; evaluate both in the environment."""
+    parser = Parser(prog="mbrl distill", description=__doc__)
+    parser.add_argument("run", metavar="RUN", type=Path, help="run folder, of agent=sindy_rl say")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="default: RUN-sparse")
+    parser.add_argument("--max-terms", type=count(1), metavar="N", default=12)
+    parser.add_argument("--degree", type=count(1), metavar="N", default=3, help="of the terms")
+    parser.add_argument("--starts", type=count(1), metavar="N", default=16, help="of episodes")
+    parser.add_argument("--polish", type=count(0), metavar="N", default=40, help="iterations")
+    parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
+    parser.add_argument("--code", choices=("python", "c"), help="print a function instead")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    options = parser.parse_args(arguments)
+
+    from mbrl.run import RunFolder, is_taken
+
+    run = RunFolder.open(options.run)
+    out = options.out or run.path.with_name(f"{run.path.name}-sparse")
+    if is_taken(out):
+        raise BadInput(f"--out {out}: already there; name a new folder")
+    parts = restore(run)
+    try:
+        policy, found = _distill(run, parts, options)
+        from mbrl.loop import evaluate
+
+        episodes = options.episodes or run.config["eval_episodes"]
+        for name, agent in (("teacher", parts.agent), ("sparse", policy)):
+            score = evaluate(parts.make_eval_env, agent, episodes=episodes, seed=run.config["seed"])
+            found |= {f"{name}/{k}": score[f"eval/{k}"] for k in ("mean_reward", "std_reward")}
+    except BadInput:
+        raise
+    except Exception as error:
+        return failed(run, error)
+    _save(run, policy, out)
+    if options.code:
+        print(policy.source(options.code))
+    else:
+        for equation in policy.formulas():
+            print(f"{equation.text()}    # clipped to the action's bounds")
+    if options.json:
+        print(json.dumps({**found, "run": str(out)}))
+    elif not options.code:
+        print(
+            f"{found['terms']} terms for {found['teacher_parameters']} weights: return "
+            f"{found['sparse/mean_reward']:.6g} for {found['teacher/mean_reward']:.6g}  ({out})"
+        )
+    return 0
+
+
+def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, dict[str, Any]]:
+    """Play teacher and students in the run's model; give the policy and what was found."""
+    import torch
+
+    from mbrl.agents.distill import Stage, distill
+    from mbrl.agents.sparse_policy import SparsePolicy
+
+    learner, model = (getattr(parts.agent, name, None) for name in ("learner", "dynamics"))
+    if learner is None or model is None:
+        raise BadInput(
+            f"{run.path}: agent={run.config['choices'].get('agent')} has not both a policy and a "
+            "model to try it in; agent=sindy_rl and agent=mbpo have"
+        )
+    env, hold = parts.env, run.config["agent"].get("action_hold", 1)
+    generator = torch.Generator(run.config["device"]).manual_seed(run.config["seed"])
+    scene = parts.make_eval_env(options.starts)
+    starts = scene.reset(2_000_000 + 1_000 * run.config["seed"])  # apart from those of evaluations
+    scene.close()
+    policy = SparsePolicy(
+        obs_dim=env.obs_dim,
+        action=env.action,
+        task=env.task,
+        degree=options.degree,
+        action_hold=hold,
+        device=run.config["device"],
+    )
+    found = distill(
+        lambda obs: learner.select(obs, generator=generator, deterministic=True),
+        Stage(model, starts, env.max_episode_steps or 1000, hold),
+        policy,
+        env.action,
+        max_terms=options.max_terms,
+        num_polish=options.polish,
+        generator=generator,
+    )
+    return policy, {
+        "terms": policy.num_terms,
+        "teacher_parameters": getattr(learner, "num_policy_parameters", None),
+        "model/teacher": found.teacher,
+        "model/imitation": found.imitation,
+        "model/polished": found.polished,
+    }
+
+
+def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
+    """Keep the policy as a run that `mbrl eval` and mbrl.load take."""
+    from mbrl.run import RunFolder
+
+    agent = {
+        "_target_": "mbrl.agents.SparsePolicy",
+        "degree": max(term.degree() for term in policy.library),
+        "action_hold": policy.action_hold,
+    }
+    choices = {"env": run.config["choices"]["env"], "agent": "sparse_policy"}
+    groups = {name: {} for name in run.config["choices"] if name not in ("env", "experiment")}
+    config = {**run.config, **groups, "agent": agent, "choices": choices, "run_dir": str(out)}
+    step = int(run.checkpoints()[-1].name)
+    RunFolder.create(out, config).save(step, {"agent": policy.state_dict()})
