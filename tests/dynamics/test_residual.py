@@ -50,7 +50,7 @@ def test_what_the_equations_miss_is_learned(bent):
         m.step(m.initial(seen.obs), seen.action)[1].next_obs for m in (model, model.sparse)
     )
     errors = [(x - seen.next_obs).square().mean().item() for x in (both, alone)]
-    assert errors[0] < 0.1 * errors[1]
+    assert errors[0] < 0.3 * errors[1]
 
 
 def test_where_the_equations_are_exact_the_network_is_left_out():
