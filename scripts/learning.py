@@ -83,7 +83,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("w", newline="") as file:
         file.write("# python scripts/learning.py AGENT ENV --seeds ...\n")
-        writer = csv.DictWriter(file, FIELDS)
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             sorted([*old, *rows], key=lambda r: (r["agent"], r["env"], int(r["seed"])))
