@@ -24,7 +24,8 @@ from mbrl import loop
 from mbrl.agents.dyna import Dyna
 from mbrl.agents.sac import SAC
 from mbrl.cli import main as command
-from mbrl.dynamics.ensemble import CHUNK, GaussianEnsemble
+from mbrl.dynamics.batched import CHUNK
+from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.envs.simulation import SimulatedVecEnv
 from mbrl.run import RunFolder
 

@@ -19,7 +19,7 @@ from mbrl.types import ActionSpec, Transitions
 
 
 class InModel:
-    """Make a ModelEnvLearner of an off-policy learner.
+    """Make a ModelEnvLearner of an off-policy learner, as SINDy-RL has it (Zolman et al. 2024).
 
     What was imagined in an earlier model is forgotten with it; the networks are kept.
 

@@ -22,7 +22,7 @@ from mbrl.types import ActionSpec, Task
 
 
 class SparsePolicy(Agent):
-    """Act by polynomials; nothing is learned while acting.
+    """Act by polynomials (Zolman et al. 2024); nothing is learned while acting.
 
     Args:
         obs_dim: length of an observation.
@@ -131,7 +131,11 @@ class SparsePolicy(Agent):
         return {"weights": self.weights.clone(), "held": self._holds[True].state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back."""
+        """Take them back.
+
+        Raises:
+            BadInput: if they are of another library.
+        """
         if state["weights"].shape != self.weights.shape:
             raise BadInput(f"the saved policy has {state['weights'].shape[1]} possible terms")
         self.weights.copy_(state["weights"])

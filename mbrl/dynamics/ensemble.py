@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.fit import BestSnapshots, batch_size_for, in_blocks, split_holdout
+from mbrl.dynamics.batched import evaluate, in_blocks
+from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
-
-CHUNK = 1024  # rows evaluated at once where no gradient is asked for
 
 
 class Belief(NamedTuple):
@@ -119,8 +118,7 @@ class GaussianEnsemble(Dynamics):
 
         self.num_targets = obs_dim + self.learns_reward
         inputs = obs_dim + action.dim
-        outputs = 2 * self.num_targets
-        widths = [inputs, *[hidden] * num_layers, outputs]
+        widths = [inputs, *[hidden] * num_layers, 2 * self.num_targets]
         self.weights = nn.ParameterList()  # (M, in, out)
         self.biases = nn.ParameterList()  # (M, 1, out)
         for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
@@ -268,7 +266,6 @@ class GaussianEnsemble(Dynamics):
         if generator is None and not state.members and self._uncertainty != "samples":
             return self._mean_step(state, action, with_uncertainty)
         x = self.inputs(torch.cat([state.obs, action], 1))
-        rows = x.shape[0]
         uncertainty = None
         if with_uncertainty or not state.members:
             asked = self._asked() if with_uncertainty else self._elite_list
@@ -277,7 +274,7 @@ class GaussianEnsemble(Dynamics):
                 uncertainty = self._doubt(everyone, generator)
         if state.members:
             out = self._run(in_blocks(x, len(state.members)), list(state.members))
-            mean, log_var = (t.flatten(0, 1)[:rows] for t in (out.mean, out.log_var))
+            mean, log_var = (t.flatten(0, 1)[: len(x)] for t in (out.mean, out.log_var))
         else:
             mean = everyone.mean.mean(0)
             variance = everyone.log_var.exp().mean(0) + everyone.mean.var(0, correction=0)
@@ -385,13 +382,7 @@ class GaussianEnsemble(Dynamics):
 
     def _forward(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Output:
         """Evaluate batched networks: x (G, n, in), weights (G, in, out), biases (G, 1, out)."""
-        if torch.is_grad_enabled() or x.is_cuda or x.shape[1] <= CHUNK:
-            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-                x = silu(torch.baddbmm(bias, x, weight))
-            x = torch.baddbmm(biases[-1], x, weights[-1])
-        else:
-            members = zip(x, zip(*weights, strict=True), zip(*biases, strict=True), strict=True)
-            x = torch.stack([_in_pieces(*member) for member in members])
+        x = evaluate(x, weights, biases)
         t = self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
         log_var = self.min_log_var + softplus(log_var - self.min_log_var)
@@ -402,16 +393,6 @@ class GaussianEnsemble(Dynamics):
         found = super().load_state_dict(*args, **kwargs)
         self._elite_list = self.elites.tolist()
         return found
-
-
-def _in_pieces(x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> Tensor:
-    """Evaluate one network on many rows x (n, in), so that its hidden units stay in the cache."""
-    pieces = []
-    for rows in x.split(CHUNK):
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            rows = silu(torch.mm(rows, weight).add_(bias), inplace=True)
-        pieces.append(torch.mm(rows, weights[-1]).add_(biases[-1]))
-    return torch.cat(pieces)
 
 
 def _disagreement(means: Tensor) -> Tensor:

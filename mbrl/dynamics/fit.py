@@ -34,12 +34,6 @@ def batch_size_for(rows: int, largest: int) -> int:
     return min(largest, max(32, 2 ** int(math.log2(max(1, rows // 32)))))
 
 
-def in_blocks(x: Tensor, blocks: int) -> Tensor:
-    """Divide rows x (B, in) into equal blocks (blocks, n, in), the last row filling them up."""
-    size = -(-x.shape[0] // blocks)
-    return torch.cat([x, x[-1:].expand(blocks * size - x.shape[0], -1)]).view(blocks, size, -1)
-
-
 class BestSnapshots:
     """Keep, for each member of a batched ensemble, the weights of its best holdout error.
 

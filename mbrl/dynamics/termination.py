@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, silu
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mbrl.dynamics.fit import batch_size_for, in_blocks
+from mbrl.dynamics.batched import evaluate, in_blocks
+from mbrl.dynamics.fit import batch_size_for
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.errors import NumericalFault
 from mbrl.types import Transitions
@@ -132,7 +133,7 @@ class TerminationClassifier(nn.Module):
 
     def _logits(self, x: Tensor, members: list[int] | None = None) -> Tensor:
         """Evaluate the named members, or all, on their rows x (G, n, obs_dim): (G, n)."""
-        chosen = slice(None) if members is None else members
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = silu(torch.baddbmm(bias[chosen], x, weight[chosen]))
-        return torch.baddbmm(self.biases[-1][chosen], x, self.weights[-1][chosen])[..., 0]
+        weights, biases = list(self.weights), list(self.biases)
+        if members is not None:
+            weights, biases = [w[members] for w in weights], [b[members] for b in biases]
+        return evaluate(x, weights, biases)[..., 0]

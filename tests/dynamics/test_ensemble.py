@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mbrl.dynamics import GaussianEnsemble
-from mbrl.dynamics.ensemble import CHUNK
+from mbrl.dynamics.batched import CHUNK
 from mbrl.dynamics.fit import split_holdout
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.types import ActionSpec, Task, Transitions

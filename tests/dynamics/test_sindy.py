@@ -345,7 +345,7 @@ def test_bad_input_gets_one_line(toy):
     with pytest.raises(BadInput, match=r"limits.speed: no such observation; position, velocity"):
         SINDy(obs_dim=2, action=ACTION, task=TASK, limits={"speed": [0, 1]})
     with pytest.raises(BadInput, match=r"should be \[low, high\]"):
-        read_limits({"x": [1, 1]}, ["x"])
+        read_limits({"x": [1, 1]}, ["x"], "limits")
 
 
 def test_constant_and_dependent_columns_are_named_and_left_out(caplog):
