@@ -1,8 +1,4 @@
-"""A policy of a few terms: action = clip(sum of coefficients times monomials of the observation).
-
-The last step of SINDy-RL (Zolman et al. 2024): what a network has learned, small enough to read.
-`mbrl distill` makes one; see agents/distill.py.
-"""
+"""A policy of a few terms: action = clip(sum of coefficients times monomials of obs)."""
 
 from __future__ import annotations
 
@@ -23,6 +19,9 @@ from mbrl.types import ActionSpec, Task
 
 class SparsePolicy(Agent):
     """Act by polynomials; nothing is learned while acting.
+
+    The last step of SINDy-RL (Zolman et al. 2024): what a network has learned, small enough to
+    read. `mbrl distill` makes one; see agents/distill.py.
 
     Args:
         obs_dim: length of an observation.
@@ -131,7 +130,11 @@ class SparsePolicy(Agent):
         return {"weights": self.weights.clone(), "held": self._holds[True].state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back."""
+        """Take them back.
+
+        Raises:
+            BadInput: if the terms are others than those of the saved policy.
+        """
         if state["weights"].shape != self.weights.shape:
             raise BadInput(f"the saved policy has {state['weights'].shape[1]} possible terms")
         self.weights.copy_(state["weights"])
