@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mbrl.cli import main
@@ -107,6 +107,7 @@ def parameter(**entry: Any) -> dict[str, Any]:
         (parameter(min=0.1, max=0.2, q=0.1), "uniform takes max, min"),
         (parameter(min=0.2, max=0.1), "is above"),
         (parameter(min="1e-4x", max=0.1), "should be a number"),
+        (parameter(min=0.1, max=2, distribution="int_uniform"), "should be a whole number"),
         (parameter(min=0, max=0.1, distribution="log_uniform_values"), "values above 0"),
         (parameter(min=0.1, max=0.2, distribution="unifrom"), "did you mean uniform"),
         ({"parameters": {"learner.tau": {"min": 0.1, "max": 9.0}}}, "learner.tau=9"),
@@ -203,7 +204,7 @@ def unswept():
     return compose(BASE).config
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])  # a config takes 0.1 s
 @given(macro=st.sampled_from(MACROS), parameters=MEANT)
 def test_what_a_macro_writes_is_what_is_trained_with(unswept, macro, parameters):
     config = compose([*BASE, *command(parameters, macro)]).config

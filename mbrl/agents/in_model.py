@@ -1,8 +1,4 @@
-"""An off-policy learner that lives inside a model: act there, remember, learn from that.
-
-Model-based RL on a fast model needs no short branched rollouts: SINDy-RL (Zolman et al. 2024)
-trains a model-free learner in whole imagined episodes.
-"""
+"""An off-policy learner that lives inside a model: act there, remember, learn from that."""
 
 from __future__ import annotations
 
@@ -21,7 +17,9 @@ from mbrl.types import ActionSpec, Transitions
 class InModel:
     """Make a ModelEnvLearner of an off-policy learner, as SINDy-RL has it (Zolman et al. 2024).
 
-    What was imagined in an earlier model is forgotten with it; the networks are kept.
+    Model-based RL on a fast model needs no short branched rollouts: SINDy-RL (Zolman et al. 2024)
+    trains a model-free learner in whole imagined episodes. What was imagined in an earlier model
+    is forgotten with it; the networks are kept.
 
     Args:
         obs_dim: length of an observation.

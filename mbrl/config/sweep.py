@@ -181,9 +181,10 @@ def _values(key: str, kind: str, entry: dict[str, Any]) -> list[Any]:
         if not isinstance(entry["values"], list) or not entry["values"]:
             raise BadInput(f"parameters.{key}: values should be a list of one or more")
         return entry["values"]
+    numbers, what = (int, "whole number") if kind == "int_uniform" else (int | float, "number")
     for name in set(entry) - {"distribution"}:
-        if isinstance(entry[name], bool) or not isinstance(entry[name], int | float):
-            raise BadInput(f"parameters.{key}: {name}={entry[name]} should be a number")
+        if isinstance(entry[name], bool) or not isinstance(entry[name], numbers):
+            raise BadInput(f"parameters.{key}: {name}={entry[name]} should be a {what}")
     if "min" not in entry:
         middle = 0.5 if kind.endswith("beta") else float(entry.get("mu", 0))
         return [math.exp(middle) if "log" in kind else middle]
