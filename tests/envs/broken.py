@@ -4,6 +4,7 @@ Every copy is sound but the one whose first reset is seeded with 1: of several m
 is environment 1. It breaks at its third step, or where its name says. `HOW` lists the ways.
 """
 
+import gc
 import os
 import re
 import signal
@@ -148,7 +149,11 @@ class Broken(gymnasium.Env):
             case "step raises":
                 raise ValueError("the robot fell off")
             case "step recurses":
-                self.go_wrong(action, found)
+                gc.disable()  # so deep, no finalizer of what others left could run
+                try:
+                    self.go_wrong(action, found)
+                finally:
+                    gc.enable()
             case "step hangs":
                 time.sleep(30)
             case "step hangs in C":
