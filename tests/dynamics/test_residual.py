@@ -29,8 +29,8 @@ def data(bump, count=800):
 def fitted(bump):
     sparse = SINDy(obs_dim=2, action=ACTION, task=TASK, degree=1)
     dense = GaussianEnsemble(
-        obs_dim=2, action=ACTION, task=TASK, generator=generator(1), hidden=32, num_layers=2,
-        num_members=3, num_elites=2, min_updates=300, max_updates=1500, learning_rate=3e-3,
+        obs_dim=2, action=ACTION, task=TASK, generator=generator(1), hidden=64, num_layers=3,
+        num_members=3, num_elites=2, min_updates=3000, max_updates=3000, learning_rate=3e-3,
     )  # fmt: skip
     model = Residual(sparse=sparse, dense=dense)
     return model, model.fit(data(bump), generator=generator(2))
@@ -50,7 +50,7 @@ def test_what_the_equations_miss_is_learned(bent):
         m.step(m.initial(seen.obs), seen.action)[1].next_obs for m in (model, model.sparse)
     )
     errors = [(x - seen.next_obs).square().mean().item() for x in (both, alone)]
-    assert errors[0] < 0.3 * errors[1]
+    assert errors[0] < 0.1 * errors[1]
 
 
 def test_where_the_equations_are_exact_the_network_is_left_out():
