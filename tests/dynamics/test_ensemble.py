@@ -137,6 +137,13 @@ def test_rare_ends_are_learned_though_the_dynamics_are_exact():
     assert pred.terminated[ended].float().mean() > 0.95
     assert pred.terminated[~ended].float().mean() < 0.02
 
+    state = model.initial(obs, num_particles=2, generator=generator(5))
+    _, pred = model.step(state, action.repeat(2, 1), generator=generator(6))
+    halves = zip(pred.next_obs.chunk(2), state.members, strict=True)
+    own = torch.cat([model.ends(half, [member]) for half, member in halves])
+    assert pred.terminated.equal(own)  # each particle's ends are told by its own member
+    assert not own.equal(model.ends(pred.next_obs))
+
 
 def test_nothing_ends_before_an_end_was_seen(data):
     model = make(Task())

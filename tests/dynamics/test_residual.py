@@ -70,7 +70,7 @@ def test_the_reward_is_of_the_corrected_successor_and_a_copy_predicts_the_same(b
     other = Residual(
         sparse=SINDy(obs_dim=2, action=ACTION, task=TASK, degree=1),
         dense=GaussianEnsemble(
-            obs_dim=2, action=ACTION, task=TASK, generator=generator(9), hidden=32, num_layers=2,
+            obs_dim=2, action=ACTION, task=TASK, generator=generator(9), hidden=64, num_layers=3,
             num_members=3, num_elites=2,
         ),
     )  # fmt: skip

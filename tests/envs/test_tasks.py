@@ -12,6 +12,7 @@ import mbrl
 from mbrl.envs import tasks
 from mbrl.envs.registry import OWN
 from mbrl.envs.tasks.cartpole_swingup import smooth_reward, sparse_reward
+from mbrl.gym import GymAgent
 
 
 def state(x=0.0, angle=0.0, speed=0.0, spin=0.0):
@@ -105,6 +106,12 @@ def test_reacher_pays_the_distance_it_shows():
     step = env.step(action)
     known = tasks.Reacher.task.reward(step.obs, action, step.next_obs)
     torch.testing.assert_close(known, step.reward, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("env", ["cartpole", "acrobot"])
+def test_models_of_classic_control_are_told_when_it_ends(env):
+    agent = GymAgent("pets", env=env, **{"dynamics.hidden": 8})
+    assert agent.env.task.terminated is not None and agent.agent.dynamics.ends is None
 
 
 @pytest.mark.parametrize(
