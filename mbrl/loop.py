@@ -302,6 +302,7 @@ class _Progress:
         found = {
             "time/fps": (self.step - self._start_step) / max(here, 1e-9),
             "time/cpu_seconds": self.spent("cpu"),
+            "time/wall_seconds": self.spent("wall"),
         }
         if self._recent:
             returns, lengths = zip(*self._recent, strict=True)

@@ -15,6 +15,7 @@ _MACROS = {"${args}", "${args_no_hyphens}", "${args_append_hydra}", "${args_over
 _OTHERS = {"${env}", "${interpreter}", "${program}"}
 _METRICS = ("eval/mean_reward", "eval/std_reward", "eval/mean_ep_length", "rollout/ep_rew_mean")
 _METRICS += ("rollout/ep_len_mean", "time/fps", "time/cpu_seconds")  # those of every last step
+_METRICS += ("time/wall_seconds",)
 _SECTIONS = (
     *("program", "command", "method", "metric", "parameters", "project", "entity", "name"),
     *("description", "run_cap", "early_terminate", "controller", "scheduler", "kind", "apiVersion"),

@@ -1,0 +1,205 @@
+"""On a CUDA device the same comes out as on the CPU; `pytest -m gpu`, where there is one."""
+
+import json
+
+import pytest
+import torch
+
+import mbrl
+from mbrl.agents.sac import SAC
+from mbrl.buffer import ReplayBuffer
+from mbrl.cli import main
+from mbrl.dynamics.ensemble import GaussianEnsemble
+from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient, rollout
+from mbrl.types import Transitions
+from tests.contracts.parts import make, names
+from tests.contracts.test_dynamics import SMALL
+from tests.toys import ACTION, TASK, ToyEnv, collect, move, reward, terminated
+
+pytestmark = pytest.mark.gpu
+CUDA = "cuda"
+ON_CUDA = ACTION._replace(low=ACTION.low.to(CUDA), high=ACTION.high.to(CUDA))
+
+
+def draws(device: str, seed: int = 0) -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
+
+
+def transitions(rows: int) -> Transitions:
+    obs = torch.rand(rows, 2, generator=draws("cpu")) * 6.2 - 3.1
+    action = ACTION.sample(rows, generator=draws("cpu", 1))
+    following = move(obs, action)
+    ended = terminated(obs, action, following)
+    paid = reward(obs, action, following)
+    no = torch.zeros_like(ended)
+    return Transitions(obs, action, paid, following, ended, no, torch.arange(rows))
+
+
+def ensemble(device: str, **options) -> GaussianEnsemble:
+    action = ACTION if device == "cpu" else ON_CUDA
+    sizes = {"num_members": 3, "num_elites": 2, "hidden": 32, "num_layers": 2, **options}
+    return GaussianEnsemble(
+        obs_dim=2, action=action, task=TASK, generator=draws(device), device=device, **sizes
+    )
+
+
+@pytest.fixture(scope="module")
+def twins() -> dict[str, GaussianEnsemble]:
+    """One fitted ensemble on both."""
+    here = ensemble("cpu", min_updates=300, max_updates=300)
+    here.fit(transitions(1000), generator=draws("cpu"))
+    there = ensemble(CUDA)
+    there.load_state_dict(here.state_dict())
+    return {"cpu": here, CUDA: there}
+
+
+def test_an_ensemble_predicts_and_doubts_the_same(twins):
+    data = transitions(4000)
+    found = {}
+    for device, model in twins.items():
+        state = model.initial(data.obs.to(device))
+        _, found[device] = model.step(state, data.action.to(device), with_uncertainty=True)
+    for one, other in zip(found["cpu"], found[CUDA], strict=True):
+        assert other.device.type == CUDA
+        assert torch.allclose(one.double(), other.cpu().double(), atol=1e-4)
+
+
+def test_an_ensemble_is_fitted_there():
+    model = ensemble(CUDA, min_updates=300, max_updates=300)
+    data = Transitions(*(x.to(CUDA) for x in transitions(1000)))
+    metrics = model.fit(data, generator=draws(CUDA))
+    assert metrics["model/updates"] == 300
+    _, seen = model.step(model.initial(data.obs), data.action)
+    assert (seen.next_obs - data.next_obs).abs().mean() < 0.05
+
+
+def test_a_fit_learns_rare_ends_there():
+    model = ensemble(CUDA, termination="learned", min_updates=10, max_updates=10)
+    data = Transitions(*(x.to(CUDA) for x in transitions(2000)))
+    assert 0 < data.terminated.sum() < 200
+    metrics = model.fit(data, generator=draws(CUDA))
+    assert metrics["model/missed_ends"] < 0.1, metrics
+    assert metrics["model/false_ends"] < 0.1, metrics
+
+
+@pytest.mark.parametrize("name", [n for n in names("dynamics") if n != "simulator"])
+def test_every_model_predicts_there_what_it_predicts_here_and_fits(name):
+    data, models = collect(ToyEnv(4), 100).all(), {}
+    for device in ("cpu", CUDA):
+        action = ACTION if device == "cpu" else ON_CUDA
+        models[device] = make(
+            "dynamics", name, SMALL.get(name), obs_dim=2, action=action, task=TASK, env=ToyEnv(),
+            device=device, generator=draws(device),
+        )  # fmt: skip
+    error = models["cpu"].fit(data, generator=draws("cpu"))["model/holdout_mse"]
+    models[CUDA].load_state_dict(models["cpu"].state_dict())
+    seen = {}
+    for device, model in models.items():
+        state = model.initial(data.obs.to(device))
+        seen[device] = model.step(state, data.action.to(device))[1]
+    for one, other in zip(seen["cpu"][:4], seen[CUDA][:4], strict=True):
+        assert other.device.type == CUDA
+        assert torch.allclose(one.double(), other.cpu().double(), atol=1e-4)
+    there = Transitions(*(x.to(CUDA) for x in data))
+    assert models[CUDA].fit(there, generator=draws(CUDA))["model/holdout_mse"] < 2 * error + 1e-3
+
+
+@pytest.mark.parametrize("backward", ["manual", "autograd"])
+def test_sac_takes_the_same_steps(backward):
+    """From one batch and noise: all draws are made on the CPU."""
+    learners = {}
+    for device in ("cpu", CUDA):
+        action = ACTION if device == "cpu" else ON_CUDA
+        learners[device] = SAC(
+            obs_dim=2, action=action, generator=draws(device), hidden=32, batch_size=64,
+            backward=backward, device=device,
+        )  # fmt: skip
+    for mine, other in zip(learners["cpu"].networks[2:], learners[CUDA].networks[2:], strict=True):
+        other.copy_(mine)
+    buffer = ReplayBuffer(1000, 2, 1)
+    buffer.add(transitions(1000))
+    batches = learners["cpu"]._batches(buffer, None, 4)
+    for batch in batches:
+        for device, learner in learners.items():
+            there = type(batch)(*(x.to(device) for x in batch))
+            learner._critic_adam.step(*learner._gradients.critic(there))
+            learner._actor_adam.step(learner._gradients.actor())
+    for mine, other in zip(learners["cpu"].networks[2:], learners[CUDA].networks[2:], strict=True):
+        assert torch.allclose(mine, other.cpu(), atol=1e-4)
+
+
+def test_a_buffer_gives_back_what_it_was_given():
+    data = transitions(300)
+    buffer = ReplayBuffer(200, 2, 1, CUDA)
+    buffer.add(data)
+    for kept, given in zip(buffer.all(), data, strict=True):
+        assert kept.cpu().equal(given[100:])
+    again = ReplayBuffer(200, 2, 1, CUDA)
+    again.load_state_dict(
+        {k: getattr(v, "cpu", lambda v=v: v)() for k, v in buffer.state_dict().items()}
+    )
+    for kept, given in zip(again.all(), buffer.all(), strict=True):
+        assert kept.equal(given)
+
+
+def test_sequences_are_scored_the_same(twins):
+    actions = ACTION.sample(3 * 40 * 12, generator=draws("cpu")).view(3, 40, 12, 1)
+    found = {}
+    for device, model in twins.items():
+        state = model.initial(torch.tensor([[1.0, 0.0], [-2.5, 0.5], [0.0, -1.0]], device=device))
+        found[device] = rollout(model, state, actions.to(device), discount=0.97).value
+    assert torch.allclose(found["cpu"], found[CUDA].cpu(), atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [CEM, ICEM, MPPI, Gradient])
+def test_planners_find_the_same_action(twins, kind):
+    """Each draws its own noise there; both drive the point back."""
+    obs, first = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), {}
+    for device, model in twins.items():
+        action = ACTION if device == "cpu" else ON_CUDA
+        planner = kind(action=action, horizon=8)
+        state = model.initial(obs.to(device))
+        first[device] = planner.plan(state, model, generator=draws(device)).actions[:, 0]
+    assert first[CUDA].device.type == CUDA
+    assert torch.allclose(first["cpu"], first[CUDA].cpu(), atol=0.3)
+
+
+def test_up_mpc_chooses_by_what_the_model_says_there(twins):
+    learner = SAC(
+        obs_dim=2, action=ON_CUDA, generator=draws(CUDA), hidden=32, device=CUDA, batch_size=64
+    )
+    obs = torch.rand(500, 2, generator=draws(CUDA), device=CUDA)
+    own = {"learner": learner, "dynamics": twins[CUDA], "action": ON_CUDA}
+    doubtful = {}
+    for alpha in (-100.0, 100.0):
+        selector = UPMPC(**own, generator=draws(CUDA, 1), horizon=1, alpha=alpha, num_candidates=8)
+        action = selector.select(obs, generator=draws(CUDA, 2))
+        model = twins[CUDA]
+        _, seen = model.step(model.initial(obs), action, with_uncertainty=True)
+        doubtful[alpha] = seen.uncertainty.mean()
+    assert doubtful[-100.0] < 0.8 * doubtful[100.0]
+
+
+@pytest.mark.parametrize("agent", ["mbpo", "coplanner", "pets", "sac"])
+def test_a_run_trains_resumes_and_acts_on_the_cpu(agent, tmp_path):
+    tiny = ["save_every=200", "eval_episodes=1"]
+    if agent in ("mbpo", "coplanner"):
+        tiny += ["agent.num_rollouts=200", "agent.updates_per_step=1"]
+    if agent in ("mbpo", "coplanner", "pets"):
+        tiny += ["dynamics.min_updates=20", "dynamics.max_updates=50"]
+    if agent == "pets":
+        tiny += [f"planner.{x}" for x in ("num_samples=20", "horizon=5", "num_iterations=1")]
+    path = tmp_path / "run"
+    first = [*tiny, "total_steps=220"]
+    assert (
+        main(["train", f"agent={agent}", "env=pendulum", "device=cuda", *first, f"run_dir={path}"])
+        == 0
+    )
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("total_steps: 220", "total_steps: 240"))
+    assert main(["train", "--resume", str(path)]) == 0
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["step"] == 240
+    config.write_text(config.read_text().replace("device: cuda", "device: cpu"))
+    action, _ = mbrl.load(path).predict(torch.tensor([1.0, 0.0, 0.0]).numpy(), deterministic=True)
+    assert abs(action).max() <= 2.0
