@@ -20,6 +20,7 @@ from mbrl.agents.rollback import Rollback
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.generators import restore
 from mbrl.gym.core import ImaginedVecEnv
 from mbrl.planners.base import ActionSelector
 from mbrl.types import ActionSpec, Transitions
@@ -276,7 +277,7 @@ class Dyna(Agent):
         """Take everything back."""
         self.dynamics.load_state_dict(state["dynamics"])
         self.learner.load_state_dict(state["learner"])
-        self._generator.set_state(state["generator"])
+        restore(self._generator, state["generator"])
         self._seen = state["seen"]
         self._next_fit = state["next_fit"]
         for name, selector in self._selectors().items():

@@ -28,6 +28,7 @@ class ActionHold:
         held, age = self._held, self._age
         if held is None or age is None or held.shape != action.shape:
             held, age = action, torch.zeros_like(action[:, 0], dtype=torch.int64)
+        held, age = held.to(action.device), age.to(action.device)  # a loaded one is on the CPU
         held = torch.where((age == 0)[:, None], action, held)
         self._held, self._age = held, (age + 1) % self._num
         return held

@@ -10,6 +10,7 @@ from torch import Tensor
 from mbrl.agents.base import PolicyLearner
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
+from mbrl.generators import restore
 from mbrl.gym.core import ImaginedVecEnv
 from mbrl.types import ActionSpec, Transitions
 
@@ -129,4 +130,4 @@ class InModel:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict, bit for bit."""
         self.learner.load_state_dict(state["learner"])
-        self._generator.set_state(state["generator"])
+        restore(self._generator, state["generator"])

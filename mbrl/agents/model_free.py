@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mbrl.agents.base import Agent, EnvState, PolicyLearner
 from mbrl.buffer import ReplayBuffer
+from mbrl.generators import restore
 from mbrl.types import ActionSpec
 
 
@@ -68,5 +69,5 @@ class ModelFree(Agent):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take learner, generator and count back."""
         self.learner.load_state_dict(state["learner"])
-        self._generator.set_state(state["generator"])
+        restore(self._generator, state["generator"])
         self._seen = state["seen"]

@@ -12,6 +12,7 @@ from torch import Tensor
 from mbrl.agents.base import Agent, EnvState
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
+from mbrl.generators import restore
 from mbrl.planners.base import Plan, Planner
 from mbrl.types import ActionSpec, map_tensors
 
@@ -127,10 +128,10 @@ class MPC(Agent):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take everything back."""
         self.dynamics.load_state_dict(state["dynamics"])
-        self._generator.set_state(state["generator"])
+        restore(self._generator, state["generator"])
         self._seen = state["seen"]
         self._next_fit = state["next_fit"]
-        self._training.load_state_dict(state["training"], self.planner)
+        self._training.load_state_dict(state["training"], self.planner, self._generator.device)
 
 
 class _Track:
@@ -198,14 +199,18 @@ class _Track:
         map_tensors(lambda x: leaves.append(x) or x, self._memory)
         return {"left": self.left, "action": self.action, "fresh": self._fresh, "memory": leaves}
 
-    def load_state_dict(self, state: dict[str, Any] | None, planner: Planner) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any] | None, planner: Planner, device: torch.device
+    ) -> None:
         """Take it back."""
         self.forget()
         if state is None:
             return
-        self.left, self.action, self._fresh = state["left"], state["action"], state["fresh"]
+        kept = (state[name].to(device) for name in ("left", "action", "fresh"))
+        self.left, self.action, self._fresh = kept
         leaves = iter(state["memory"])
-        self._memory = map_tensors(lambda x: next(leaves), planner.start(state["left"].shape[0]))
+        empty = planner.start(state["left"].shape[0])
+        self._memory = map_tensors(lambda x: next(leaves).to(device), empty)
 
 
 def _choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:

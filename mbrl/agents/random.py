@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mbrl.agents.base import Agent, EnvState
 from mbrl.buffer import ReplayBuffer
+from mbrl.generators import restore
 from mbrl.types import ActionSpec
 
 
@@ -49,5 +50,5 @@ class Random(Agent):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the generators' states back."""
-        self._generator.set_state(state["generator"])
-        self._eval_generator.set_state(state["eval_generator"])
+        restore(self._generator, state["generator"])
+        restore(self._eval_generator, state["eval_generator"])

@@ -22,6 +22,8 @@ from mbrl.agents.sac_networks import (
 )
 from mbrl.buffer import ReplayBuffer, mix
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.generators import restore
+from mbrl.graphs import Graphed
 from mbrl.types import ActionSpec
 
 CHUNK = 16  # batches gathered at once
@@ -171,6 +173,7 @@ class SAC:
             self.networks.critic, self.networks.log_temperature, learning_rate=learning_rate
         )
         self._actor_adam = Adam(self.networks.actor, learning_rate=learning_rate)
+        self._update = Graphed(self._take_step) if backward == "manual" else self._take_step
 
     @torch.no_grad()
     def select(
@@ -210,18 +213,22 @@ class SAC:
         """
         if num_updates < 1:
             return {}
-        nets = self.networks
         for done in range(0, num_updates, CHUNK):
             for batch in self._batches(real, imagined, min(CHUNK, num_updates - done)):
-                self._critic_adam.step(*self._gradients.critic(batch))
-                self._actor_adam.step(self._gradients.actor())
-                nets.target.lerp_(nets.critic, self._tau)
+                self._update(*batch)
         found = self._gradients.metrics()
         metrics = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise NumericalFault(f"SAC: {name} is {value}; the data or learning_rate is off")
         return metrics
+
+    def _take_step(self, *batch: Tensor) -> None:
+        """Change critics, temperature, actor and targets by one Batch."""
+        nets = self.networks
+        self._critic_adam.step(*self._gradients.critic(Batch(*batch)))
+        self._actor_adam.step(self._gradients.actor())
+        nets.target.lerp_(nets.critic, self._tau)
 
     def _batches(self, real: ReplayBuffer, imagined: ReplayBuffer | None, num: int) -> list[Batch]:
         """Draw num batches and their noise in one go."""
@@ -289,7 +296,7 @@ class SAC:
                 raise BadInput(f"the saved SAC does not fit: {name} is not {tuple(tensor.shape)}")
         for name, tensor in own.items():
             tensor.copy_(state[name])
-        self._generator.set_state(state["generator"].cpu())
+        restore(self._generator, state["generator"])
 
     def _tensors(self) -> dict[str, Tensor]:
         """Name every tensor that learning changes."""

@@ -16,6 +16,7 @@ from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.graphs import Graphed
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
 
@@ -169,7 +170,19 @@ class GaussianEnsemble(Dynamics):
             )
         ]  # (M, n): each member's own draw of the data
 
-        optimizer = torch.optim.Adam(self._groups, lr=self._learning_rate, fused=True)
+        optimizer = torch.optim.Adam(
+            self._groups, lr=self._learning_rate, fused=True, capturable=x.is_cuda
+        )
+        last_loss = x.new_zeros(())
+
+        def descend(rows: Tensor) -> None:
+            loss = self._loss(x[rows], y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            last_loss.copy_(loss.detach())
+
+        take_step = Graphed(descend)
         x_held, y_held = x[held], y[held]
         error, mse = self._holdout_error(x_held, y_held)
         snapshots = BestSnapshots([*self.weights, *self.biases, mse])
@@ -180,15 +193,12 @@ class GaussianEnsemble(Dynamics):
             order = torch.rand(bootstrap.shape, generator=generator, device=x.device).argsort(1)
             epoch = bootstrap.gather(1, order)
             for rows in epoch.split(size, dim=1):
-                loss = self._loss(x[rows], y[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(rows)
                 updates += 1
                 if updates == most:
                     break
-            if not torch.isfinite(loss):
-                raise NumericalFault(f"dynamics loss is {loss.item()} after {updates} updates")
+            if not torch.isfinite(last_loss):
+                raise NumericalFault(f"dynamics loss is {last_loss.item()} after {updates} updates")
             error, latest = self._holdout_error(x_held, y_held)
             mse.copy_(latest)
             idle = 0 if snapshots.offer(error) else idle + 1

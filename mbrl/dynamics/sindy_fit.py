@@ -66,7 +66,9 @@ def solve(data: Moments, mask: Tensor, ridge: float | Tensor = 0.0) -> Tensor:
     """
     scale = torch.diagonal(data.gram, dim1=-2, dim2=-1).sqrt()  # (M, F)
     scale = torch.where(scale > 0, scale, 1.0)
-    gram = data.gram + torch.diag_embed(torch.as_tensor(ridge).expand_as(scale))
+    gram = data.gram + torch.diag_embed(
+        torch.as_tensor(ridge, device=scale.device).expand_as(scale)
+    )
     gram = gram / (scale[:, :, None] * scale[:, None, :])
     right = (data.cross / scale[:, :, None]).transpose(1, 2) * mask  # (M, T, F)
     on = mask.to(gram.dtype)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.generators import restore
 from mbrl.planners.base import ActionSelector, Model, rollout
 from mbrl.planners.noise import coloured_noise
 from mbrl.types import ActionSpec, Prediction
@@ -224,7 +225,7 @@ class UPMPC:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict, bit for bit."""
-        self._generator.set_state(state["generator"].cpu())
+        restore(self._generator, state["generator"])
         self._running.copy_(state["running"])
 
 
