@@ -96,7 +96,8 @@ def test_every_model_predicts_there_what_it_predicts_here_and_fits(name):
     seen = {}
     for device, model in models.items():
         state = model.initial(data.obs.to(device))
-        seen[device] = model.step(state, data.action.to(device))[1]
+        with torch.no_grad():
+            seen[device] = model.step(state, data.action.to(device))[1]
     for one, other in zip(seen["cpu"][:4], seen[CUDA][:4], strict=True):
         assert other.device.type == CUDA
         assert torch.allclose(one.double(), other.cpu().double(), atol=1e-4)
@@ -154,7 +155,7 @@ def test_sequences_are_scored_the_same(twins):
 @pytest.mark.parametrize("kind", [CEM, ICEM, MPPI, Gradient])
 def test_planners_find_plans_as_good(twins, kind):
     """Each draws its own noise there; to do nothing is worse."""
-    obs, value = torch.tensor([[2.0, 1.0], [-2.0, -1.0]]), {}
+    obs, value = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]), {}
     for device, model in twins.items():
         action = ACTION if device == "cpu" else ON_CUDA
         planner = kind(action=action, horizon=8)
@@ -163,8 +164,8 @@ def test_planners_find_plans_as_good(twins, kind):
         assert plan.actions.device.type == device
         value[device] = plan.value.cpu()
     idle = rollout(twins["cpu"], twins["cpu"].initial(obs), torch.zeros(2, 1, 8, 1)).value[:, 0]
-    assert (value[CUDA] > 0.95 * idle).all()
-    assert torch.allclose(value["cpu"], value[CUDA], rtol=0.03)
+    assert (value[CUDA] > idle).all()
+    assert torch.allclose(value["cpu"], value[CUDA], rtol=0.1)
 
 
 def test_up_mpc_chooses_by_what_the_model_says_there(twins):
