@@ -15,10 +15,10 @@ class Graphed:
 
     There, launching a small network's kernels costs more than running them.
 
-    The function may change tensors that outlive it and may read them, always the same ones; it
-    draws nothing at random, asks for no value on the host and returns nothing; no graph of autograd
-    over what it differentiates is kept elsewhere. On the CPU, and for arguments of other shapes than
-    the graph's, it is simply called.
+    The function may change tensors that outlive it and may read them, always the same ones. It
+    draws nothing at random, asks for no value on the host and returns nothing; and nobody keeps a
+    graph of autograd over what it differentiates. On the CPU, and for arguments of other shapes
+    than the graph's, it is simply called.
 
     Args:
         function: takes tensors, the shapes of the fourth call being those of the graph.

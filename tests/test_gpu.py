@@ -11,7 +11,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient, rollout
-from mbrl.types import Transitions
+from mbrl.types import Prediction, Transitions
 from tests.contracts.parts import make, names
 from tests.contracts.test_dynamics import SMALL
 from tests.toys import ACTION, TASK, ToyEnv, collect, move, reward, terminated
@@ -152,20 +152,32 @@ def test_sequences_are_scored_the_same(twins):
     assert torch.allclose(found["cpu"], found[CUDA].cpu(), atol=1e-2)
 
 
+class Point:
+    """The damped point itself, as a model."""
+
+    def initial(self, obs, *, num_particles=1, generator=None):
+        return obs.repeat(num_particles, 1)
+
+    def step(self, state, action, *, generator=None, with_uncertainty=False):
+        after = move(state, action)
+        never = torch.zeros_like(after[:, 0], dtype=torch.bool)
+        return after, Prediction(after, reward(state, action, after), never, ~never, None)
+
+
 @pytest.mark.parametrize("kind", [CEM, ICEM, MPPI, Gradient])
-def test_planners_find_plans_as_good(twins, kind):
-    """Each draws its own noise there; to do nothing is worse."""
-    obs, value = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]), {}
-    for device, model in twins.items():
+def test_planners_find_plans_as_good(kind):
+    """Each draws its own noise there; to do nothing is a tenth worse."""
+    obs, value, model = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]), {}, Point()
+    for device in ("cpu", CUDA):
         action = ACTION if device == "cpu" else ON_CUDA
         planner = kind(action=action, horizon=8)
         state = model.initial(obs.to(device))
-        plan = planner.plan(state, model, generator=draws(device))
+        plan = planner.plan(state, model, generator=draws(device, 5 + (device == CUDA)))
         assert plan.actions.device.type == device
         value[device] = plan.value.cpu()
-    idle = rollout(twins["cpu"], twins["cpu"].initial(obs), torch.zeros(2, 1, 8, 1)).value[:, 0]
-    assert (value[CUDA] > idle).all()
-    assert torch.allclose(value["cpu"], value[CUDA], rtol=0.1)
+    idle = rollout(model, obs, torch.zeros(2, 1, 8, 1)).value[:, 0]
+    assert (value[CUDA] > 0.9 * idle).all()
+    assert torch.allclose(value["cpu"], value[CUDA], rtol=0.02)
 
 
 def test_up_mpc_chooses_by_what_the_model_says_there(twins):
