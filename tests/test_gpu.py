@@ -11,14 +11,17 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient, rollout
-from mbrl.types import Prediction, Transitions
+from mbrl.types import ActionSpec, Prediction, Transitions
 from tests.contracts.parts import make, names
 from tests.contracts.test_dynamics import SMALL
 from tests.toys import ACTION, TASK, ToyEnv, collect, move, reward, terminated
 
 pytestmark = pytest.mark.gpu
 CUDA = "cuda"
-ON_CUDA = ACTION._replace(low=ACTION.low.to(CUDA), high=ACTION.high.to(CUDA))
+
+
+def actions_on(device: str) -> ActionSpec:
+    return ACTION._replace(low=ACTION.low.to(device), high=ACTION.high.to(device))
 
 
 def draws(device: str, seed: int = 0) -> torch.Generator:
@@ -36,7 +39,7 @@ def transitions(rows: int) -> Transitions:
 
 
 def ensemble(device: str, **options) -> GaussianEnsemble:
-    action = ACTION if device == "cpu" else ON_CUDA
+    action = actions_on(device)
     sizes = {"num_members": 3, "num_elites": 2, "hidden": 32, "num_layers": 2, **options}
     return GaussianEnsemble(
         obs_dim=2, action=action, task=TASK, generator=draws(device), device=device, **sizes
@@ -86,7 +89,7 @@ def test_a_fit_learns_rare_ends_there():
 def test_every_model_predicts_there_what_it_predicts_here_and_fits(name):
     data, models = collect(ToyEnv(4), 100).all(), {}
     for device in ("cpu", CUDA):
-        action = ACTION if device == "cpu" else ON_CUDA
+        action = actions_on(device)
         models[device] = make(
             "dynamics", name, SMALL.get(name), obs_dim=2, action=action, task=TASK, env=ToyEnv(),
             device=device, generator=draws(device),
@@ -110,7 +113,7 @@ def test_sac_takes_the_same_steps(backward):
     """From one batch and noise: all draws are made on the CPU."""
     learners = {}
     for device in ("cpu", CUDA):
-        action = ACTION if device == "cpu" else ON_CUDA
+        action = actions_on(device)
         learners[device] = SAC(
             obs_dim=2, action=action, generator=draws(device), hidden=32, batch_size=64,
             backward=backward, device=device,
@@ -169,7 +172,7 @@ def test_planners_find_plans_as_good(kind):
     """Each draws its own noise there; to do nothing is a tenth worse."""
     obs, value, model = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]), {}, Point()
     for device in ("cpu", CUDA):
-        action = ACTION if device == "cpu" else ON_CUDA
+        action = actions_on(device)
         planner = kind(action=action, horizon=8)
         state = model.initial(obs.to(device))
         plan = planner.plan(state, model, generator=draws(device, 5 + (device == CUDA)))
@@ -182,10 +185,15 @@ def test_planners_find_plans_as_good(kind):
 
 def test_up_mpc_chooses_by_what_the_model_says_there(twins):
     learner = SAC(
-        obs_dim=2, action=ON_CUDA, generator=draws(CUDA), hidden=32, device=CUDA, batch_size=64
+        obs_dim=2,
+        action=actions_on(CUDA),
+        generator=draws(CUDA),
+        hidden=32,
+        device=CUDA,
+        batch_size=64,
     )
     obs = torch.rand(500, 2, generator=draws(CUDA), device=CUDA) * 4 - 2
-    own = {"learner": learner, "dynamics": twins[CUDA], "action": ON_CUDA}
+    own = {"learner": learner, "dynamics": twins[CUDA], "action": actions_on(CUDA)}
     doubt = {}
     for alpha in (-1e4, 0.0, 1e4):
         selector = UPMPC(**own, generator=draws(CUDA, 1), horizon=1, alpha=alpha, num_candidates=8)
@@ -203,7 +211,7 @@ def test_sac_replays_its_updates_as_a_graph(batch_size):
     data, learners = transitions(1000), []
     for backward in ("manual", "manual", "autograd"):
         learner = SAC(
-            obs_dim=2, action=ON_CUDA, generator=draws(CUDA), hidden=32, device=CUDA,
+            obs_dim=2, action=actions_on(CUDA), generator=draws(CUDA), hidden=32, device=CUDA,
             batch_size=batch_size, backward=backward,
         )  # fmt: skip
         learners.append(learner)
