@@ -1,7 +1,7 @@
 """Tasks, one file each."""
 
 from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
-from mbrl.envs.tasks.classic_control import acrobot, cartpole
+from mbrl.envs.tasks.classic_control import acrobot, cartpole, mountain_car_continuous
 from mbrl.envs.tasks.halfcheetah import HalfCheetah
 from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
@@ -24,4 +24,5 @@ __all__ = [
     "Walker2d",
     "acrobot",
     "cartpole",
+    "mountain_car_continuous",
 ]

@@ -35,3 +35,19 @@ def acrobot() -> Task:
         reward=lambda obs, action, next_obs: swung_up(obs, action, next_obs).float() - 1.0,
         terminated=swung_up,
     )
+
+
+def mountain_car_continuous() -> Task:
+    """Say what MountainCarContinuous-v0 pays and when it ends: at the flag, moving on."""
+
+    def arrived(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        return (next_obs[:, 0] >= 0.45) & (next_obs[:, 1] >= 0)
+
+    return Task(
+        obs_names=("position", "velocity"),
+        positions=((0, 1),),
+        reward=lambda obs, action, next_obs: (
+            100.0 * arrived(obs, action, next_obs).float() - 0.1 * action[:, 0].square()
+        ),
+        terminated=arrived,
+    )
