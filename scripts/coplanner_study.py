@@ -18,8 +18,8 @@ Of each, against MBPO on the same seeds, the interquartile mean of the paired di
 95% percentile interval of 10,000 bootstrap resamples of the seeds, within each task where tasks are
 pooled (Agarwal et al. 2021): results/coplanner/summary.csv, which says how many of the planned runs
 it rests on, and docs/coplanner.png. Presets were tried out on seeds of 9000 and above alone; where
-one was changed after its runs, these are kept in results/coplanner/first_presets and the new one has
-new seeds (from 200).
+one was changed after its runs, these are kept in results/coplanner/first_presets and the new one
+has new seeds (from 200).
 """
 
 import argparse
