@@ -1,0 +1,154 @@
+"""A judge in closed form: how near a transition is to the algebraic set that the data lie on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.judge import LearnedJudge
+from mbrl.dynamics.normalizer import Normalizer
+from mbrl.dynamics.polynomials import count, monomials
+from mbrl.types import Transitions
+
+PERTURBED = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # of the edge members' answers
+
+
+class Christoffel(LearnedJudge):
+    """Score by the Christoffel function of (obs, action, change), an implicit polynomial.
+
+    With z the standardised transition and phi its monomials the reward is
+
+        -log phi(z)' (M + eps I)^-1 phi(z),  M = mean of phi phi'.
+
+    Where the dynamics are F(obs, action, change) = 0 for polynomials F, these span the null space
+    of M, and the reward falls steeply off the set where they vanish: also far from the data, since
+    a polynomial that vanishes on them vanishes on the whole set. Lasserre and Pauwels 2019 (the
+    Christoffel function), Luo et al. 2024 (MOREC, what the judge is for).
+
+    Degree and eps are chosen at the data's edges: fitted to the rest, judges choose among perturbed
+    predictions of networks that never saw the edge; the best few are kept, and their ranks averaged.
+
+    Args:
+        obs_dim: length of an observation.
+        act_dim: length of an action.
+        degrees: tried; those with more than max_features monomials are left out.
+        ridges: eps tried.
+        num_kept: settings whose ranks are averaged; 1 takes the best alone.
+        max_features: of a degree.
+        max_rows: of the data, drawn at random, that the moments are taken from.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        *,
+        degrees: tuple[int, ...] = (1, 2, 3),
+        ridges: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
+        num_kept: int = 1,
+        max_features: int = 600,
+        max_rows: int = 20_000,
+    ):
+        """Allocate the whitenings."""
+        super().__init__()
+        width = 2 * obs_dim + act_dim
+        self._degrees = [d for d in degrees if count(width, d) <= max_features]
+        self._ridges, self._max_rows = ridges, max_rows
+        self.num_kept = min(num_kept, len(self._degrees) * len(ridges))
+        self.scale = Normalizer(width, floor=1e-6)
+        largest = count(width, max(self._degrees))
+        shape = (self.num_kept, largest, largest)
+        self.register_buffer("whiten", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("degree", torch.zeros(self.num_kept, dtype=torch.int64))
+        self.register_buffer("ridge", torch.zeros(self.num_kept, dtype=torch.float64))
+        self.edges: EdgeMembers | None = None  # given by the filter, which has them anyway
+
+    def fit(
+        self, data: Transitions, model: Dynamics, *, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Choose the settings at the edges; take the moments of everything."""
+        if len(data.reward) > self._max_rows:
+            draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)
+            data = Transitions(*(x[draw[: self._max_rows]] for x in data))
+        assert self.edges is not None
+        z = self._features(data.obs, data.action, data.next_obs, refit=True)
+        questions = self.edges.questions(data, PERTURBED, generator=generator)
+        outside = self.edges.edges(data.obs, data.action)
+        spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
+        settings, errors = [], []
+        for degree in self._degrees:
+            phi = monomials(z, degree)
+            whole = phi.T @ phi
+            for ridge in self._ridges:
+                settings.append((degree, ridge))
+                logs = []
+                for (rows, offered), edge in zip(questions, outside, strict=True):
+                    inside = (whole - phi[edge].T @ phi[edge]) / int((~edge).sum())
+                    w = _whitening(inside, ridge)
+                    n = offered.shape[0]
+                    asked = self._features(
+                        data.obs[rows].repeat(n, 1),
+                        data.action[rows].repeat(n, 1),
+                        offered.flatten(0, 1),
+                    )
+                    score = -(monomials(asked, degree) @ w).square().sum(1).log().view(n, -1)
+                    wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
+                    picked = wrong.gather(0, score.argmax(0, keepdim=True)).mean()
+                    logs.append((picked / wrong.mean()).log())
+                errors.append(torch.stack(logs).mean())
+        order = torch.stack(errors).argsort(stable=True).tolist()[: self.num_kept]
+        self.whiten.zero_()
+        for slot, index in enumerate(order):
+            degree, ridge = settings[index]
+            phi = monomials(z, degree)
+            w = _whitening(phi.T @ phi / len(phi), ridge)
+            self.whiten[slot, : len(w), : len(w)] = w
+            self.degree[slot], self.ridge[slot] = degree, ridge
+        return {
+            "model/judge_degree": float(self.degree[0]),
+            "model/judge_ridge": float(self.ridge[0]),
+            "model/judge_edge_ratio": float(torch.stack(errors)[order[0]].exp()),
+        }
+
+    def _features(
+        self, obs: Tensor, action: Tensor, next_obs: Tensor, *, refit: bool = False
+    ) -> Tensor:
+        """Standardise (obs, action, change): (N, n), float64."""
+        x = torch.cat([obs, action, next_obs - obs], 1)
+        if refit:
+            self.scale.fit(x)
+        return self.scale(x).double()
+
+    @torch.no_grad()
+    def rewards(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Give the reward under each setting kept: (S, N)."""
+        z = self._features(obs, action, next_obs)
+        found = []
+        for slot in range(self.num_kept):
+            phi = monomials(z, int(self.degree[slot]))
+            w = self.whiten[slot, : phi.shape[1], : phi.shape[1]]
+            found.append(-(phi @ w).square().sum(1).log())
+        return torch.stack(found)
+
+    def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Give the reward under the best setting (N,)."""
+        return self.rewards(obs, action, next_obs)[0].to(obs.dtype)
+
+    def score(self, obs: Tensor, action: Tensor, candidates, *, generator=None) -> Tensor:
+        """Score candidates by the best setting, or by their mean rank under all kept: (K, B)."""
+        count, rows = candidates.next_obs.shape[:2]
+        found = self.rewards(
+            obs.repeat(count, 1), action.repeat(count, 1), candidates.next_obs.flatten(0, 1)
+        ).view(self.num_kept, count, rows)
+        if self.num_kept == 1:
+            return found[0].to(obs.dtype)
+        ranks = found.argsort(1).argsort(1).to(obs.dtype)
+        return ranks.mean(0) + ranks[0] / (count * self.num_kept)  # ties go to the best setting
+
+
+def _whitening(moments: Tensor, ridge: float) -> Tensor:
+    """Give W (F, F) with W W' = (moments + ridge I)^-1."""
+    values, vectors = torch.linalg.eigh(moments)
+    return vectors / (values.clamp(min=0) + ridge).sqrt()
