@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.edges import EdgeMembers
-from mbrl.dynamics.judge import LearnedJudge
+from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.polynomials import count, monomials
-from mbrl.types import Transitions
+from mbrl.types import ActionSpec, Transitions
 
 PERTURBED = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # of the edge members' answers
 
@@ -28,11 +30,11 @@ class Christoffel(LearnedJudge):
     Christoffel function), Luo et al. 2024 (MOREC, what the judge is for).
 
     Degree and eps are chosen at the data's edges: fitted to the rest, judges choose among perturbed
-    predictions of networks that never saw the edge; the best few are kept, and their ranks averaged.
+    predictions of networks that never saw the edge; the best are kept, and their ranks averaged.
 
     Args:
         obs_dim: length of an observation.
-        act_dim: length of an action.
+        action: the environment's actions.
         degrees: tried; those with more than max_features monomials are left out.
         ridges: eps tried.
         num_kept: settings whose ranks are averaged; 1 takes the best alone.
@@ -40,12 +42,17 @@ class Christoffel(LearnedJudge):
         max_rows: of the data, drawn at random, that the moments are taken from.
     """
 
+    needs_edges = True
+    whiten: Tensor  # (S, F, F)
+    degree: Tensor  # (S,) int64
+    ridge: Tensor  # (S,)
+
     def __init__(
         self,
-        obs_dim: int,
-        act_dim: int,
         *,
-        degrees: tuple[int, ...] = (1, 2, 3),
+        obs_dim: int,
+        action: ActionSpec,
+        degrees: tuple[int, ...] = (1, 2, 3, 4),
         ridges: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
         num_kept: int = 1,
         max_features: int = 600,
@@ -53,7 +60,7 @@ class Christoffel(LearnedJudge):
     ):
         """Allocate the whitenings."""
         super().__init__()
-        width = 2 * obs_dim + act_dim
+        width = 2 * obs_dim + action.dim
         self._degrees = [d for d in degrees if count(width, d) <= max_features]
         self._ridges, self._max_rows = ridges, max_rows
         self.num_kept = min(num_kept, len(self._degrees) * len(ridges))
@@ -63,42 +70,45 @@ class Christoffel(LearnedJudge):
         self.register_buffer("whiten", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("degree", torch.zeros(self.num_kept, dtype=torch.int64))
         self.register_buffer("ridge", torch.zeros(self.num_kept, dtype=torch.float64))
-        self.edges: EdgeMembers | None = None  # given by the filter, which has them anyway
 
     def fit(
-        self, data: Transitions, model: Dynamics, *, generator: torch.Generator
+        self,
+        data: Transitions,
+        model: Dynamics,
+        *,
+        edges: EdgeMembers | None,
+        generator: torch.Generator,
     ) -> dict[str, float]:
         """Choose the settings at the edges; take the moments of everything."""
         if len(data.reward) > self._max_rows:
             draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)
             data = Transitions(*(x[draw[: self._max_rows]] for x in data))
-        assert self.edges is not None
+        assert edges is not None
         z = self._features(data.obs, data.action, data.next_obs, refit=True)
-        questions = self.edges.questions(data, PERTURBED, generator=generator)
-        outside = self.edges.edges(data.obs, data.action)
+        questions = edges.questions(data, PERTURBED, generator=generator)
+        outside = edges.edges(data.obs, data.action)
         spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
         settings, errors = [], []
         for degree in self._degrees:
             phi = monomials(z, degree)
             whole = phi.T @ phi
-            for ridge in self._ridges:
-                settings.append((degree, ridge))
-                logs = []
-                for (rows, offered), edge in zip(questions, outside, strict=True):
-                    inside = (whole - phi[edge].T @ phi[edge]) / int((~edge).sum())
-                    w = _whitening(inside, ridge)
-                    n = offered.shape[0]
-                    asked = self._features(
-                        data.obs[rows].repeat(n, 1),
-                        data.action[rows].repeat(n, 1),
-                        offered.flatten(0, 1),
-                    )
-                    score = -(monomials(asked, degree) @ w).square().sum(1).log().view(n, -1)
-                    wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
-                    picked = wrong.gather(0, score.argmax(0, keepdim=True)).mean()
-                    logs.append((picked / wrong.mean()).log())
-                errors.append(torch.stack(logs).mean())
-        order = torch.stack(errors).argsort(stable=True).tolist()[: self.num_kept]
+            logs = []  # of each edge, (R,)
+            for (rows, offered), edge in zip(questions, outside, strict=True):
+                inside = (whole - phi[edge].T @ phi[edge]) / int((~edge).sum())
+                n = offered.shape[0]
+                asked = self._features(
+                    data.obs[rows].repeat(n, 1),
+                    data.action[rows].repeat(n, 1),
+                    offered.flatten(0, 1),
+                )
+                score = -_rewards(monomials(asked, degree), inside, self._ridges)
+                best = score.view(len(self._ridges), n, -1).argmin(1, keepdim=True)
+                wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
+                picked = wrong.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
+                logs.append((picked / wrong.mean()).log())
+            errors += torch.stack(logs).mean(0).tolist()
+            settings += [(degree, ridge) for ridge in self._ridges]
+        order = sorted(range(len(errors)), key=errors.__getitem__)[: self.num_kept]
         self.whiten.zero_()
         for slot, index in enumerate(order):
             degree, ridge = settings[index]
@@ -109,7 +119,7 @@ class Christoffel(LearnedJudge):
         return {
             "model/judge_degree": float(self.degree[0]),
             "model/judge_ridge": float(self.ridge[0]),
-            "model/judge_edge_ratio": float(torch.stack(errors)[order[0]].exp()),
+            "model/judge_edge_ratio": math.exp(errors[order[0]]),
         }
 
     def _features(
@@ -136,7 +146,14 @@ class Christoffel(LearnedJudge):
         """Give the reward under the best setting (N,)."""
         return self.rewards(obs, action, next_obs)[0].to(obs.dtype)
 
-    def score(self, obs: Tensor, action: Tensor, candidates, *, generator=None) -> Tensor:
+    def score(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        candidates: Candidates,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Score candidates by the best setting, or by their mean rank under all kept: (K, B)."""
         count, rows = candidates.next_obs.shape[:2]
         found = self.rewards(
@@ -146,6 +163,14 @@ class Christoffel(LearnedJudge):
             return found[0].to(obs.dtype)
         ranks = found.argsort(1).argsort(1).to(obs.dtype)
         return ranks.mean(0) + ranks[0] / (count * self.num_kept)  # ties go to the best setting
+
+
+def _rewards(phi: Tensor, moments: Tensor, ridges: tuple[float, ...]) -> Tensor:
+    """Give the rewards of phi (N, F) with each ridge: (R, N)."""
+    values, vectors = torch.linalg.eigh(moments)
+    shares = (phi @ vectors).square()
+    weights = [1 / (values.clamp(min=0) + ridge) for ridge in ridges]
+    return -(shares @ torch.stack(weights, 1)).log().T
 
 
 def _whitening(moments: Tensor, ridge: float) -> Tensor:

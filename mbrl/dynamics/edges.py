@@ -100,7 +100,7 @@ class EdgeMembers(nn.Module):
     def edges(self, obs: Tensor, action: Tensor) -> Tensor:
         """Tell which rows of obs (B, obs_dim), action (B, act_dim) lie on each edge: (S, B)."""
         along = (self.inputs(torch.cat([obs, action], 1)) - self.mean) @ self.axes.T  # (B, A)
-        low, high = along.T < self.cuts[:, :1], along.T > self.cuts[:, 1:]
+        low, high = self.cuts[:, :1] > along.T, self.cuts[:, 1:] < along.T
         return torch.cat([low, high])
 
     @torch.no_grad()

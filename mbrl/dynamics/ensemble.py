@@ -151,8 +151,6 @@ class GaussianEnsemble(Dynamics):
         self._elite_list = list(range(num_elites))
         self._kept: tuple[list[int], list[Tensor], list[Tensor]] | None = None
 
-    # ---- fitting ---------------------------------------------------------------------------
-
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, from the last weights; see Dynamics.fit."""
         x, y = self._examples(data)
@@ -239,8 +237,6 @@ class GaussianEnsemble(Dynamics):
         out = self._forward(shared, [*self.weights], [*self.biases])
         errors = (out.mean - y).square().mean(1)  # (M, targets)
         return (errors + 1e-6).log().mean(1).exp(), errors.mean(1)
-
-    # ---- prediction ------------------------------------------------------------------------
 
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
@@ -333,7 +329,7 @@ class GaussianEnsemble(Dynamics):
     def _doubt(self, out: Output, generator: torch.Generator | None) -> Tensor:
         """Measure the spread of members' outputs (M, B, ...): (B,); see uncertainty."""
         if self._uncertainty != "samples":
-            return _disagreement(out.mean[..., : self.obs_dim])
+            return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean
         if generator is not None:
             noise = torch.randn(samples.shape, generator=generator, device=samples.device)
@@ -341,15 +337,25 @@ class GaussianEnsemble(Dynamics):
         return self.targets.invert(samples).std(0, correction=0).mean(-1)
 
     def candidates(
-        self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator
+        self,
+        state: Belief,
+        action: Tensor,
+        num: int,
+        *,
+        generator: torch.Generator | None,
+        num_means: int = 0,
     ) -> tuple[Belief, Prediction]:
-        """Sample num successors of each row, the elites in turn; K leads: (num * B, ...)."""
+        """Sample num successors of each row, the elites in turn; K leads: (K * B, ...).
+
+        Before them come num_means without noise; without a generator none has any.
+        """
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
-        turn = torch.arange(num, device=x.device) % self.num_elites
-        mean, log_var = out.mean[turn].flatten(0, 1), out.log_var[turn].flatten(0, 1)
-        obs, action = state.obs.repeat(num, 1), action.repeat(num, 1)
-        judges = [self._elite_list[i] for i in turn.tolist()]
+        turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
+        mean, log_var = (t[turn].flatten(0, 1) for t in out)
+        log_var[: num_means * x.shape[0]] = -math.inf
+        obs, action = state.obs.repeat(len(turn), 1), action.repeat(len(turn), 1)
+        judges = [self._elite_list[i] for i in turn]
         pred = self._predict(obs, action, mean, log_var, judges, generator)
         return Belief(pred.next_obs, state.members), pred
 
@@ -392,8 +398,7 @@ class GaussianEnsemble(Dynamics):
 
     def _forward(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Output:
         """Evaluate batched networks: x (G, n, in), weights (G, in, out), biases (G, 1, out)."""
-        x = evaluate(x, weights, biases)
-        t = self.num_targets
+        x, t = evaluate(x, weights, biases), self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
         log_var = self.min_log_var + softplus(log_var - self.min_log_var)
         return Output(x[..., :t], log_var)
@@ -403,8 +408,3 @@ class GaussianEnsemble(Dynamics):
         found = super().load_state_dict(*args, **kwargs)
         self._elite_list = self.elites.tolist()
         return found
-
-
-def _disagreement(means: Tensor) -> Tensor:
-    """Measure the spread of elite means (M, B, obs_dim), normalised units: (B,)."""
-    return means.var(0, correction=0).mean(-1).sqrt()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics.edges import EdgeMembers
 from mbrl.types import Transitions
 
 
@@ -25,17 +26,29 @@ class Candidates(NamedTuple):
 
 
 class Judge(nn.Module, ABC):
-    """Score transitions."""
+    """Score transitions.
+
+    Attributes:
+        needs_edges: whether fit must be given edge members.
+    """
+
+    needs_edges: bool = False
 
     @abstractmethod
     def fit(
-        self, data: Transitions, model: Dynamics, *, generator: torch.Generator
+        self,
+        data: Transitions,
+        model: Dynamics,
+        *,
+        edges: EdgeMembers | None,
+        generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn what transitions look like.
 
         Args:
             data: transitions (B, ...).
             model: fitted to data; its predictions are what is to be told from them.
+            edges: networks that never saw one edge of the data, for judges that need them.
             generator: source of every random draw.
         """
 
@@ -73,13 +86,29 @@ class LearnedJudge(Judge):
 
 
 class Baseline(Judge):
-    """Choose without having learned anything."""
+    """Choose without having learned anything.
+
+    Args:
+        obs_dim: length of an observation.
+    """
+
+    scale: Tensor  # (obs_dim,) standard deviation of a change
+
+    def __init__(self, obs_dim: int):
+        """Begin with changes of size 1."""
+        super().__init__()
+        self.register_buffer("scale", torch.ones(obs_dim))
 
     def fit(
-        self, data: Transitions, model: Dynamics, *, generator: torch.Generator
+        self,
+        data: Transitions,
+        model: Dynamics,
+        *,
+        edges: EdgeMembers | None,
+        generator: torch.Generator,
     ) -> dict[str, float]:
         """Learn nothing; take the scale of a change."""
-        self.scale = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
+        self.scale.copy_((data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6))
         return {}
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
@@ -101,7 +130,9 @@ class RandomPick(Baseline):
         """Draw scores; without a generator the first candidate wins."""
         shape = candidates.next_obs.shape[:2]
         if generator is None:
-            return -torch.arange(shape[0], dtype=obs.dtype, device=obs.device)[:, None].expand(shape)
+            return -torch.arange(shape[0], dtype=obs.dtype, device=obs.device)[:, None].expand(
+                shape
+            )
         return torch.rand(shape, generator=generator, device=generator.device)
 
 
@@ -137,17 +168,33 @@ class Consensus(Baseline):
 
 
 class MixtureLikelihood(Baseline):
-    """Pick what the mixture of the members' Gaussians thinks likeliest."""
+    """Pick what the mixture of the members' Gaussians thinks likeliest.
+
+    Args:
+        obs_dim: length of an observation.
+    """
+
+    noise: Tensor  # (obs_dim,) standard deviation of the mean model's errors
+
+    def __init__(self, obs_dim: int):
+        """Begin with noise of size 1."""
+        super().__init__(obs_dim)
+        self.register_buffer("noise", torch.ones(obs_dim))
 
     def fit(
-        self, data: Transitions, model: Dynamics, *, generator: torch.Generator
+        self,
+        data: Transitions,
+        model: Dynamics,
+        *,
+        edges: EdgeMembers | None,
+        generator: torch.Generator,
     ) -> dict[str, float]:
         """Take the noise from the members' errors on the data: one number an observation."""
-        super().fit(data, model, generator=generator)
+        super().fit(data, model, edges=edges, generator=generator)
         with torch.no_grad():
             state = model.initial(data.obs)
             pred = model.step(state, data.action)[1]
-        self.noise = (pred.next_obs - data.next_obs).std(0, correction=0).clamp(min=1e-6)
+        self.noise.copy_((pred.next_obs - data.next_obs).std(0, correction=0).clamp(min=1e-6))
         return {}
 
     def score(
@@ -167,12 +214,13 @@ class Oracle(Baseline):
     """Pick what is nearest to the truth: what no judge can beat, given a pool.
 
     Args:
+        obs_dim: length of an observation.
         truth: (obs, action) -> next_obs, the true environment.
     """
 
-    def __init__(self, truth: Callable[[Tensor, Tensor], Tensor]):
+    def __init__(self, obs_dim: int, truth: Callable[[Tensor, Tensor], Tensor]):
         """Take the truth."""
-        super().__init__()
+        super().__init__(obs_dim)
         self._truth = truth
 
     def score(

@@ -41,7 +41,7 @@ def count(variables: int, degree: int) -> int:
 
 
 class PolynomialModel(nn.Module):
-    """Predict the change of obs by one polynomial in (obs, action), its degree chosen at the edges.
+    """Predict the change of obs by one polynomial in (obs, action), its degree found at the edges.
 
     Args:
         obs_dim: length of an observation.
@@ -50,6 +50,9 @@ class PolynomialModel(nn.Module):
         ridge: of the normalised regression.
         max_features: degrees with more monomials are left out.
     """
+
+    degree: Tensor  # () int64
+    weights: Tensor  # (F, obs_dim)
 
     def __init__(
         self,

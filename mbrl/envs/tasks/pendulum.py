@@ -50,9 +50,7 @@ class PendulumSimulation(Simulation):
 
     obs_dim = 3
 
-    def __init__(
-        self, *, num_envs: int = 1, sparse: bool = False, max_torque: float = MAX_TORQUE
-    ):
+    def __init__(self, *, num_envs: int = 1, sparse: bool = False, max_torque: float = MAX_TORQUE):
         """Allocate the state."""
         self.num_envs = num_envs
         self.max_episode_steps = 100 if sparse else 200
