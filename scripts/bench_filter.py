@@ -55,7 +55,7 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
         for kind in ("plain", "wide")
     }
     pools["wide"].fit(data, with_edges=True, generator=generator)
-    gan = Adversarial(**shape, **draw, warm_up=5, num_updates=40)
+    gan = Adversarial(**shape, **draw, num_updates=40)
     judges: dict[str, Judge] = {
         "random": RandomPick(OBS),
         "distilled": Distilled(**shape, **draw, teacher=gan, num_updates=20),

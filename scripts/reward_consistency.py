@@ -58,10 +58,7 @@ METHODS = [  # name, pool, judge
     ("consensus", "plain", "consensus"),
     ("mixture likelihood", "plain", "mixture"),
     ("adversarial, plain", "plain", "adversarial"),
-    ("christoffel, plain", "plain", "christoffel"),
     ("oracle, plain", "plain", "oracle"),
-    ("consensus, wide", "wide", "consensus"),
-    ("mixture likelihood, wide", "wide", "mixture"),
     ("adversarial, wide", "wide", "adversarial"),
     ("adversarial distilled, wide", "wide", "distilled"),
     ("contrastive, wide", "wide", "contrastive"),
@@ -119,7 +116,7 @@ def flat(obs: Tensor, action: Tensor) -> Transitions:
 def refrigerator(seed: int, generator: torch.Generator) -> Setting:
     env = make_vec("Refrigerator-v0", 20, seed=seed)
     data = flat(*roll(env, Thermostat(5.0, 0.1, generator), 100, seed))
-    env = make_vec("Refrigerator-v0", 50, seed=seed)
+    env = make_vec("Refrigerator-v0", 30, seed=seed)
     obs, action = roll(env, Thermostat(-5.0, 0.0, generator), 100, 1_000_000 + seed)
     return Setting(
         data,
@@ -176,14 +173,14 @@ def swing(most: float, rows: int, steps: int, seed: int, generator: torch.Genera
 def pendulum_outside(seed: int, generator: torch.Generator) -> Setting:
     _, obs, action = swing(0.7, 25, 200, seed, generator)
     data = flat(obs, action)
-    env, obs, action = swing(2.0, 50, 50, seed, generator)
+    env, obs, action = swing(2.0, 30, 50, seed, generator)
     return Setting(data, obs, action, env, swung)
 
 
 def pendulum_torque(seed: int, generator: torch.Generator) -> Setting:
     env = pendulum(num_envs=25, seed=seed, max_torque=0.7)
     data = flat(*roll(env, Held(0.7, generator), 200, seed))
-    env = pendulum(num_envs=50, seed=seed)
+    env = pendulum(num_envs=30, seed=seed)
     obs, action = roll(env, Held(2.0, generator), 50, 1_000_000 + seed)
     return Setting(data, obs, action, env, swung)
 

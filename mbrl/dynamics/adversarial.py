@@ -20,10 +20,12 @@ from mbrl.types import ActionSpec, Transitions
 class Adversarial(LearnedJudge):
     """Reward transitions by -log(1 - mean_t D_t), Luo et al. 2024 (MOREC).
 
-    The generator is a Gaussian model of the change of obs, fitted by likelihood first and then to
-    fool the discriminator, one step at a time; the discriminator's weights are kept along the way,
-    so that D_t has been against every kind of mistake that the model went through. Independent runs
-    are averaged: single ones fail now and then.
+    The generator is a Gaussian model of the change of obs. It begins untrained and learns to fool
+    the discriminator, one step at a time; the discriminator's weights are kept along the way, so
+    that the D_t have been against every kind of mistake, the coarse ones first. A penalty on the
+    discriminator's slope at real transitions (Mescheder et al. 2018) is what lets it speak outside
+    the data: without it the rewards there are noise. Independent runs are averaged: single ones
+    fail now and then.
 
     Args:
         obs_dim: length of an observation.
@@ -32,10 +34,10 @@ class Adversarial(LearnedJudge):
         num_runs: independent generators and discriminators.
         num_snapshots: discriminators kept of each.
         hidden: width of the two hidden layers.
-        warm_up: updates of the generators by likelihood alone.
-        num_updates: adversarial ones.
+        num_updates: gradient steps.
         batch_size: rows of a step.
         learning_rate: of both.
+        slope_penalty: weight of the squared slope.
     """
 
     def __init__(
@@ -47,22 +49,17 @@ class Adversarial(LearnedJudge):
         num_runs: int = 3,
         num_snapshots: int = 20,
         hidden: int = 64,
-        warm_up: int = 1000,
         num_updates: int = 3000,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
-        decay: float = 0.0,
-        smooth: float = 0.0,
-        gp: float = 0.0,
+        slope_penalty: float = 1.0,
     ):
         """Draw the networks."""
         super().__init__()
-        self._decay, self._smooth, self._gp = decay, smooth, gp
         inputs = obs_dim + action.dim
         self._runs, self._snapshots, self._obs_dim = num_runs, num_snapshots, obs_dim
-        self._updates, self._batch_size, self._rate = (
-            (warm_up, num_updates), batch_size, learning_rate,
-        )  # fmt: skip
+        self._num_updates, self._batch_size = num_updates, batch_size
+        self._rate, self._slope_penalty = learning_rate, slope_penalty
         sizes = [inputs + obs_dim, hidden, hidden, 1]
         self.model = Networks([inputs, hidden, hidden, 2 * obs_dim], num_runs, generator=generator)
         self.discriminator = Networks(sizes, num_runs, generator=generator)
@@ -83,40 +80,30 @@ class Adversarial(LearnedJudge):
         self.scale.fit(x)
         z = self.scale(x)
         n = z.shape[1] - self._obs_dim
-        warm_up, num_updates = self._updates
-        options = {"betas": (0.5, 0.99), "fused": True}
-        ours = torch.optim.Adam(self.model.parameters(), lr=self._rate, **options)
-        theirs = torch.optim.AdamW(
-            self.discriminator.parameters(), lr=self._rate, weight_decay=self._decay, **options
+        ours, theirs = (
+            torch.optim.Adam(each.parameters(), lr=self._rate, betas=(0.5, 0.99), fused=True)
+            for each in (self.model, self.discriminator)
         )
-        every = max(1, num_updates // self._snapshots)
-        slot = 0
-        device = generator.device
+        every = max(1, self._num_updates // self._snapshots)
+        slot, device = 0, generator.device
         loss = torch.zeros(())
-        for update in range(warm_up + num_updates):
+        for update in range(1, self._num_updates + 1):
             rows = torch.randint(
                 len(z), (self._runs, self._batch_size), generator=generator, device=device
             )
-            real = z[rows]  # (R, n, ...)
-            given, change = real[..., :n], real[..., n:]
+            real = z[rows].requires_grad_(True)  # (R, n, ...)
+            given = z[rows][..., :n]
             mean, log_std = self.model(given).chunk(2, -1)
-            log_std = log_std.clamp(-5, 1)
-            if update < warm_up:
-                loss = (0.5 * ((change - mean) / log_std.exp()).square() + log_std).mean()
-                self._step(ours, loss * self._runs)
-                continue
             noise = torch.randn(mean.shape, generator=generator, device=device)
-            fake = torch.cat([given, mean + log_std.exp() * noise], -1)
-            loss = -logsigmoid(self.discriminator(real)).mean()
-            loss = loss - logsigmoid(-self.discriminator(fake.detach())).mean()
-            extra = 0.0
-            if self._gp:
-                x = real.detach().requires_grad_(True)
-                (grad,) = torch.autograd.grad(self.discriminator(x).sum(), x, create_graph=True)
-                extra = self._gp * grad.square().sum(-1).mean()
-            self._step(theirs, (loss + extra) * self._runs)
+            fake = torch.cat([given, mean + log_std.clamp(-5, 1).exp() * noise], -1)
+
+            told = self.discriminator(real)
+            (slope,) = torch.autograd.grad(told.sum(), real, create_graph=True)
+            loss = -logsigmoid(told).mean() - logsigmoid(-self.discriminator(fake.detach())).mean()
+            smooth = self._slope_penalty * slope.square().sum(-1).mean()
+            self._step(theirs, (loss + smooth) * self._runs)
             self._step(ours, -logsigmoid(self.discriminator(fake)).mean() * self._runs)
-            if (update - warm_up + 1) % every == 0 and slot < self._snapshots:
+            if update % every == 0 and slot < self._snapshots:
                 self._keep(slot)
                 slot += 1
         if not torch.isfinite(loss):

@@ -40,8 +40,8 @@ class Contrastive(LearnedJudge):
         generator: torch.Generator,
         num_members: int = 4,
         hidden: int = 64,
-        num_updates: int = 2000,
-        batch_size: int = 64,
+        num_updates: int = 1000,
+        batch_size: int = 32,
         num_negatives: int = 6,
     ):
         """Draw the networks."""

@@ -42,7 +42,7 @@ class Distilled(LearnedJudge):
         generator: torch.Generator,
         teacher: LearnedJudge,
         hidden: int = 32,
-        num_updates: int = 3000,
+        num_updates: int = 2000,
         batch_size: int = 64,
         reach: float = 2.0,
         fit_teacher: bool = True,

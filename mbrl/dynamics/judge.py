@@ -69,7 +69,7 @@ class LearnedJudge(Judge):
 
     @abstractmethod
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the dynamics reward (N,) of obs (N, obs_dim), action (N, act_dim), next_obs."""
+        """Give the reward (N,) of obs (N, obs_dim), action (N, act_dim), next_obs (N, obs_dim)."""
 
     def score(
         self,

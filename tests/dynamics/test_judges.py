@@ -101,10 +101,10 @@ def judges():
     teacher = Christoffel(**shape, degrees=(1,))
     return {
         "adversarial": gan,
-        "contrastive": Contrastive(**shape, generator=generator(1), num_updates=500),
+        "contrastive": Contrastive(**shape, generator=generator(1), num_updates=150),
         "residual": SparseResidual(obs_dim=2, sparse=SINDy(**shape, task=TASK)),
         "christoffel": Christoffel(**shape),
-        "distilled": Distilled(**shape, generator=generator(1), teacher=teacher),
+        "distilled": Distilled(**shape, generator=generator(1), teacher=teacher, num_updates=300),
     }
 
 
@@ -132,7 +132,9 @@ def test_a_student_orders_as_its_teacher():
     teacher = Adversarial(
         obs_dim=2, action=ACTION, generator=generator(1), num_snapshots=5, num_updates=500
     )
-    judge = Distilled(obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher)
+    judge = Distilled(
+        obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher, num_updates=800
+    )
     judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(3))
     held = collect(ToyEnv(4), 50, seed=7).all()
     noise = torch.randn(10, *held.obs.shape, generator=generator(8))

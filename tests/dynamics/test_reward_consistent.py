@@ -194,9 +194,9 @@ def candidates(*rows) -> Candidates:
 
 def test_baselines_choose_as_they_say():
     zero = torch.zeros(1, 2), torch.zeros(1, 1)
-    offered = candidates([0.0, 0.0], [0.1, 0.0], [0.2, 0.0], [5.0, 0.0])
-    assert Consensus(2).score(*zero, offered).argmax() in (1, 2)
-    assert EnsembleMean(2).score(*zero, offered).argmax() == 2  # the mean is 1.325
+    offered = candidates([0.0, 0.0], [0.5, 0.0], [0.6, 0.0], [0.7, 0.0], [5.0, 0.0])
+    assert Consensus(2).score(*zero, offered).argmax() == 2
+    assert EnsembleMean(2).score(*zero, offered).argmax() == 3  # the mean is 1.36
     offered = candidates([0.0, 0.0], [2.0, 0.0], [2.1, 0.0], [5.0, 0.0])
     assert MixtureLikelihood(2).score(*zero, offered).argmax() in (1, 2)
     oracle = Oracle(2, lambda obs, action: torch.tensor([[4.0, 0.0]]))
@@ -240,7 +240,12 @@ def test_it_composes_with_mbpo_and_coplanner():
         options = {}
         if planned:
             options["rollout_actions"] = UPMPC(
-                dynamics=model, learner=learner, generator=generator(2), horizon=2, num_candidates=3
+                dynamics=model,
+                learner=learner,
+                action=ACTION,
+                generator=generator(2),
+                horizon=2,
+                num_candidates=3,
             )
         agent = Dyna(
             action=ACTION,
