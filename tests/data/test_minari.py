@@ -110,7 +110,7 @@ def test_a_dataset_that_minari_made_is_read(home, caplog):
 def test_the_hash_is_of_the_contents_alone():
     data = toy()
     assert content_hash(data) == content_hash(data._replace(episode=data.episode * 3 + 5))
-    for name in ("obs", "reward", "terminated"):
+    for name in ("obs", "reward", "terminated"):  # one row, by little
         changed = getattr(data, name).clone()
         changed[7] = ~changed[7] if changed.dtype == torch.bool else changed[7] + 1e-6
         assert content_hash(data) != content_hash(data._replace(**{name: changed}))
@@ -234,6 +234,9 @@ def test_the_command_line(tmp_path, monkeypatch, capsys, home):
     assert said["sha256"] == read.digest and read.env == "pendulum"
     assert main(f"collect run --steps 100 --id pendulum/mixed-v1 {mix}".split()) == 0
     assert load_dataset("pendulum/mixed-v1").digest == read.digest, "the same seed, other data"
+    medium = "collect run --steps 400 --id pendulum/medium-v0 --mix medium"
+    assert main(medium.split()) == 0
+    assert load_dataset("pendulum/medium-v0").returns().shape == (2,)
     capsys.readouterr()
     for line, words in (
         ("collect run --steps 100 --id pendulum/mixed-v0", "already there"),
@@ -248,3 +251,15 @@ def test_the_command_line(tmp_path, monkeypatch, capsys, home):
         err = capsys.readouterr().err
         assert words in err and err.count("\n") == 1, err
     assert not (home / "a-v0").exists()
+
+
+def test_random_steps_are_taken_as_often_as_asked():
+    class Still(Random):
+        def act(self, obs, *, explore, env_state=None):
+            return torch.zeros(len(obs), 1)
+
+    agent = Still(action=ACTION, generator=generator(1))
+    for share in (0.0, 0.3, 1.0):
+        data = collect(ToyEnv(4), Source(agent, random=share), 2000, seed=3, generator=generator(2))
+        taken = (data.action != 0).float().mean().item()
+        assert taken == pytest.approx(share, abs=0.04)
