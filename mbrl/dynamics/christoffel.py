@@ -133,7 +133,13 @@ class Christoffel(LearnedJudge):
 
     @torch.no_grad()
     def rewards(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the reward under each setting kept: (S, N)."""
+        """Give the reward under each setting kept: (S, N).
+
+        Args:
+            obs: (N, obs_dim).
+            action: (N, act_dim).
+            next_obs: (N, obs_dim).
+        """
         z = self._features(obs, action, next_obs)
         found = []
         for slot in range(self.num_kept):

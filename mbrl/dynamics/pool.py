@@ -89,7 +89,7 @@ class Pool(nn.Module):
             with_edges: whether the judge needs the edge members.
             generator: source of every random draw.
         """
-        if not (with_edges or self.kind in ("wide", "polynomial")):
+        if self.kind == "plain" and not with_edges:
             return {}
         metrics = self.edges.fit(data, generator=generator)
         if self.polynomial is not None:

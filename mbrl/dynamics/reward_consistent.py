@@ -94,7 +94,7 @@ class RewardConsistent(Dynamics):
         if isinstance(judge, LearnedJudge) and self._stop_rate > 0:
             rest = Transitions(*(x[held.to(x.device)] for x in data))
             reward = judge.reward(rest.obs, rest.action, rest.next_obs)
-            self.threshold.copy_(torch.quantile(reward[:10_000_000].double(), self._stop_rate))
+            self.threshold.copy_(torch.quantile(reward.double(), self._stop_rate))
             metrics["model/reward_threshold"] = self.threshold.item()
         return metrics
 

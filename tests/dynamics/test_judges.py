@@ -96,7 +96,7 @@ def test_the_polynomial_finds_its_degree_and_the_truth():
 def judges():
     shape = {"obs_dim": 2, "action": ACTION}
     gan = Adversarial(
-        **shape, generator=generator(1), num_runs=2, num_snapshots=10, num_updates=800
+        **shape, generator=generator(1), num_runs=2, num_snapshots=10, num_updates=300
     )
     teacher = Christoffel(**shape, degrees=(1,))
     return {
@@ -130,10 +130,15 @@ def test_the_true_successor_earns_more_than_a_wrong_one(name):
 def test_a_student_orders_as_its_teacher():
     data = collect(ToyEnv(4), 300).all()
     teacher = Adversarial(
-        obs_dim=2, action=ACTION, generator=generator(1), num_snapshots=5, num_updates=500
+        obs_dim=2,
+        action=ACTION,
+        generator=generator(1),
+        num_runs=2,
+        num_snapshots=5,
+        num_updates=200,
     )
     judge = Distilled(
-        obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher, num_updates=800
+        obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher, num_updates=500
     )
     judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(3))
     held = collect(ToyEnv(4), 50, seed=7).all()
