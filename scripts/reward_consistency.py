@@ -1,7 +1,7 @@
 """What a dynamics reward buys outside the data: filters of one model, judge by judge, pool by pool.
 
 python scripts/reward_consistency.py [--tasks refrigerator pendulum] [--seeds 100 101 ...]
-    [--noise 0] [--out results/reward_consistency.csv]
+    [--noise 0] [--quick] [--out results/reward_consistency.csv]
 
 Each seed draws its own data, ensemble and judges. Data come from where it is easy (a controller at
 5 deg C; torques up to 0.7, held ten steps), the questions from where nothing was seen (a controller
@@ -9,7 +9,7 @@ at -5 deg C; torques up to 2): the true actions are replayed in each filtered mo
 error is the mean over steps, rollouts and observations, in standard deviations of the true
 rollouts; "ratio" is to the random elite of the same seed. --noise adds to every next_obs normal
 noise of that share of the changes' standard deviation. One configuration, of all tasks and seeds,
-stands in this file. Rows are written seed by seed; those that are there are not computed again.
+stands in this file; --quick leaves out the judges that are networks. Rows are written seed by seed; those that are there are not computed again.
 """
 
 import argparse
@@ -69,6 +69,7 @@ METHODS = [  # name, pool, judge
     ("polynomial alone", "polynomial", "random"),
     ("christoffel, search", "search", "christoffel"),
 ]
+NETWORKS = {"adversarial", "distilled", "contrastive"}
 HORIZONS = (1, 10, 25, 50, 100)
 
 
@@ -245,7 +246,9 @@ def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generat
     return [regret, correlation, stopped]
 
 
-def study(task: str, seed: int, noise: float) -> list[dict[str, Any]]:
+def study(
+    task: str, seed: int, noise: float, methods: list[tuple[str, str, str]]
+) -> list[dict[str, Any]]:
     """Give the rows of one seed."""
     generator = torch.Generator().manual_seed(seed)
     setting = TASKS[task](seed, generator)
@@ -272,7 +275,7 @@ def study(task: str, seed: int, noise: float) -> list[dict[str, Any]]:
         pool.edges = edges  # one set of edge members serves all
     judges = make_judges(setting, generator)
     thresholds = {}
-    for name in dict.fromkeys(judge for _, _, judge in METHODS):
+    for name in dict.fromkeys(judge for _, _, judge in methods):
         judge = judges[name]
         began = time.process_time()
         judge.fit(part, base, edges=edges, generator=torch.Generator().manual_seed(seed))
@@ -281,7 +284,7 @@ def study(task: str, seed: int, noise: float) -> list[dict[str, Any]]:
             reward = judge.reward(rest.obs, rest.action, rest.next_obs)
             thresholds[name] = torch.quantile(reward.double(), 0.05)
     found: list[dict[str, Any]] = []
-    for method, kind, name in METHODS:
+    for method, kind, name in methods:
         filtered = RewardConsistent(
             **shape, base=base, judge=judges[name], pool=pools[kind], generator=generator
         )
@@ -351,9 +354,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 110)))
     parser.add_argument("--noise", type=float, default=0.0)
+    parser.add_argument("--quick", action="store_true", help="without judges that are networks")
     parser.add_argument("--out", type=Path, default=Path("results/reward_consistency.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    methods = [m for m in METHODS if not (options.quick and m[2] in NETWORKS)]
     rows: list[dict[str, Any]] = []
     if options.out.exists():
         lines = options.out.read_text().splitlines()
@@ -363,7 +368,7 @@ def main() -> None:
             key = (task, options.noise, seed)
             if any((r["task"], float(r["noise"]), int(r["seed"])) == key for r in rows):
                 continue
-            rows += study(task, seed, options.noise)
+            rows += study(task, seed, options.noise, methods)
             with options.out.open("w", newline="") as file:
                 file.write(f"# python {' '.join(sys.argv)}\n")
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
