@@ -9,7 +9,8 @@ at -5 deg C; torques up to 2): the true actions are replayed in each filtered mo
 error is the mean over steps, rollouts and observations, in standard deviations of the true
 rollouts; "ratio" is to the random elite of the same seed. --noise adds to every next_obs normal
 noise of that share of the changes' standard deviation. One configuration, of all tasks and seeds,
-stands in this file; --quick leaves out the judges that are networks. Rows are written seed by seed; those that are there are not computed again.
+stands in this file; --quick leaves out the judges that are networks. Rows are written seed by seed;
+those that are there are not computed again.
 """
 
 import argparse
