@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from mbrl.errors import BadInput
+from mbrl.manifest import seal, unseal
 
 _BEGUN = {"versions.json", ".versions.json.tmp", ".config.yaml.tmp"}  # before config.yaml stands
 _REMEDY = "remove that checkpoint folder to go on from the one before it, or from the start"
@@ -124,7 +125,7 @@ class RunFolder:
                 for name, content in _encode(part, value):
                     _write(working / name, content)
                     digests[name] = hashlib.sha256(content).hexdigest()
-            _write(working / "manifest.json", _seal(digests))
+            _write(working / "manifest.json", seal(digests))
             working.rename(folder)
             _sync(folder.parent)
         except OSError as error:
@@ -185,7 +186,7 @@ class RunFolder:
         if not folders:
             return None
         folder = folders[-1]
-        digests = _unseal(folder / "manifest.json")
+        digests = unseal(folder / "manifest.json", _REMEDY)
         contents = {}
         for name in [f"{p}.{end}" for p in parts for end in ("json", "safetensors")] or digests:
             file = folder / name
@@ -238,32 +239,6 @@ def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False)
             good = False
         if not good:
             raise BadInput(f"{file}{f', line {number}' if lines else ''}: damaged; {remedy}")
-
-
-def _seal(digests: dict[str, str]) -> bytes:
-    """Write a manifest: file name -> SHA-256, and under "manifest" that of the rest."""
-    own = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-    return json.dumps({**digests, "manifest": own}, indent=2).encode()
-
-
-def _unseal(file: Path) -> dict[str, str]:
-    """Read a manifest.
-
-    Raises:
-        BadInput: if it is missing or damaged.
-    """
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{file}: missing; {_REMEDY}") from None
-    try:
-        digests = json.loads(content)
-        del digests["manifest"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        digests = {}
-    if _seal(digests) != content:
-        raise BadInput(f"{file}: damaged; {_REMEDY}")
-    return digests
 
 
 def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:

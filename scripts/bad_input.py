@@ -309,6 +309,11 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train --config-dir=mine agent=pets planner=needy", "choose dynamics=lines"),
     ("train --config-dir=mine agent=random env=named", "env.task"),
     ("train --config-dir=mine agent=offline", "dataset=DATASET"),
+    ("train dataset=pendulum/mixed-v0", "agent=mbpo learns from its own steps"),
+    ("collect good --steps 10 --id good", "good: no name of a dataset"),
+    ("collect good --steps 10 --id a-v0 --mix worst", "one of random, medium, expert, replay"),
+    ("collect hollow --steps 10 --id a-v0", "not a run folder"),
+    ("collect good --id a-v0", "--steps"),
     ("train --config-dir=mine agent=random bonus=bigg", "bonus=big"),
     ("train --config-dir=mine agent=random bonus=big", "takes no bonus"),
     ("train --config-dir=broken", "bad.yaml, line"),
@@ -399,6 +404,8 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
 SLOW = [  # these can only be told once the parts are built, so torch is imported: no limit
     ("eval other_size", "does not fit config.yaml"),
     ("train --resume other_size", "does not fit config.yaml"),
+    ("train --config-dir=mine agent=offline run_dir=new dataset=no-such-v0", "no-such-v0: not in"),
+    ("train --config-dir=mine agent=offline run_dir=new dataset=no_such", "it should be like"),
 ]
 
 

@@ -224,6 +224,7 @@ def test_defaults_and_choices_stand_in_building_order(mine):
 def test_what_the_user_types_is_set_and_typed(mine):
     config, _ = compose_toy(
         mine,
+        "agent=offline",
         "--total_steps=1e4",
         "+agent.gain=1",
         "++agent.schedule=[3, 4]",
@@ -381,6 +382,7 @@ def test_a_users_broken_file_is_named(mine):
         (["agent=lines", "dynamics=toy"], "dynamics=lines"),
         (["agent=lines"], "choose dynamics=lines"),
         (["agent=offline"], "dataset=DATASET"),
+        (["dataset=d4rl"], "agent=toy learns from its own steps and takes no dataset"),
         (["agent=random", "planner=toy"], "agent=random takes no planner"),
         (["agent._target_=tests.test_config.Agnt"], "has no Agnt"),
         (["agent._target_=nowhere.Agent"], "no module nowhere"),

@@ -13,7 +13,7 @@ HOUSE = ROOT / "mbrl"
 # Rooms from the ground up; a room imports only from the floors below it (and from itself).
 FLOORS = [
     {"errors"},
-    {"types", "relu", "global_rng", "generators", "graphs"},
+    {"types", "relu", "global_rng", "generators", "graphs", "manifest"},
     {"buffer", "planners", "envs", "dynamics"},
     {"agents", "data", "gym"},
     {"run", "logger", "report"},

@@ -55,6 +55,8 @@ class Dyna(Agent):
         total_steps: of the run: with rollback, the last policies are judged, not refitted.
         value_outside: what such a learner is told of leaving where the model is valid; None lets
             it bootstrap.
+        drop_invalid: leave out imagined steps that the model does not stand by; by default they are
+            learned from, truncated: the value is bootstrapped from what they predict.
 
     Raises:
         BadInput: if the dynamics are a simulator: stored observations do not hold its state.
@@ -82,6 +84,7 @@ class Dyna(Agent):
         action_hold: int = 1,
         rollback: float | None = None,
         total_steps: int | None = None,
+        drop_invalid: bool = False,
     ):
         """Take the parts."""
         if not dynamics.learned:
@@ -116,6 +119,7 @@ class Dyna(Agent):
         if rollback is not None:
             self._rollback = Rollback(learner, rollback, max_episode_steps)
         self._total_steps = total_steps
+        self._drop_invalid = drop_invalid
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
         self._judged = 0  # transitions whose policies were judged
@@ -203,14 +207,16 @@ class Dyna(Agent):
                 ~pred.valid,  # not an end of the episode: the value is bootstrapped
                 torch.zeros_like(obs[:, 0], dtype=torch.int64),
             )
-            kept = Transitions(*(x[alive] for x in transition))
+            taken = alive & pred.valid if self._drop_invalid else alive
+            kept = Transitions(*(x[taken] for x in transition))
             if self._penalty is not None:
-                cost = self._penalty(transition, self.dynamics, self.learner)[alive]
+                cost = self._penalty(transition, self.dynamics, self.learner)[taken]
                 kept = kept._replace(reward=kept.reward - cost)
             if not (torch.isfinite(kept.next_obs).all() and torch.isfinite(kept.reward).all()):
                 raise NumericalFault("the model predicted a NaN or an infinity")
             imagined.add(kept)
-            metrics["model/reward_mean"] = kept.reward.mean().item()
+            if taken.any():
+                metrics["model/reward_mean"] = kept.reward.mean().item()
             obs = pred.next_obs
             alive = alive & pred.valid & ~pred.terminated
             if not alive.any():

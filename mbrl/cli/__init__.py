@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "GymAgent", "LoadedAgent", "load", "main"]
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "collect": ("mbrl.cli.collect", "write a Minari dataset of what a run's agent does"),
     "sweep": ("mbrl.cli.sweep", "check a sweep file and say how W&B runs it"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
     "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),

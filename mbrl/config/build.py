@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     env: VecEnv
     make_eval_env: Callable[[int], VecEnv]  # number of environments -> a fresh set of them
     agent: Agent  # with its parts
-    buffer: ReplayBuffer  # empty
+    buffer: ReplayBuffer  # empty; with a dataset, filled with it
 
 
 def instantiate(
@@ -102,8 +102,22 @@ def build(config: dict[str, Any]) -> Parts:
     make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
     capacity = min(config["buffer_size"], vector_steps * env.num_envs)
-    buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
+    if config["dataset"] is None:
+        buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
+    else:
+        buffer = _filled(config, env)
     return Parts(env, make_eval_env, build_agent(config, env), buffer)
+
+
+def _filled(config: dict[str, Any], env: VecEnv) -> ReplayBuffer:
+    """Read the dataset of an offline run into a buffer of its size."""
+    from mbrl.buffer import ReplayBuffer
+    from mbrl.data import load_dataset
+
+    found = load_dataset(config["dataset"], obs_dim=env.obs_dim, action=env.action)
+    buffer = ReplayBuffer(len(found.data.reward), env.obs_dim, env.action.dim, config["device"])
+    buffer.add(found.data)
+    return buffer
 
 
 def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:

@@ -61,6 +61,6 @@ class Dynamics(nn.Module, ABC):
 
     @abstractmethod
     def candidates(
-        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Any, Prediction]:
         """Offer num successors of each row; see Model.candidates."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import silu
 
 CHUNK = 1024  # rows evaluated at once where no gradient is asked for
@@ -15,6 +16,29 @@ def in_blocks(x: Tensor, blocks: int) -> Tensor:
     """Divide rows x (B, in) into equal blocks (blocks, n, in), the last row filling them up."""
     size = -(-x.shape[0] // blocks)
     return torch.cat([x, x[-1:].expand(blocks * size - x.shape[0], -1)]).view(blocks, size, -1)
+
+
+def draw(
+    members: int, widths: Sequence[int], *, generator: torch.Generator
+) -> tuple[nn.ParameterList, nn.ParameterList]:
+    """Draw the layers of networks, weights from a truncated normal distribution as in MBPO.
+
+    Args:
+        members: M.
+        widths: of input, hidden layers and output.
+        generator: source of the weights.
+
+    Returns:
+        Weights (M, in, out) and biases (M, 1, out), layer by layer.
+    """
+    weights, biases = nn.ParameterList(), nn.ParameterList()
+    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        weight = torch.empty(members, fan_in, fan_out, device=generator.device)
+        std = 1 / (2 * math.sqrt(fan_in))
+        nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+        weights.append(nn.Parameter(weight))
+        biases.append(nn.Parameter(torch.zeros(members, 1, fan_out)))
+    return weights, biases
 
 
 def evaluate(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:

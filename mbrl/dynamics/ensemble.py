@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.batched import evaluate, in_blocks
+from mbrl.dynamics.batched import draw, evaluate, in_blocks
 from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
@@ -120,14 +120,7 @@ class GaussianEnsemble(Dynamics):
         self.num_targets = obs_dim + self.learns_reward
         inputs = obs_dim + action.dim
         widths = [inputs, *[hidden] * num_layers, 2 * self.num_targets]
-        self.weights = nn.ParameterList()  # (M, in, out)
-        self.biases = nn.ParameterList()  # (M, 1, out)
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
-            weight = torch.empty(num_members, fan_in, fan_out, device=generator.device)
-            std = 1 / (2 * math.sqrt(fan_in))  # truncated normal, as in MBPO
-            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(num_members, 1, fan_out)))
+        self.weights, self.biases = draw(num_members, widths, generator=generator)
         self.max_log_var = nn.Parameter(torch.full((self.num_targets,), 0.5))
         self.min_log_var = nn.Parameter(torch.full((self.num_targets,), -10.0))
         self.inputs = Normalizer(inputs, floor=floor)
@@ -150,8 +143,6 @@ class GaussianEnsemble(Dynamics):
         self._learning_rate = learning_rate
         self._elite_list = list(range(num_elites))
         self._kept: tuple[list[int], list[Tensor], list[Tensor]] | None = None
-
-    # ---- fitting ---------------------------------------------------------------------------
 
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, from the last weights; see Dynamics.fit."""
@@ -239,8 +230,6 @@ class GaussianEnsemble(Dynamics):
         out = self._forward(shared, [*self.weights], [*self.biases])
         errors = (out.mean - y).square().mean(1)  # (M, targets)
         return (errors + 1e-6).log().mean(1).exp(), errors.mean(1)
-
-    # ---- prediction ------------------------------------------------------------------------
 
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
@@ -333,7 +322,7 @@ class GaussianEnsemble(Dynamics):
     def _doubt(self, out: Output, generator: torch.Generator | None) -> Tensor:
         """Measure the spread of members' outputs (M, B, ...): (B,); see uncertainty."""
         if self._uncertainty != "samples":
-            return _disagreement(out.mean[..., : self.obs_dim])
+            return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean
         if generator is not None:
             noise = torch.randn(samples.shape, generator=generator, device=samples.device)
@@ -341,15 +330,25 @@ class GaussianEnsemble(Dynamics):
         return self.targets.invert(samples).std(0, correction=0).mean(-1)
 
     def candidates(
-        self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator
+        self,
+        state: Belief,
+        action: Tensor,
+        num: int,
+        *,
+        generator: torch.Generator | None,
+        num_means: int = 0,
     ) -> tuple[Belief, Prediction]:
-        """Sample num successors of each row, the elites in turn; K leads: (num * B, ...)."""
+        """Sample num successors of each row, the elites in turn; K leads: (K * B, ...).
+
+        Before them come num_means without noise; without a generator none has any.
+        """
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
-        turn = torch.arange(num, device=x.device) % self.num_elites
-        mean, log_var = out.mean[turn].flatten(0, 1), out.log_var[turn].flatten(0, 1)
-        obs, action = state.obs.repeat(num, 1), action.repeat(num, 1)
-        judges = [self._elite_list[i] for i in turn.tolist()]
+        turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
+        mean, log_var = (t[turn].flatten(0, 1) for t in out)
+        log_var[: num_means * x.shape[0]] = -math.inf
+        obs, action = state.obs.repeat(len(turn), 1), action.repeat(len(turn), 1)
+        judges = [self._elite_list[i] for i in turn]
         pred = self._predict(obs, action, mean, log_var, judges, generator)
         return Belief(pred.next_obs, state.members), pred
 
@@ -392,8 +391,7 @@ class GaussianEnsemble(Dynamics):
 
     def _forward(self, x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Output:
         """Evaluate batched networks: x (G, n, in), weights (G, in, out), biases (G, 1, out)."""
-        x = evaluate(x, weights, biases)
-        t = self.num_targets
+        x, t = evaluate(x, weights, biases), self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - x[..., t : 2 * t])
         log_var = self.min_log_var + softplus(log_var - self.min_log_var)
         return Output(x[..., :t], log_var)
@@ -403,8 +401,3 @@ class GaussianEnsemble(Dynamics):
         found = super().load_state_dict(*args, **kwargs)
         self._elite_list = self.elites.tolist()
         return found
-
-
-def _disagreement(means: Tensor) -> Tensor:
-    """Measure the spread of elite means (M, B, obs_dim), normalised units: (B,)."""
-    return means.var(0, correction=0).mean(-1).sqrt()

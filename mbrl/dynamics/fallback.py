@@ -70,7 +70,7 @@ class Fallback(Dynamics):
         return model.step(state, action, generator=generator, with_uncertainty=with_uncertainty)
 
     def candidates(
-        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Any, Prediction]:
         """Offer num successors of each row; see Model.candidates."""
         return self._chosen().candidates(state, action, num, generator=generator)

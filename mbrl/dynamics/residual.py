@@ -113,7 +113,7 @@ class Residual(Dynamics):
         return self.observe(state, action, pred.next_obs), pred
 
     def candidates(
-        self, state: Both, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: Both, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Both, Prediction]:
         """Offer num successors of each row; K leads: (K * B, ...)."""
         begun, base = self.sparse.candidates(state.sparse, action, num, generator=generator)

@@ -103,7 +103,7 @@ class Simulator(Dynamics):
         return self._charge(self._env.unroll(state, actions)[0])
 
     def candidates(
-        self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Tensor, Prediction]:
         """Offer the one successor of each row of state (B, state_dim) num times; K leads."""
         following, seen = self.step(state, action)

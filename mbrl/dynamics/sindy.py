@@ -332,7 +332,7 @@ class SINDy(Dynamics):
         return Belief(pred.next_obs, state.members), pred
 
     def candidates(
-        self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Belief, Prediction]:
         """Offer the successors of num members, in turn; K leads: (num * B, ...)."""
         turn = [i % self._num_elites for i in range(num)]

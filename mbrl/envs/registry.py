@@ -15,6 +15,7 @@ from mbrl.envs.gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import threaded_mujoco
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
+from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.errors import BadInput
 
 OWN: dict[str, Callable[..., VecEnv]] = {
@@ -30,6 +31,8 @@ OWN: dict[str, Callable[..., VecEnv]] = {
     "KuramotoSivashinsky-v0": kuramoto_sivashinsky,
     "Pendulum-v1": pendulum,
     "PendulumSparse-v0": partial(pendulum, sparse=True),
+    "PendulumWeak-v0": partial(pendulum, max_torque=0.7),
+    "Refrigerator-v0": refrigerator,
 }
 BACKENDS = ("threads", "gymnasium")
 

@@ -59,11 +59,11 @@ class Model(Protocol[State]):
         ...
 
     def candidates(
-        self, state: State, action: Tensor, num: int, *, generator: torch.Generator
+        self, state: State, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[State, Prediction]:
         """Offer num successors of each row for action (B, act_dim); K leads: (K * B, ...).
 
-        A filter chooses among them.
+        A filter chooses among them. Without a generator no noise is drawn.
         """
         ...
 

@@ -11,6 +11,11 @@ from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator
 DENSE = {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}
 SMALL = {
     "ensemble": DENSE,
+    "reward_consistent": {
+        "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
+        "judge": {"_target_": "mbrl.dynamics.Christoffel", "degrees": [1, 2]},
+        "pool": {"_target_": "mbrl.dynamics.Pool", "edges": {"hidden": 16, "num_updates": 100}},
+    },
     "sindy": {"aggregate": "member", "num_elites": 20},
     "sindy_or_ensemble": {
         "sparse": {"_target_": "mbrl.dynamics.SINDy", "aggregate": "member", "num_elites": 20},

@@ -62,7 +62,14 @@ def test_states_are_those_of_sequential_mj_steps(id):
 def test_everything_is_what_the_environment_gives(id, threads):
     if id.startswith("Pendulum") and threads > 1:
         return  # it has no threads
-    env = begin(id, **({} if id.startswith(("Pendulum", "Kuramoto")) else {"num_threads": threads}))
+    env = begin(
+        id,
+        **(
+            {}
+            if id.startswith(("Pendulum", "Kuramoto", "Refrigerator"))
+            else {"num_threads": threads}
+        ),
+    )
     horizon, rows = 32, 3
     actions, state = draw(env, horizon, 3), env.env_state()
     actions *= 0.1 if id.startswith("Inverted") else 1  # they fall soon enough

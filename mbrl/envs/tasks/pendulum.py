@@ -45,15 +45,16 @@ class PendulumSimulation(Simulation):
     Args:
         num_envs: E.
         sparse: hang at the start, hold each torque for two steps, pay only while standing.
+        max_torque: bound of the actions; the motor itself gives up to 2.
     """
 
     obs_dim = 3
 
-    def __init__(self, *, num_envs: int = 1, sparse: bool = False):
+    def __init__(self, *, num_envs: int = 1, sparse: bool = False, max_torque: float = MAX_TORQUE):
         """Allocate the state."""
         self.num_envs = num_envs
         self.max_episode_steps = 100 if sparse else 200
-        self.low = np.array([-MAX_TORQUE], dtype=np.float32)
+        self.low = np.array([-max_torque], dtype=np.float32)
         self.high = -self.low
         self.task = Task(
             reward=standing if sparse else swing_up,
@@ -132,6 +133,7 @@ def pendulum(
     num_envs: int = 1,
     seed: int = 0,
     sparse: bool = False,
+    max_torque: float = MAX_TORQUE,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
@@ -141,8 +143,9 @@ def pendulum(
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
         sparse: hang at the start, hold each torque for two steps, pay only while standing.
+        max_torque: bound of the actions; the motor itself gives up to 2.
         dtype: of observations and rewards.
         device: where tensors are handed out.
     """
-    simulation = PendulumSimulation(num_envs=num_envs, sparse=sparse)
+    simulation = PendulumSimulation(num_envs=num_envs, sparse=sparse, max_torque=max_torque)
     return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)

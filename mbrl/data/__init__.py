@@ -1,0 +1,15 @@
+"""Offline data: collected from agents, kept as Minari datasets, read back and checked."""
+
+from mbrl.data.collect import Source, collect, merge
+from mbrl.data.dataset import Dataset, content_hash
+from mbrl.data.minari_files import load_dataset, save_dataset
+
+__all__ = [
+    "Dataset",
+    "Source",
+    "collect",
+    "content_hash",
+    "load_dataset",
+    "merge",
+    "save_dataset",
+]

@@ -1,0 +1,89 @@
+"""Transitions to learn from offline: acted out in the environment, and mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from mbrl.agents.base import Agent
+from mbrl.data.dataset import episodes, join
+from mbrl.envs.base import VecEnv
+from mbrl.types import Transitions
+
+
+class Source(NamedTuple):
+    """Who acts, and how."""
+
+    agent: Agent  # asked for actions, never updated
+    explore: bool = True  # act as in training, or as in evaluation
+    random: float = 0.0  # share of the steps taken at random instead
+
+
+@torch.no_grad()
+def collect(
+    env: VecEnv, source: Source, steps: int, *, seed: int, generator: torch.Generator
+) -> Transitions:
+    """Act and write down what happens; next_obs is the true successor, also where an episode ends.
+
+    Args:
+        env: E environments, reset with the seed.
+        source: who acts.
+        steps: transitions; what E does not divide is cut off.
+        seed: of the environments.
+        generator: of the random steps.
+
+    Returns:
+        (steps, ...) rows, episode by episode; one that was cut off ends truncated.
+    """
+    agent = source.agent
+    obs = env.reset(seed)
+    agent.reset(explore=source.explore)
+    rows: list[Transitions] = []
+    episode = torch.arange(env.num_envs, device=env.device)
+    for _ in range(-(-steps // env.num_envs)):
+        action = agent.act(obs, explore=source.explore, env_state=env.env_state)
+        if source.random:
+            other = env.action.sample(env.num_envs, generator=generator)
+            draw = torch.rand(env.num_envs, 1, generator=generator, device=generator.device)
+            action = torch.where(draw < source.random, other, action)
+        step = env.step(action)
+        done = step.terminated | step.truncated
+        flags = (step.terminated, step.truncated, episode)
+        rows.append(Transitions(obs, action, step.reward, step.next_obs, *flags))
+        agent.reset(done, explore=source.explore)
+        episode = torch.where(done, episode + env.num_envs, episode)
+        obs = step.obs
+    whole = Transitions(*(torch.cat(parts)[:steps] for parts in zip(*rows, strict=True)))
+    return join([_ended(each) for each in episodes(whole)])
+
+
+def merge(parts: Sequence[Transitions], steps: Sequence[int]) -> Transitions:
+    """Mix transitions: of each part whole episodes, spread over it evenly, until it has its steps.
+
+    Args:
+        parts: transitions (B, ...) each.
+        steps: rows to take of each; of the last episode only what is still needed.
+
+    Returns:
+        (sum of steps, ...) rows, fewer where a part has not as many.
+    """
+    taken: list[Transitions] = []
+    for part, wanted in zip(parts, steps, strict=True):
+        found = episodes(part)
+        golden = 0.618034  # the first n by this order are spread evenly, for every n
+        order = sorted(range(len(found)), key=lambda i: i * golden % 1)
+        for index in order:
+            each = Transitions(*(x[:wanted] for x in found[index]))
+            if wanted:
+                taken.append(_ended(each))
+            wanted -= len(each.reward)
+    return join(taken)
+
+
+def _ended(episode: Transitions) -> Transitions:
+    """Mark an episode's last step as truncated, unless it terminated."""
+    truncated = episode.truncated.clone()
+    truncated[-1] = ~episode.terminated[-1]
+    return episode._replace(truncated=truncated)

@@ -1,0 +1,80 @@
+"""A dataset in memory: transitions, where they come from, and the scale of their returns."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import BadInput
+from mbrl.types import Transitions
+
+
+class Dataset(NamedTuple):
+    """What load_dataset gives."""
+
+    data: Transitions  # rows of an episode together, in time order
+    id: str  # Minari's name
+    digest: str  # SHA-256 of the contents, however they are stored
+    ref_min: float | None = None  # return of a random policy, normalised score 0
+    ref_max: float | None = None  # return of the reference policy, normalised score 100
+    env: str | None = None  # of the environment it was collected in
+
+    def normalized(self, returns: float) -> float:
+        """Scale a return so that the random policy's is 0 and the reference's 100.
+
+        Args:
+            returns: undiscounted return of an episode, or a mean of them.
+
+        Raises:
+            BadInput: if the dataset names no reference returns.
+        """
+        if self.ref_min is None or self.ref_max is None or self.ref_max == self.ref_min:
+            raise BadInput(
+                f"dataset={self.id}: names no reference returns (ref_min_score, ref_max_score), "
+                "so that scores cannot be normalised"
+            )
+        return 100 * (returns - self.ref_min) / (self.ref_max - self.ref_min)
+
+    def returns(self) -> Tensor:
+        """Sum the rewards of each episode (num_episodes,), in the order of their numbers."""
+        _, number = torch.unique(self.data.episode, return_inverse=True)
+        total = torch.zeros(int(number.max()) + 1, dtype=torch.float64, device=number.device)
+        return total.index_add(0, number, self.data.reward.double())
+
+
+def content_hash(data: Transitions) -> str:
+    """Hash transitions (B, ...), rows of an episode together: the same numbers, the same hash.
+
+    Args:
+        data: the transitions; their episodes may be numbered in any way.
+
+    Returns:
+        SHA-256, hexadecimal.
+    """
+    _, number = torch.unique_consecutive(data.episode, return_inverse=True)
+    found = hashlib.sha256()
+    for name, part in zip(data._fields, data._replace(episode=number), strict=True):
+        kind = torch.float32 if part.is_floating_point() else torch.int64
+        array = part.to("cpu", kind).contiguous().numpy()
+        found.update(f"{name} {tuple(array.shape)}\n".encode())
+        found.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return found.hexdigest()
+
+
+def episodes(data: Transitions) -> list[Transitions]:
+    """Cut transitions (B, ...) into episodes, each in time order, by number of episode."""
+    order = torch.sort(data.episode, stable=True).indices
+    sizes = torch.unique(data.episode, return_counts=True)[1].tolist()
+    parts = zip(*(part[order].split(sizes) for part in data), strict=True)
+    return [Transitions(*each) for each in parts]
+
+
+def join(parts: list[Transitions]) -> Transitions:
+    """Put whole episodes one behind the other, numbered from 0."""
+    sizes = torch.tensor([len(part.reward) for part in parts])
+    numbers = torch.arange(len(parts)).repeat_interleave(sizes)
+    whole = Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    return whole._replace(episode=numbers.to(whole.episode.device))

@@ -1,0 +1,374 @@
+"""Minari datasets on disk: written with checksums, read back with every check we know of.
+
+```
+$MINARI_DATASETS_PATH/ID/  data/main_data.hdf5  data/metadata.json  manifest.json (SHA-256)
+```
+manifest.json is ours, written last; datasets made by others have none until they are downloaded by
+us, and are checked for form alone. Minari and h5py are imported when a dataset is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mbrl.data.dataset import Dataset, content_hash, episodes
+from mbrl.errors import BadInput
+from mbrl.manifest import seal, unseal
+from mbrl.types import ActionSpec, Transitions
+
+_log = logging.getLogger(__name__)
+_REMEDY = "collect or download the dataset again"
+
+
+def save_dataset(
+    id: str,
+    data: Transitions,
+    action: ActionSpec,
+    *,
+    env: str,
+    algorithm: str,
+    ref_min: float | None = None,
+    ref_max: float | None = None,
+) -> Dataset:
+    """Write a Minari dataset, HDF5, and seal it.
+
+    Args:
+        id: Minari's name, (namespace/)name-vN.
+        data: transitions (B, ...), whole episodes.
+        action: the actions of the environment.
+        env: what it was collected in.
+        algorithm: who acted.
+        ref_min: return that counts as 0 in normalised scores, a random policy's.
+        ref_max: return that counts as 100, a good policy's.
+
+    Returns:
+        What load_dataset will give.
+
+    Raises:
+        BadInput: if the name is malformed or taken, or Minari is not installed.
+        ValueError: if a row does not begin where the one before it in its episode ended.
+    """
+    minari = _minari()
+    check_id(id)
+    from gymnasium.spaces import Box, Discrete
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    folder, before = _folder(id), []
+    buffers = []
+    for number, each in enumerate(episodes(data)):
+        if not each.next_obs[:-1].equal(each.obs[1:]):
+            raise ValueError(f"episode {number} does not hang together")
+        seen = torch.cat([each.obs, each.next_obs[-1:]]).cpu().numpy()
+        acted = each.action.argmax(-1) if action.kind == "discrete" else each.action
+        buffers.append(
+            EpisodeBuffer(
+                id=number,
+                observations=seen,  # pyright: ignore[reportArgumentType]
+                actions=acted.cpu().numpy(),  # pyright: ignore[reportArgumentType]
+                rewards=each.reward.cpu().numpy(),  # pyright: ignore[reportArgumentType]
+                terminations=each.terminated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
+                truncations=each.truncated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
+            )
+        )
+        before.append(each)
+    if action.kind == "discrete":
+        actions: Any = Discrete(action.num_actions)
+    else:
+        actions = Box(action.low.cpu().numpy(), action.high.cpu().numpy(), dtype=np.float32)
+    whole = Transitions(*(torch.cat(parts) for parts in zip(*before, strict=True)))
+    digest = content_hash(whole)
+    with _quiet():
+        made = minari.create_dataset_from_buffers(
+            id,
+            buffers,
+            observation_space=Box(-np.inf, np.inf, (data.obs.shape[1],), np.float32),
+            action_space=actions,
+            algorithm_name=algorithm,
+            description=f"collected in {env}",
+            data_format="hdf5",
+        )
+        extra = {"content_sha256": digest, "collected_in": env}
+        if ref_min is not None and ref_max is not None:
+            extra |= {"ref_min_score": ref_min, "ref_max_score": ref_max}
+        made.storage.update_metadata(extra)
+    _seal_folder(folder)
+    return load_dataset(id)
+
+
+def load_dataset(
+    id: str,
+    *,
+    obs_dim: int | None = None,
+    action: ActionSpec | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Read a Minari dataset of this machine, or download one of the hub (a name with a namespace).
+
+    Args:
+        id: Minari's name, (namespace/)name-vN.
+        obs_dim: the length that observations must have, None for any.
+        action: the actions that it must hold, None for any.
+        device: where the tensors go.
+
+    Raises:
+        BadInput: if it is not there, damaged, cut short, not finite, or of other spaces.
+    """
+    minari = _minari()
+    check_id(id)
+    folder = _folder(id)
+    if not (folder / "data").is_dir():
+        _download(minari, id)
+    sealed = (folder / "manifest.json").exists()
+    if sealed:
+        _check_seal(folder)
+    try:
+        with _quiet():
+            stored = minari.load_dataset(id)
+            metadata = stored.storage.metadata
+            spaces = stored.observation_space, stored.action_space
+            found = list(stored.iterate_episodes())
+    except Exception as error:  # whatever h5py, json or minari make of a damaged file
+        raise BadInput(f"dataset={id}: not readable ({_line(error)}); {_REMEDY}") from None
+    if len(found) != metadata.get("total_episodes") or not found:
+        raise BadInput(
+            f"dataset={id}: {len(found)} episodes where its metadata says "
+            f"{metadata.get('total_episodes')}; {_REMEDY}"
+        )
+    data = _transitions(id, found, *spaces)
+    _check_spaces(id, data, spaces, obs_dim, action)
+    digest = content_hash(data)
+    if metadata.get("content_sha256", digest) != digest:
+        raise BadInput(f"dataset={id}: its contents are not those it was written with; {_REMEDY}")
+    if not sealed:
+        _log.warning("dataset %s has no checksums; its contents hash to %s", id, digest[:16])
+    env = metadata.get("collected_in")
+    if env is None and stored.env_spec is not None:
+        env = stored.env_spec.id
+    scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
+    low, high = (None if s is None else float(s) for s in scores)
+    moved = Transitions(*(x.to(device) for x in data))
+    return Dataset(moved, id, digest, low, high, env)
+
+
+def check_id(id: str) -> None:
+    """Refuse a name that Minari would not take.
+
+    Args:
+        id: the name.
+
+    Raises:
+        BadInput: saying what a name looks like.
+    """
+    from minari.dataset.minari_dataset import DATASET_ID_RE
+
+    match = DATASET_ID_RE.fullmatch(id)
+    if match is None or match["version"] is None:
+        raise BadInput(f"{id}: no name of a dataset; it should be like pendulum/medium-v0")
+
+
+def is_there(id: str) -> bool:
+    """Tell whether a dataset of that name is on this machine.
+
+    Args:
+        id: the name.
+    """
+    _minari()
+    check_id(id)
+    return _folder(id).exists()
+
+
+def _minari() -> Any:
+    """Import Minari and h5py."""
+    try:
+        import h5py  # noqa: F401
+        import minari
+    except ImportError as error:
+        raise BadInput(f"datasets need {error.name}: pip install 'dynaplan[offline]'") from None
+    return minari
+
+
+def _folder(id: str) -> Path:
+    """Name the folder of a dataset."""
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    return Path(get_dataset_path(id))
+
+
+def _download(minari: Any, id: str) -> None:
+    """Fetch a dataset of the hub, and seal it; only names with a namespace are asked for."""
+    with _quiet():
+        local = list(minari.list_local_datasets())
+    where = _folder("")
+    from difflib import get_close_matches
+
+    near = get_close_matches(id, local, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(local) or 'none'}"
+    if "/" not in id:
+        raise BadInput(f"dataset={id}: not in {where}; {hint}")
+    try:
+        with _quiet():
+            minari.download_dataset(id)
+    except Exception as error:
+        reason = _line(error)
+        raise BadInput(
+            f"dataset={id}: not in {where}, and not downloaded ({reason}); {hint}"
+        ) from None
+    _seal_folder(_folder(id))
+
+
+def _seal_folder(folder: Path) -> None:
+    """Write the checksums of a dataset's files."""
+    digests = {name: _sha256(folder / name) for name in _files(folder)}
+    working = folder / ".manifest.json.tmp"
+    working.write_bytes(seal(digests))
+    working.replace(folder / "manifest.json")
+
+
+def _check_seal(folder: Path) -> None:
+    """Compare a dataset's files with their checksums."""
+    digests = unseal(folder / "manifest.json", _REMEDY)
+    for name, digest in digests.items():
+        file = folder / name
+        if not file.is_file():
+            raise BadInput(f"{file}: missing; {_REMEDY}")
+        if _sha256(file) != digest:
+            raise BadInput(f"{file}: damaged; {_REMEDY}")
+
+
+def _files(folder: Path) -> list[str]:
+    """List a dataset's files, relative to its folder."""
+    return sorted(str(f.relative_to(folder)) for f in (folder / "data").rglob("*") if f.is_file())
+
+
+def _sha256(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transitions:
+    """Put Minari's episodes into transitions; the last observation is the last true successor."""
+    from gymnasium.spaces import Box, Discrete
+
+    if not isinstance(seen, Box) or not isinstance(acted, Box | Discrete):
+        raise BadInput(
+            f"dataset={id}: observations {type(seen).__name__} and actions "
+            f"{type(acted).__name__}; only Box, and Discrete actions, can be learned from"
+        )
+    parts: list[Transitions] = []
+    for number, each in enumerate(found):
+        obs = np.asarray(each.observations, dtype=np.float32)
+        steps = len(each.rewards)
+        obs = obs.reshape(len(obs), -1)
+        raw = np.asarray(each.actions)
+        sizes = (len(obs) - 1, len(raw), len(each.terminations), len(each.truncations))
+        if steps == 0 or set(sizes) != {steps}:
+            raise BadInput(
+                f"dataset={id}: episode {number} has {len(obs)} observations and {len(raw)} "
+                f"actions for {steps} rewards; {_REMEDY}"
+            )
+        if isinstance(acted, Discrete):
+            action = np.eye(int(acted.n), dtype=np.float32)[raw.reshape(-1) - int(acted.start)]
+        else:
+            action = raw.reshape(steps, -1).astype(np.float32)
+        reward = np.asarray(each.rewards, dtype=np.float32)
+        for name, values in (("observation", obs), ("action", action), ("reward", reward)):
+            if not np.isfinite(values).all():
+                raise BadInput(f"dataset={id}: an {name} of episode {number} is not finite")
+        terminated = torch.from_numpy(np.asarray(each.terminations, dtype=bool))
+        truncated = torch.from_numpy(np.asarray(each.truncations, dtype=bool)) & ~terminated
+        truncated[-1] = ~terminated[-1]  # where the record was cut off, the value goes on
+        whole = torch.from_numpy(obs)
+        parts.append(
+            Transitions(
+                whole[:-1],
+                torch.from_numpy(action),
+                torch.from_numpy(reward),
+                whole[1:],
+                terminated,
+                truncated,
+                torch.full((steps,), number),
+            )
+        )
+    return Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _check_spaces(
+    id: str,
+    data: Transitions,
+    spaces: tuple[Any, Any],
+    obs_dim: int | None,
+    spec: ActionSpec | None,
+) -> None:
+    """Refuse data of another environment."""
+    from gymnasium.spaces import Discrete
+
+    have = data.obs.shape[1]
+    if obs_dim is not None and have != obs_dim:
+        raise BadInput(
+            f"dataset={id}: observations of {have} numbers, but the environment's have {obs_dim}; "
+            "choose the environment that it was collected in"
+        )
+    if spec is None:
+        return
+    kind = "discrete" if isinstance(spaces[1], Discrete) else "continuous"
+    if kind != spec.kind or data.action.shape[1] != spec.dim:
+        raise BadInput(
+            f"dataset={id}: {kind} actions of {data.action.shape[1]} numbers, but the "
+            f"environment's are {spec.kind} of {spec.dim}; choose the environment that it was "
+            "collected in"
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Minari's advice on authors and licences off the console."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _line(error: Exception) -> str:
+    """Put an exception into one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def remove_unfinished(id: str) -> None:
+    """Take away what a failed write has left, so that the name is free again.
+
+    Args:
+        id: the name of a dataset that has no manifest.
+    """
+    folder = _folder(id)
+    if folder.is_dir() and not (folder / "manifest.json").exists():
+        shutil.rmtree(folder)
+
+
+def summary(dataset: Dataset) -> str:
+    """Say in JSON what a dataset holds.
+
+    Args:
+        dataset: a dataset.
+    """
+    returns = dataset.returns()
+    return json.dumps(
+        {
+            "dataset": dataset.id,
+            "steps": len(dataset.data.reward),
+            "episodes": len(returns),
+            "mean_return": returns.mean().item(),
+            "terminated": int(dataset.data.terminated.sum()),
+            "sha256": dataset.digest,
+        }
+    )

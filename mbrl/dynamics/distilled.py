@@ -1,0 +1,123 @@
+"""Many networks of a judge, distilled into one that costs little in a rollout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.judge import LearnedJudge
+from mbrl.dynamics.networks import Networks, train
+from mbrl.dynamics.normalizer import Normalizer
+from mbrl.types import ActionSpec, Transitions
+
+
+class Distilled(LearnedJudge):
+    """Learn a judge's rewards, Hinton et al. 2015, where a filter will ask for them.
+
+    Questions are candidates of each row and of rows further out: perturbed answers of the edge
+    members. What counts is the order among the candidates of one row, so the loss is of rewards
+    less the row's mean, and of the rewards themselves, for the threshold.
+
+    Args:
+        obs_dim: length of an observation.
+        action: the environment's actions.
+        generator: source of the initial weights.
+        teacher: the judge.
+        hidden: width of the two hidden layers.
+        num_updates: gradient steps.
+        batch_size: rows of a step.
+        reach: rows are moved out from their mean by factors up to this.
+        fit_teacher: whether the teacher is to be fitted too, or has been.
+    """
+
+    needs_edges = True
+
+    def __init__(
+        self,
+        *,
+        obs_dim: int,
+        action: ActionSpec,
+        generator: torch.Generator,
+        teacher: LearnedJudge,
+        hidden: int = 32,
+        num_updates: int = 2000,
+        batch_size: int = 64,
+        reach: float = 2.0,
+        fit_teacher: bool = True,
+    ):
+        """Draw the network."""
+        super().__init__()
+        width = 2 * obs_dim + action.dim
+        self.teacher = teacher
+        self.student = Networks([width, hidden, hidden, 1], 1, generator=generator)
+        self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
+        self._updates, self._batch_size, self._reach = num_updates, batch_size, reach
+        self._fit_teacher = fit_teacher
+
+    def fit(
+        self,
+        data: Transitions,
+        model: Dynamics,
+        *,
+        edges: EdgeMembers | None,
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        """Fit the teacher, then the student to it; see Judge.fit."""
+        assert edges is not None
+        found: dict[str, float] = {}
+        if self._fit_teacher:
+            found = self.teacher.fit(data, model, edges=edges, generator=generator)
+        questions, rewards = self._questions(data, edges, generator)
+        self.scale.fit(questions.flatten(0, 1))
+        self.rewards.fit(rewards.reshape(-1, 1))
+        z, y = self.scale(questions), (rewards - self.rewards.mean) / self.rewards.std
+        device = generator.device
+
+        def loss(update: int) -> Tensor:
+            rows = torch.randint(
+                z.shape[1], (self._batch_size,), generator=generator, device=device
+            )
+            told = self.student(z[:, rows].flatten(0, 1))[0].view(z.shape[0], -1)
+            error = told - y[:, rows]
+            return (error - error.mean(0)).square().mean() + 0.1 * error.square().mean()
+
+        value = train(self.student, loss, self._updates, learning_rate=2e-3)
+        return {**found, "model/distilled_mse": value}
+
+    @torch.no_grad()
+    def _questions(
+        self, data: Transitions, edges: EdgeMembers, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Give transitions (K, B, n) and the teacher's rewards of them (K, B)."""
+        device = generator.device
+        rows = torch.randint(len(data.reward), (4000,), generator=generator, device=device)
+        obs, action, after = data.obs[rows], data.action[rows], data.next_obs[rows]
+        scale = (data.next_obs - data.obs).std(0, correction=0)
+        factor = 1 + (self._reach - 1) * torch.rand(4000, 1, generator=generator, device=device)
+        factor[:2000] = 1.0
+        obs = data.obs.mean(0) + factor * (obs - data.obs.mean(0))
+        action = data.action.mean(0) + factor * (action - data.action.mean(0))
+        told = edges.predict(obs, action)
+        middle = told.mean(0)
+        spread = 2 * torch.randn(len(told), 1, 1, generator=generator, device=device)
+        noise = torch.randn(4, *middle.shape, generator=generator, device=device) * scale
+        size = torch.tensor([0.03, 0.1, 0.3, 1.0], device=device)[:, None, None]
+        true = torch.where(factor == 1, after, middle)
+        asked = torch.cat(
+            [true[None], told, middle + spread * (told - middle), true + size * noise]
+        )
+        flat = asked.flatten(0, 1)
+        count = len(asked)
+        reward = self.teacher.reward(obs.repeat(count, 1), action.repeat(count, 1), flat)
+        x = torch.cat(
+            [obs.repeat(count, 1), action.repeat(count, 1), flat - obs.repeat(count, 1)], 1
+        )
+        return x.view(count, len(obs), -1), reward.view(count, -1).to(x.dtype)
+
+    @torch.no_grad()
+    def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Give the student's reward (N,), in the teacher's units."""
+        z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
+        return self.student(z)[0, :, 0] * self.rewards.std + self.rewards.mean

@@ -1,0 +1,151 @@
+"""Dynamics rewards: known answers, and what each must be able to tell."""
+
+from itertools import combinations_with_replacement
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbrl.dynamics import Adversarial, Contrastive, Distilled, SINDy, SparseResidual
+from mbrl.dynamics.christoffel import Christoffel
+from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.polynomials import PolynomialModel, count, monomials
+from mbrl.types import Transitions
+from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 1000))
+def test_monomials_are_all_products(variables, degree, seed):
+    z = torch.randn(7, variables, generator=generator(seed), dtype=torch.float64)
+    found = monomials(z, degree)
+    wanted = [
+        torch.stack([z[:, v] for v in term], 1).prod(1) if term else torch.ones(7).double()
+        for d in range(degree + 1)
+        for term in combinations_with_replacement(range(variables), d)
+    ]
+    assert found.shape[1] == count(variables, degree) == len(wanted)
+    a, b = (torch.sort(x, 1).values for x in (found, torch.stack(wanted, 1)))
+    torch.testing.assert_close(a, b)
+
+
+def parabola(rows: int = 800) -> Transitions:
+    """next = obs + obs^2 / 10 + action / 2 of one number, obs in [0, 1]."""
+    obs = torch.rand(rows, 1, generator=generator(1))
+    action = 2 * torch.rand(rows, 1, generator=generator(2)) - 1
+    zero = torch.zeros(rows)
+    after = obs + obs**2 / 10 + action / 2
+    return Transitions(obs, action, zero, after, zero.bool(), zero.bool(), zero.long())
+
+
+def edges(data: Transitions, **options) -> EdgeMembers:
+    dims = data.obs.shape[1], data.action.shape[1]
+    members = EdgeMembers(*dims, generator=generator(3), hidden=16, num_updates=200, **options)
+    members.fit(data, generator=generator(4))
+    return members
+
+
+def test_edges_hold_their_share_of_every_axis():
+    data = collect(ToyEnv(4), 200).all()
+    outside = edges(data).edges(data.obs, data.action)
+    assert outside.shape == (6, 800)
+    torch.testing.assert_close(outside.float().mean(1), torch.full((6,), 0.2), atol=0.01, rtol=0)
+    assert not (outside[:3] & outside[3:]).any(), "a row lies on both ends of an axis"
+
+
+def test_edge_members_never_saw_their_edge():
+    """Change the truth on one edge alone: its own networks do not notice, the others do."""
+    data = parabola()
+    members = edges(data)
+    before = [p.clone() for p in members.networks.parameters()]
+    edge = members.edges(data.obs, data.action)[0]
+    changed = data._replace(next_obs=torch.where(edge[:, None], data.next_obs + 3.0, data.next_obs))
+    again = EdgeMembers(1, 1, generator=generator(3), hidden=16, num_updates=200)
+    again.targets.fit = lambda x: again.targets.load_state_dict(members.targets.state_dict())
+    again.fit(changed, generator=generator(4))
+    same = [
+        all(b[m].equal(p[m]) for b, p in zip(before, again.networks.parameters(), strict=True))
+        for m in range(8)
+    ]
+    assert same[:2] == [True, True] and not any(same[4:6])
+
+
+def test_the_christoffel_judge_finds_the_truth_far_outside():
+    data = parabola()
+    judge = Christoffel(obs_dim=1, action=ACTION)
+    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(5))
+    assert metrics["model/judge_degree"] >= 2 and metrics["model/judge_edge_ratio"] < 0.1
+    for where in (-1.0, 3.0):
+        grid = torch.linspace(-1, 3, 401)[:, None]
+        obs, action = torch.full((401, 1), where), torch.zeros(401, 1)
+        best = grid[judge.reward(obs, action, obs + grid).argmax()].item()
+        assert best == pytest.approx(where**2 / 10, abs=0.05)
+
+
+def test_the_polynomial_finds_its_degree_and_the_truth():
+    data = parabola()
+    model = PolynomialModel(1, 1)
+    assert model.fit(data, edges(data)) == {"model/polynomial_degree": 2.0}
+    obs, action = torch.tensor([[5.0], [-2.0]]), torch.tensor([[0.5], [3.0]])
+    torch.testing.assert_close(
+        model.predict(obs, action), obs + obs**2 / 10 + action / 2, atol=1e-3, rtol=0
+    )
+
+
+def judges():
+    shape = {"obs_dim": 2, "action": ACTION}
+    gan = Adversarial(
+        **shape, generator=generator(1), num_runs=2, num_snapshots=10, num_updates=300
+    )
+    teacher = Christoffel(**shape, degrees=(1,))
+    return {
+        "adversarial": gan,
+        "contrastive": Contrastive(**shape, generator=generator(1), num_updates=150),
+        "residual": SparseResidual(obs_dim=2, sparse=SINDy(**shape, task=TASK)),
+        "christoffel": Christoffel(**shape),
+        "distilled": Distilled(**shape, generator=generator(1), teacher=teacher, num_updates=300),
+    }
+
+
+@pytest.mark.parametrize("name", list(judges()))
+def test_the_true_successor_earns_more_than_a_wrong_one(name):
+    data = collect(ToyEnv(4), 300).all()
+    judge = judges()[name]
+    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(6))
+    assert all(isinstance(v, float) for v in metrics.values())
+    held = collect(ToyEnv(4), 50, seed=7).all()
+    scale = (held.next_obs - held.obs).std(0)
+    noise = torch.randn(held.obs.shape, generator=generator(8))
+    wrong = held.next_obs + scale * torch.sign(noise)
+    good = judge.reward(held.obs, held.action, held.next_obs)
+    bad = judge.reward(held.obs, held.action, wrong)
+    assert good.shape == (200,) and torch.isfinite(good).all()
+    assert (good > bad).float().mean() > 0.9
+    twin = judges()[name]
+    twin.fit(data, ToyDynamics(), edges=edges(data), generator=generator(6))
+    assert twin.reward(held.obs, held.action, wrong).equal(bad), "a fit does not repeat"
+
+
+def test_a_student_orders_as_its_teacher():
+    data = collect(ToyEnv(4), 300).all()
+    teacher = Adversarial(
+        obs_dim=2,
+        action=ACTION,
+        generator=generator(1),
+        num_runs=2,
+        num_snapshots=5,
+        num_updates=200,
+    )
+    judge = Distilled(
+        obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher, num_updates=500
+    )
+    judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(3))
+    held = collect(ToyEnv(4), 50, seed=7).all()
+    noise = torch.randn(10, *held.obs.shape, generator=generator(8))
+    asked = move(held.obs, held.action) + noise * (held.next_obs - held.obs).std(0)
+    args = held.obs.repeat(10, 1), held.action.repeat(10, 1), asked.flatten(0, 1)
+    ranks = [j.reward(*args).view(10, -1).argsort(0).argsort(0).float() for j in (teacher, judge)]
+    centered = [r - r.mean(0) for r in ranks]
+    correlation = (centered[0] * centered[1]).sum(0) / centered[0].square().sum(0)
+    assert correlation.mean() > 0.8
