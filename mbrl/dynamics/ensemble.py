@@ -152,28 +152,22 @@ class GaussianEnsemble(Dynamics):
         x, y = self.inputs(x), self.targets(y)
         train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], self._holdout))
         size = batch_size_for(train.shape[0], self._batch_size)
-        bootstrap = train[
-            torch.randint(
-                train.shape[0],
-                (self.num_members, train.shape[0]),
-                generator=generator,
-                device=x.device,
-            )
-        ]  # (M, n): each member's own draw of the data
+        rows = train.shape[0]
+        draws = (self.num_members, rows)  # (M, n): each member's own draw of the data
+        bootstrap = train[torch.randint(rows, draws, generator=generator, device=x.device)]
 
-        optimizer = torch.optim.Adam(
-            self._groups, lr=self._learning_rate, fused=True, capturable=x.is_cuda
-        )
+        rate, on_gpu = self._learning_rate, x.is_cuda
+        optimizer = torch.optim.Adam(self._groups, lr=rate, fused=True, capturable=on_gpu)
         last_loss = x.new_zeros(())
 
-        def descend(rows: Tensor) -> None:
+        @Graphed
+        def take_step(rows: Tensor) -> None:
             loss = self._loss(x[rows], y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             last_loss.copy_(loss.detach())
 
-        take_step = Graphed(descend)
         x_held, y_held = x[held], y[held]
         error, mse = self._holdout_error(x_held, y_held)
         snapshots = BestSnapshots([*self.weights, *self.biases, mse])
