@@ -62,7 +62,7 @@ PLAN = [  # what is worth most comes first, and pairs of a seed together; task, 
     ("pendulum_sparse", ["mbpo", "coplanner"], range(100, 108)),
     ("pendulum_sparse", ["explore_only", "rollout_only"], range(100, 108)),
     ("mountain_car_continuous", ["mbpo", "coplanner", "no_bonus"], range(200, 205)),
-    ("pendulum", ["mbpo", "coplanner"], range(100, 105)),
+    ("pendulum", ["mbpo", "coplanner"], range(200, 205)),
     ("cartpole_swingup_sparse", ["mbpo", "coplanner"], range(100, 108)),
     ("pendulum_sparse", ["no_bonus", "one_step"], range(100, 108)),
 ]
