@@ -1,7 +1,8 @@
 """From a network policy to a few terms (SINDy-RL, Zolman et al. 2024; DAgger, Ross et al. 2011).
 
-Fit monomials to what the teacher does where the student goes in the model; drop terms one by one;
-of all sizes take the one that earns most in the model; polish its coefficients there.
+Fit monomials to what the teacher does where the student goes in the model, of all sizes; take the
+fit that earns most in the model, not the closest one. Polish its coefficients there, and take away
+the terms that are missed least, one by one.
 """
 
 from __future__ import annotations
@@ -99,9 +100,9 @@ def distill(
     action: ActionSpec,
     *,
     max_terms: int = 12,
-    num_rounds: int = 4,
-    num_polish: int = 40,
-    population: int = 64,
+    num_rounds: int = 6,
+    num_polish: int = 60,
+    population: int = 96,
     generator: torch.Generator,
 ) -> Distilled:
     """Fill a sparse policy with what a teacher does.
@@ -113,21 +114,23 @@ def distill(
         action: the environment's actions.
         max_terms: coefficients at most, over all actions.
         num_rounds: of playing the student and asking the teacher (DAgger).
-        num_polish: iterations of the cross-entropy method on the coefficients; 0 leaves them.
+        num_polish: iterations of the cross-entropy method on the coefficients, before terms are
+            taken away and after; a fifth of them after each. 0 leaves the best imitation.
         population: of these.
         generator: source of every random draw.
     """
     acted, returns = stage.play(teacher)
     told = returns.mean().item()
     asked = acted.flatten(0, 1)
+    library = student.library
+    most = 2 * max_terms if num_polish else max_terms  # the rest is taken away while polishing
     best, best_return = student.weights.clone(), -torch.inf
     tried: list[tuple[int, float]] = []
     for _ in range(num_rounds):
         rows = torch.randperm(len(asked), generator=generator, device=asked.device)[:_ROWS]
         obs = asked[rows]
-        answers = teacher(obs).double()
-        options = _shrink(student.library, obs, answers, action, max_terms)
-        acted, returns = stage.play(_population(student.library, options, action), len(options))
+        options = _shrink(library, obs, teacher(obs).double(), action, most)
+        acted, returns = stage.play(_population(library, options, action), len(options))
         earned = returns.mean(1)
         tried += [(int((o != 0).sum()), r) for o, r in zip(options, earned.tolist(), strict=True)]
         leader = int(earned.argmax())
@@ -137,10 +140,12 @@ def distill(
         asked = torch.cat([asked, acted[:, leader * size : (leader + 1) * size].flatten(0, 1)])
     polished = best_return
     if num_polish:
-        scale = _sizes(student.library, asked)
-        best, polished = _polish(
-            student.library, best, scale, stage, action, num_polish, population, generator
-        )
+        polish = _Polish(library, _sizes(library, asked), stage, action, population, generator)
+        best, polished = polish(best, num_polish, 0.1)
+        while int((best != 0).sum()) > max_terms:
+            best, polished = polish(polish.without_one(best), max(1, num_polish // 5), 0.03)
+        best, polished = polish(best, num_polish, 0.05)
+        best, polished = polish(best, num_polish, 0.02)
     student.weights.copy_(best)
     return Distilled(told, float(best_return), float(polished), tried)
 
@@ -201,37 +206,72 @@ def _population(library: Library, weights: Tensor, action: ActionSpec) -> Policy
     return act
 
 
-def _polish(
-    library: Library,
-    weights: Tensor,
-    sizes: Tensor,
-    stage: Stage,
-    action: ActionSpec,
-    num_iterations: int,
-    population: int,
-    generator: torch.Generator,
-) -> tuple[Tensor, float]:
-    """Search around weights (act_dim, F) by the cross-entropy method for a higher return."""
-    on = weights != 0
-    mean = (weights * sizes)[on]
-    spread = 0.3 * mean.abs() + 0.1 * mean.abs().max()
-    best, best_return = mean, -torch.inf
-    num_elites = max(2, population // 8)
-    for _ in range(num_iterations):
-        noise = torch.randn(
-            (population, len(mean)), generator=generator, device=mean.device, dtype=mean.dtype
-        )
-        draws = mean + spread * noise
-        draws[0], draws[1] = best, mean
-        options = torch.zeros(population, *weights.shape, dtype=weights.dtype, device=mean.device)
-        options[:, on] = draws / sizes.expand_as(weights)[on]
-        earned = stage.play(_population(library, options, action), population)[1].mean(1)
-        order = earned.argsort(descending=True)
-        if earned[order[0]] > best_return:
-            best, best_return = draws[order[0]].clone(), earned[order[0]].item()
-        elites = draws[order[:num_elites]]
-        mean = elites.mean(0)
-        spread = 0.2 * spread + 0.8 * elites.std(0)
-    found = torch.zeros_like(weights)
-    found[on] = best / sizes.expand_as(weights)[on]
-    return found, best_return
+class _Polish:
+    """Search around coefficients for a higher return, by the cross-entropy method.
+
+    Args:
+        library: the terms.
+        sizes: of the terms (F,), so that coefficients can be compared.
+        stage: where policies are played.
+        action: the environment's actions.
+        population: policies played at once.
+        generator: source of every random draw.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        sizes: Tensor,
+        stage: Stage,
+        action: ActionSpec,
+        population: int,
+        generator: torch.Generator,
+    ):
+        """Take what does not change."""
+        self._library, self._sizes, self._stage = library, sizes, stage
+        self._action, self._population, self._generator = action, population, generator
+
+    def __call__(self, weights: Tensor, num_iterations: int, spread: float) -> tuple[Tensor, float]:
+        """Polish weights (act_dim, F), first within `spread` of the largest one.
+
+        Returns:
+            The best coefficients and their return.
+        """
+        on, size = weights != 0, self._sizes.expand_as(weights)[weights != 0]
+        mean = weights[on] * size
+        width = 0.3 * mean.abs() + spread * mean.abs().max()
+        best, best_return = mean, -torch.inf
+        for _ in range(num_iterations):
+            noise = torch.randn(
+                (self._population, len(mean)),
+                generator=self._generator,
+                device=mean.device,
+                dtype=mean.dtype,
+            )
+            draws = mean + width * noise
+            draws[0], draws[1] = best, mean
+            options = weights.new_zeros(self._population, *weights.shape)
+            options[:, on] = draws / size
+            earned = self._earned(options)
+            order = earned.argsort(descending=True)
+            if earned[order[0]] > best_return:
+                best, best_return = draws[order[0]].clone(), earned[order[0]].item()
+            elites = draws[order[: max(2, self._population // 8)]]
+            mean = elites.mean(0)
+            width = 0.2 * width + 0.8 * elites.std(0)
+        found = torch.zeros_like(weights)
+        found[on] = best / size
+        return found, best_return
+
+    def without_one(self, weights: Tensor) -> Tensor:
+        """Take away the term without which weights (act_dim, F) earn most."""
+        on = torch.nonzero(weights.flatten())[:, 0]
+        options = weights.flatten().repeat(len(on), 1)
+        options[torch.arange(len(on)), on] = 0
+        options = options.view(-1, *weights.shape)
+        return options[int(self._earned(options).argmax())]
+
+    def _earned(self, options: Tensor) -> Tensor:
+        """Give the mean return (K,) of policies (K, act_dim, F)."""
+        policy = _population(self._library, options, self._action)
+        return self._stage.play(policy, len(options))[1].mean(1)
