@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from mbrl.agents.sparse_policy import SparsePolicy
-from mbrl.dynamics.sindy_fit import Moments, distinguishable, solve
 from mbrl.dynamics.sindy_library import Library, evaluate_terms
 from mbrl.errors import NumericalFault
 from mbrl.types import ActionSpec, map_tensors
 
 Policy = Callable[[Tensor], Tensor]  # obs (B, obs_dim) -> action (B, act_dim)
-_ROWS = 20_000  # teacher's answers kept for a fit
-_CENSORED = 5  # rounds in which answers at a bound are let beyond it
+_ROWS = 6000  # teacher's answers in a fit
+_FIRST_FIT, _NEXT_FIT = 60, 15  # iterations of L-BFGS, with all terms and after each loss
+_LEAK, _RIDGE = 0.02, 1e-4
 
 
 class Distilled(NamedTuple):
@@ -100,7 +100,7 @@ def distill(
     action: ActionSpec,
     *,
     max_terms: int = 12,
-    num_rounds: int = 6,
+    num_rounds: int = 12,
     num_polish: int = 60,
     population: int = 96,
     generator: torch.Generator,
@@ -122,32 +122,53 @@ def distill(
     acted, returns = stage.play(teacher)
     told = returns.mean().item()
     asked = acted.flatten(0, 1)
-    library = student.library
-    most = 2 * max_terms if num_polish else max_terms  # the rest is taken away while polishing
-    best, best_return = student.weights.clone(), -torch.inf
-    tried: list[tuple[int, float]] = []
-    for _ in range(num_rounds):
+    library, size = student.library, len(stage.starts)
+    weights, tried = student.weights.clone(), []
+    for number in range(num_rounds):
         rows = torch.randperm(len(asked), generator=generator, device=asked.device)[:_ROWS]
         obs = asked[rows]
-        options = _shrink(library, obs, teacher(obs).double(), action, most)
+        options = _shrink(library, obs, teacher(obs).double(), action, 2 * max_terms, weights)
         acted, returns = stage.play(_population(library, options, action), len(options))
         earned = returns.mean(1)
-        tried += [(int((o != 0).sum()), r) for o, r in zip(options, earned.tolist(), strict=True)]
-        leader = int(earned.argmax())
-        if earned[leader] > best_return:
-            best, best_return = options[leader].clone(), earned[leader].item()
-        size = len(stage.starts)
+        tried += zip(options, earned.tolist(), strict=True)
+        # first where the closest fit goes, then where the best one does
+        leader = 0 if number < num_rounds // 3 else int(earned.argmax())
+        weights = options[0]
         asked = torch.cat([asked, acted[:, leader * size : (leader + 1) * size].flatten(0, 1)])
+    few = [option for option in tried if _count(option[0]) <= max_terms]
+    best, best_return = max(few, key=lambda option: option[1])
     polished = best_return
     if num_polish:
         polish = _Polish(library, _sizes(library, asked), stage, action, population, generator)
-        best, polished = polish(best, num_polish, 0.1)
-        while int((best != 0).sum()) > max_terms:
-            best, polished = polish(polish.without_one(best), max(1, num_polish // 5), 0.03)
-        best, polished = polish(best, num_polish, 0.05)
-        best, polished = polish(best, num_polish, 0.02)
+        many = [o for o in tried if max_terms <= _count(o[0]) <= 2 * max_terms]
+        best, polished = _search(polish, many or few, max_terms, num_polish)
     student.weights.copy_(best)
-    return Distilled(told, float(best_return), float(polished), tried)
+    sizes = [(_count(option), earned) for option, earned in tried]
+    return Distilled(told, float(best_return), float(polished), sizes)
+
+
+def _count(weights: Tensor) -> int:
+    """Count the coefficients that are not 0."""
+    return int((weights != 0).sum())
+
+
+def _search(
+    polish: _Polish, options: list[tuple[Tensor, float]], max_terms: int, num_iterations: int
+) -> tuple[Tensor, float]:
+    """Polish the best options, fewer and longer; take terms away; polish what is left.
+
+    Returns:
+        Coefficients of max_terms at most and their return.
+    """
+    for number, share in ((6, 6), (2, 2)):
+        chosen = sorted(options, key=lambda option: -option[1])[:number]
+        options = [polish(o, max(1, num_iterations // share), 0.1) for o, _ in chosen]
+    best, earned = max(options, key=lambda option: option[1])
+    while _count(best) > max_terms:
+        best, earned = polish(polish.without_one(best), max(1, num_iterations // 5), 0.03)
+    for spread in (0.05, 0.02):
+        best, earned = polish(best, num_iterations, spread)
+    return best, earned
 
 
 def _sizes(library: Library, obs: Tensor) -> Tensor:
@@ -157,38 +178,56 @@ def _sizes(library: Library, obs: Tensor) -> Tensor:
 
 
 def _shrink(
-    library: Library, obs: Tensor, answers: Tensor, action: ActionSpec, max_terms: int
+    library: Library, obs: Tensor, answers: Tensor, action: ActionSpec, most: int, weights: Tensor
 ) -> Tensor:
-    """Regress answers (N, act_dim) and drop the least term again and again.
+    """Fit answers (N, act_dim), drop the least terms and fit again, down to one term.
 
-    Where the teacher is at a bound and the fit beyond it, both do the same: no error is counted.
+    Args:
+        library: the terms.
+        obs: (N, obs_dim).
+        answers: of the teacher, within the bounds.
+        action: the bounds.
+        most: above this number of terms several are dropped at once.
+        weights: coefficients (act_dim, F) to start from.
 
     Returns:
-        Coefficients of max_terms and fewer (num_options, act_dim, F).
+        Coefficients of each size (num_options, act_dim, F), the largest first.
     """
-    features = library.evaluate(list(obs.double().unbind(1)))
     sizes = _sizes(library, obs)
-    features = features / sizes
-    gram = features.T @ features
-    mask = distinguishable(gram).expand(answers.shape[1], -1).clone()
-    low, high = action.low.double(), action.high.double()
-    options, targets = [], answers
+    features = library.evaluate(list(obs.double().unbind(1))) / sizes
+    middle, half = (action.high + action.low) / 2, (action.high - action.low) / 2
+    wanted = (answers - middle) / half
+    mask, found = torch.ones_like(weights), weights * sizes / half[:, None]
+    options, rounds = [], _FIRST_FIT
     while mask.any():
-        cross = (features.T @ targets)[None]
-        found = solve(Moments(gram[None], cross), mask[None], 1e-6 * len(obs))[0]  # (A, F)
-        number = int(mask.sum())
-        if number <= max_terms:
-            for _ in range(_CENSORED):
-                fit = features @ found.T
-                beyond = ((answers >= high) & (fit > high)) | ((answers <= low) & (fit < low))
-                targets = torch.where(beyond, fit, answers)
-                cross = (features.T @ targets)[None]
-                found = solve(Moments(gram[None], cross), mask[None], 1e-6 * len(obs))[0]
-            options.append(found / sizes)
-        weakest = torch.where(mask, found.abs(), torch.inf).flatten()
-        drop = max(1, (number - max_terms) // 4)
-        mask.view(-1)[weakest.argsort()[:drop]] = False
+        found = _fit(features, wanted, mask, found, rounds)
+        options.append(found * half[:, None] / sizes)
+        number, rounds = int(mask.sum()), _NEXT_FIT
+        weakest = torch.where(mask > 0, found.abs(), torch.inf).flatten()
+        mask.view(-1)[weakest.argsort()[: max(1, (number - most) // 3)]] = 0
     return torch.stack(options)
+
+
+def _fit(features: Tensor, wanted: Tensor, mask: Tensor, start: Tensor, rounds: int) -> Tensor:
+    """Least squares of clipped sums (N, act_dim): beyond a bound they do the same.
+
+    The clip leaks a little, so that what is beyond the wrong bound finds its way back.
+    """
+    weights = start.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([weights], max_iter=rounds, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        total = features @ (weights * mask).T
+        clipped = total.clamp(-1, 1)
+        missed = clipped + _LEAK * (total - clipped) - wanted
+        value = missed.square().mean() + _RIDGE * (weights * mask).square().mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)  # type: ignore[arg-type]
+    found = (weights * mask).detach()
+    return torch.where(torch.isfinite(found), found, start * mask)
 
 
 def _population(library: Library, weights: Tensor, action: ActionSpec) -> Policy:
