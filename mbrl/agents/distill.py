@@ -1,8 +1,8 @@
 """From a network policy to a few terms (SINDy-RL, Zolman et al. 2024; DAgger, Ross et al. 2011).
 
 Fit monomials to what the teacher does where the student goes in the model, of all sizes; take the
-fit that earns most in the model, not the closest one. Polish its coefficients there, and take away
-the terms that are missed least, one by one.
+fit that earns most in the model, not the closest one. Let its coefficients climb there (CMA-ES),
+and take away the terms that are missed least, one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mbrl.agents.cma_es import CmaEs
 from mbrl.agents.sparse_policy import SparsePolicy
 from mbrl.dynamics.sindy_library import Library, evaluate_terms
 from mbrl.errors import NumericalFault
@@ -22,6 +23,10 @@ Policy = Callable[[Tensor], Tensor]  # obs (B, obs_dim) -> action (B, act_dim)
 _ROWS = 6000  # teacher's answers in a fit
 _FIRST_FIT, _NEXT_FIT = 60, 15  # iterations of L-BFGS, with all terms and after each loss
 _LEAK, _RIDGE = 0.02, 1e-4
+_ROOM = 4  # times the terms at most, from which they are chosen
+_STARTS = 16  # episodes by which policies are compared while coefficients climb
+_LARGEST = 30.0  # length of the coefficients, as moves of the action in halves of its range
+_SPREAD, _LEAST = 0.1, 0.03  # shares of the coefficients' sizes, of first draws, of later ones
 
 
 class Distilled(NamedTuple):
@@ -54,12 +59,15 @@ class Stage:
         self._hold = hold
 
     @torch.no_grad()
-    def play(self, policy: Policy, copies: int = 1) -> tuple[Tensor, Tensor]:
+    def play(
+        self, policy: Policy, copies: int = 1, starts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Play from every start, copy by copy.
 
         Args:
             policy: acts for copies * S rows; the rows of a copy stand together.
             copies: K.
+            starts: numbers of the starts (S,) to begin at, instead of all.
 
         Returns:
             Observations acted on (T, K * S, obs_dim), returns (K, S).
@@ -67,7 +75,7 @@ class Stage:
         Raises:
             NumericalFault: if the model predicts a NaN or an infinity.
         """
-        obs = self.starts.repeat(copies, 1)
+        obs = (self.starts if starts is None else self.starts[starts]).repeat(copies, 1)
         state = self._model.initial(obs)
         alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
         outside = ~alive
@@ -101,8 +109,8 @@ def distill(
     *,
     max_terms: int = 12,
     num_rounds: int = 12,
-    num_polish: int = 60,
-    population: int = 96,
+    num_polish: int = 200,
+    population: int = 48,
     generator: torch.Generator,
 ) -> Distilled:
     """Fill a sparse policy with what a teacher does.
@@ -114,34 +122,36 @@ def distill(
         action: the environment's actions.
         max_terms: coefficients at most, over all actions.
         num_rounds: of playing the student and asking the teacher (DAgger).
-        num_polish: iterations of the cross-entropy method on the coefficients, before terms are
-            taken away and after; a fifth of them after each. 0 leaves the best imitation.
-        population: of these.
+        num_polish: iterations of CMA-ES on the coefficients before terms are taken away, and
+            after; a twentieth of them after each. 0 leaves the best imitation.
+        population: policies of an iteration.
         generator: source of every random draw.
     """
     acted, returns = stage.play(teacher)
+    few = torch.arange(min(_STARTS, len(stage.starts)), device=acted.device)
     told = returns.mean().item()
     asked = acted.flatten(0, 1)
-    library, size = student.library, len(stage.starts)
+    library, size = student.library, len(few)
     weights, tried = student.weights.clone(), []
     for number in range(num_rounds):
         rows = torch.randperm(len(asked), generator=generator, device=asked.device)[:_ROWS]
         obs = asked[rows]
-        options = _shrink(library, obs, teacher(obs).double(), action, 2 * max_terms, weights)
-        acted, returns = stage.play(_population(library, options, action), len(options))
+        options = _shrink(library, obs, teacher(obs).double(), action, _ROOM * max_terms, weights)
+        acted, returns = stage.play(_population(library, options, action), len(options), few)
         earned = returns.mean(1)
         tried += zip(options, earned.tolist(), strict=True)
         # first where the closest fit goes, then where the best one does
         leader = 0 if number < num_rounds // 3 else int(earned.argmax())
         weights = options[0]
         asked = torch.cat([asked, acted[:, leader * size : (leader + 1) * size].flatten(0, 1)])
-    few = [option for option in tried if _count(option[0]) <= max_terms]
-    best, best_return = max(few, key=lambda option: option[1])
+    small = [option for option in tried if _count(option[0]) <= max_terms]
+    best, best_return = max(small, key=lambda option: option[1])
     polished = best_return
     if num_polish:
-        polish = _Polish(library, _sizes(library, asked), stage, action, population, generator)
-        many = [o for o in tried if max_terms <= _count(o[0]) <= 2 * max_terms]
-        best, polished = _search(polish, many or few, max_terms, num_polish)
+        search = _Search(library, _sizes(library, asked), stage, action, population, generator)
+        many = [o for o in tried if max_terms <= _count(o[0]) <= _ROOM * max_terms] or small
+        start = max(many, key=lambda option: option[1])[0]
+        best, polished = search(start, max_terms, num_polish)
     student.weights.copy_(best)
     sizes = [(_count(option), earned) for option, earned in tried]
     return Distilled(told, float(best_return), float(polished), sizes)
@@ -150,25 +160,6 @@ def distill(
 def _count(weights: Tensor) -> int:
     """Count the coefficients that are not 0."""
     return int((weights != 0).sum())
-
-
-def _search(
-    polish: _Polish, options: list[tuple[Tensor, float]], max_terms: int, num_iterations: int
-) -> tuple[Tensor, float]:
-    """Polish the best options, fewer and longer; take terms away; polish what is left.
-
-    Returns:
-        Coefficients of max_terms at most and their return.
-    """
-    for number, share in ((6, 6), (2, 2)):
-        chosen = sorted(options, key=lambda option: -option[1])[:number]
-        options = [polish(o, max(1, num_iterations // share), 0.1) for o, _ in chosen]
-    best, earned = max(options, key=lambda option: option[1])
-    while _count(best) > max_terms:
-        best, earned = polish(polish.without_one(best), max(1, num_iterations // 5), 0.03)
-    for spread in (0.05, 0.02):
-        best, earned = polish(best, num_iterations, spread)
-    return best, earned
 
 
 def _sizes(library: Library, obs: Tensor) -> Tensor:
@@ -245,8 +236,8 @@ def _population(library: Library, weights: Tensor, action: ActionSpec) -> Policy
     return act
 
 
-class _Polish:
-    """Search around coefficients for a higher return, by the cross-entropy method.
+class _Search:
+    """Search for coefficients of a higher return by CMA-ES, and take terms away.
 
     Args:
         library: the terms.
@@ -270,47 +261,91 @@ class _Polish:
         self._library, self._sizes, self._stage = library, sizes, stage
         self._action, self._population, self._generator = action, population, generator
 
-    def __call__(self, weights: Tensor, num_iterations: int, spread: float) -> tuple[Tensor, float]:
-        """Polish weights (act_dim, F), first within `spread` of the largest one.
+    def __call__(
+        self, weights: Tensor, max_terms: int, num_iterations: int
+    ) -> tuple[Tensor, float]:
+        """Climb from weights (act_dim, F), lose terms down to max_terms, climb again.
+
+        And climb from nothing, with as many terms: go on from where more is earned. What imitates
+        a policy of jumps is often a poor place to start.
 
         Returns:
             The best coefficients and their return.
         """
-        on, size = weights != 0, self._sizes.expand_as(weights)[weights != 0]
-        mean = weights[on] * size
-        width = 0.3 * mean.abs() + spread * mean.abs().max()
-        best, best_return = mean, -torch.inf
-        for _ in range(num_iterations):
-            noise = torch.randn(
-                (self._population, len(mean)),
-                generator=self._generator,
-                device=mean.device,
-                dtype=mean.dtype,
-            )
-            draws = mean + width * noise
-            draws[0], draws[1] = best, mean
-            options = weights.new_zeros(self._population, *weights.shape)
-            options[:, on] = draws / size
-            earned = self._earned(options)
-            order = earned.argsort(descending=True)
-            if earned[order[0]] > best_return:
-                best, best_return = draws[order[0]].clone(), earned[order[0]].item()
-            elites = draws[order[: max(2, self._population // 8)]]
-            mean = elites.mean(0)
-            width = 0.2 * width + 0.8 * elites.std(0)
-        found = torch.zeros_like(weights)
-        found[on] = best / size
-        return found, best_return
-
-    def without_one(self, weights: Tensor) -> Tensor:
-        """Take away the term without which weights (act_dim, F) earn most."""
         on = torch.nonzero(weights.flatten())[:, 0]
-        options = weights.flatten().repeat(len(on), 1)
-        options[torch.arange(len(on)), on] = 0
-        options = options.view(-1, *weights.shape)
-        return options[int(self._earned(options).argmax())]
+        half = (self._action.high - self._action.low).double() / 2
+        sizes = (self._sizes / half[:, None]).flatten()  # what a coefficient moves, of the range
+        mean = weights.flatten()[on] * sizes[on]
+        width = 0.3 * mean.abs() + _SPREAD * mean.abs().max()
+        played = self._plays(weights.shape, sizes)
+        climbs = []
+        for begun, wide in ((mean, width), (mean * 0, torch.ones_like(mean))):
+            climb = CmaEs(begun, wide.square().diag(), self._population, self._generator)
+            self._climb(climb, on, played, num_iterations)
+            climbs.append(climb)
+        earned = [played(climb.mean[None], on, None).item() for climb in climbs]
+        climb = climbs[earned[1] > earned[0]]
+        while len(on) > max_terms:
+            climb, on = self._without_one(climb, on, played)
+            self._climb(climb, on, played, max(1, num_iterations // 20))
+        best, best_return = climb.mean, played(climb.mean[None], on, None).item()
+        for _ in range(20):
+            self._climb(climb, on, played, max(1, num_iterations // 20), 2 * _STARTS)
+            earned = played(climb.mean[None], on, None).item()
+            if earned > best_return:
+                best, best_return = climb.mean, earned
+        found = torch.zeros_like(weights).flatten()
+        found[on] = best / sizes[on]
+        return found.view_as(weights), best_return
 
-    def _earned(self, options: Tensor) -> Tensor:
-        """Give the mean return (K,) of policies (K, act_dim, F)."""
-        policy = _population(self._library, options, self._action)
-        return self._stage.play(policy, len(options))[1].mean(1)
+    def _plays(self, shape: torch.Size, sizes: Tensor) -> Callable[..., Tensor]:
+        """Make a function that plays coefficients (K, n) of the terms `on`: returns (K,)."""
+
+        def played(means: Tensor, on: Tensor, starts: Tensor | None) -> Tensor:
+            options = means.new_zeros(len(means), sizes.numel())
+            options[:, on] = means / sizes[on]
+            policy = _population(self._library, options.view(-1, *shape), self._action)
+            return self._stage.play(policy, len(means), starts)[1].mean(1)
+
+        return played
+
+    def _climb(
+        self,
+        climb: CmaEs,
+        on: Tensor,
+        played: Callable[..., Tensor],
+        num_iterations: int,
+        num_starts: int = _STARTS,
+    ) -> None:
+        """Iterate, each time from other starts, so that none is learned by heart."""
+        for _ in range(num_iterations):
+            climb.tell(played(climb.ask(), on, self._some_starts(num_starts)))
+            climb.shrink(_LARGEST)  # beyond the bounds nothing changes any more
+
+    def _some_starts(self, num_starts: int = _STARTS) -> Tensor:
+        """Draw starts, numbers (num_starts,)."""
+        number, device = len(self._stage.starts), self._stage.starts.device
+        return torch.randperm(number, generator=self._generator, device=device)[:num_starts]
+
+    def _without_one(
+        self, climb: CmaEs, on: Tensor, played: Callable[..., Tensor]
+    ) -> tuple[CmaEs, Tensor]:
+        """Take away the term without which most is earned, the others moved to make up for it.
+
+        The covariance says how (optimal brain surgeon, Hassibi & Stork 1993: CMA-ES learns the
+        inverse Hessian).
+        """
+        mean, covariance = climb.mean, climb.covariance
+        spread = covariance.diagonal()
+        made_up = mean - (mean / spread)[:, None] * covariance  # row i: the mean without i
+        plain = mean - mean.diag()
+        options = torch.cat([made_up, plain])
+        options.view(2, len(on), -1).diagonal(dim1=1, dim2=2).zero_()
+        place = int(played(options, on, self._some_starts()).argmax())
+        gone = place % len(on)
+        kept = torch.arange(len(on), device=on.device) != gone
+        rest = covariance - torch.outer(covariance[gone], covariance[gone]) / spread[gone]
+        rest, mean = rest[kept][:, kept], options[place][kept]
+        least = (_LEAST * mean.abs().mean()).square() / rest.diagonal().mean()
+        rest = rest * least.clamp(min=1)
+        return CmaEs(mean, rest, self._population, self._generator), on[kept]
