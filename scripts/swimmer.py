@@ -38,7 +38,7 @@ AGENTS = {
     "random": ["agent=random"],
     "sindy_mpc": ["agent=sindy_mpc"],
     "hybrid_mpc": ["agent=sindy_mpc", "dynamics=sindy_residual",
-                   "+dynamics.sparse.structured=true", "+dynamics.dense.max_updates=3000"],
+                   "dynamics.sparse.structured=true", "+dynamics.dense.max_updates=3000"],
     "ensemble_mpc": ["agent=sindy_mpc", "dynamics=ensemble", "dynamics.hidden=128",
                      "dynamics.num_layers=3", "dynamics.max_updates=3000"],
     "sindy_rl": ["agent=sindy_rl"],

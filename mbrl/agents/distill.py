@@ -24,6 +24,7 @@ _ROWS = 6000  # teacher's answers in a fit
 _FIRST_FIT, _NEXT_FIT = 60, 15  # iterations of L-BFGS, with all terms and after each loss
 _LEAK, _RIDGE = 0.02, 1e-4
 _ROOM = 4  # times the terms at most, from which they are chosen
+_PER_LOSS = 15  # share of the iterations that follow a loss
 _STARTS = 16  # episodes by which policies are compared while coefficients climb
 _LARGEST = 30.0  # length of the coefficients, as moves of the action in halves of its range
 _SPREAD, _LEAST = 0.1, 0.03  # shares of the coefficients' sizes, of first draws, of later ones
@@ -109,8 +110,8 @@ def distill(
     *,
     max_terms: int = 12,
     num_rounds: int = 12,
-    num_polish: int = 200,
-    population: int = 48,
+    num_polish: int = 150,
+    population: int = 96,
     generator: torch.Generator,
 ) -> Distilled:
     """Fill a sparse policy with what a teacher does.
@@ -123,7 +124,7 @@ def distill(
         max_terms: coefficients at most, over all actions.
         num_rounds: of playing the student and asking the teacher (DAgger).
         num_polish: iterations of CMA-ES on the coefficients before terms are taken away, and
-            after; a twentieth of them after each. 0 leaves the best imitation.
+            after; a fifteenth of them after each loss. 0 leaves the best imitation.
         population: policies of an iteration.
         generator: source of every random draw.
     """
@@ -286,11 +287,12 @@ class _Search:
         earned = [played(climb.mean[None], on, None).item() for climb in climbs]
         climb = climbs[earned[1] > earned[0]]
         while len(on) > max_terms:
-            climb, on = self._without_one(climb, on, played)
-            self._climb(climb, on, played, max(1, num_iterations // 20))
+            for _ in range(1 + (len(on) - max_terms) // 8):
+                climb, on = self._without_one(climb, on, played)
+            self._climb(climb, on, played, max(1, num_iterations // _PER_LOSS))
         best, best_return = climb.mean, played(climb.mean[None], on, None).item()
-        for _ in range(20):
-            self._climb(climb, on, played, max(1, num_iterations // 20), 2 * _STARTS)
+        for _ in range(_PER_LOSS):
+            self._climb(climb, on, played, max(1, num_iterations // _PER_LOSS), 2 * _STARTS)
             earned = played(climb.mean[None], on, None).item()
             if earned > best_return:
                 best, best_return = climb.mean, earned
