@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ MODEL_FIELDS = ["model", "seed", "rows", *(f"error_{h}" for h in STEPS), "terms"
                 "cpu_seconds"]  # fmt: skip
 AGENT_FIELDS = ["agent", "seed", "interactions", "return", "worst", "best", "cpu_seconds",
                 "command"]  # fmt: skip
-SAME = ["env=swimmer", "total_steps=4000", "eval_every=4000", "eval_episodes=3"]
+SAME = ["env=swimmer", "total_steps=4000", "eval_every=4000", "eval_episodes=2"]
 AGENTS = {
     "random": ["agent=random"],
     "sindy_mpc": ["agent=sindy_mpc"],
@@ -93,8 +94,10 @@ def models(seed: int, rows: int) -> None:
     given = {"obs_dim": env.obs_dim, "action": env.action, "task": env.task}
     limits = {"joint_1": [-1.7, 1.7], "joint_2": [-1.7, 1.7]}  # the joints end there
 
-    def sparse(degree: int) -> SINDy:
-        return SINDy(**given, degree=degree, structured=True, limits=limits)
+    papers = {"degree": 2, "interaction": False, "threshold": 0.02, "alpha": 0.5}
+
+    def sparse(**options: Any) -> SINDy:
+        return SINDy(**given, limits=limits, **options)
 
     def dense() -> GaussianEnsemble:
         draws = torch.Generator().manual_seed(seed)
@@ -104,9 +107,11 @@ def models(seed: int, rows: int) -> None:
 
     data, held = collect(rows, seed), collect(2000, 1000 + seed)
     for name, model in (
-        ("sparse, quadratic", sparse(2)),
-        ("sparse, cubic", sparse(3)),
-        ("hybrid", Residual(sparse=sparse(2), dense=dense())),
+        ("sparse, quadratic", sparse(degree=2)),
+        ("sparse, quadratic, structured", sparse(degree=2, structured=True)),
+        ("sparse, as in the paper", sparse(**papers)),
+        ("hybrid, as in the paper", Residual(sparse=sparse(**papers), dense=dense())),
+        ("hybrid, structured", Residual(sparse=sparse(degree=2, structured=True), dense=dense())),
         ("ensemble", dense()),
     ):
         begun = time.process_time()
