@@ -207,3 +207,16 @@ def test_a_run_without_a_policy_or_a_model_is_refused(tmp_path, capsys):
     assert main(["train", *settings, f"run_dir={path}"]) == 0
     assert main(["distill", str(path)]) == 2
     assert "agent=random has not both a policy and a model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_twelve_terms_earn_what_the_network_earns(tmp_path, capsys):
+    path = tmp_path / "teacher"
+    settings = ["agent=sindy_rl", "env=pendulum", "eval_episodes=2", f"run_dir={path}"]
+    assert main(["train", *settings]) == 0
+    capsys.readouterr()
+    assert main(["distill", str(path), "--episodes", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["terms"] <= 12 and found["teacher_parameters"] >= 300 * found["terms"]
+    least = found["teacher/mean_reward"] - 0.25 * found["teacher/std_reward"]
+    assert found["sparse/mean_reward"] >= least
