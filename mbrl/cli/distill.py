@@ -22,8 +22,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: RUN-sparse")
     parser.add_argument("--max-terms", type=count(1), metavar="N", default=12)
     parser.add_argument("--degree", type=count(1), metavar="N", default=3, help="of the terms")
-    parser.add_argument("--starts", type=count(1), metavar="N", default=16, help="of episodes")
-    parser.add_argument("--polish", type=count(0), metavar="N", default=40, help="iterations")
+    parser.add_argument("--starts", type=count(1), metavar="N", default=256, help="of episodes")
+    parser.add_argument("--polish", type=count(0), metavar="N", default=150, help="iterations")
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
     parser.add_argument("--code", choices=("python", "c"), help="print a function instead")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -70,6 +70,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
 
     from mbrl.agents.distill import Stage, distill
     from mbrl.agents.sparse_policy import SparsePolicy
+    from mbrl.dynamics import SINDy
 
     learner, model = (getattr(parts.agent, name, None) for name in ("learner", "dynamics"))
     if learner is None or model is None:
@@ -78,6 +79,8 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
             "model to try it in; agent=sindy_rl and agent=mbpo have"
         )
     env, hold = parts.env, run.config["agent"].get("action_hold", 1)
+    if isinstance(model, SINDy):
+        model.steps.use_kernel()
     generator = torch.Generator(run.config["device"]).manual_seed(run.config["seed"])
     scene = parts.make_eval_env(options.starts)
     starts = scene.reset(2_000_000 + 1_000 * run.config["seed"])  # apart from those of evaluations

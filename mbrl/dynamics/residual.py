@@ -27,6 +27,7 @@ class Both(NamedTuple):
 class Residual(Dynamics):
     """Add a network's prediction of the sparse model's error, if held-out rollouts get better.
 
+    Residual physics as in Zeng et al. 2020 (TossingBot), with SINDy for the physics.
     Fitted on four fifths of the blocks; the error after `horizon` steps on the others opens or
     shuts the gate.
 

@@ -65,6 +65,11 @@ class SparseStep(nn.Module):
             places = [library.index(term) for term in terms]
             self._active.append((terms, members[..., places]))
 
+    def use_kernel(self) -> None:
+        """Step by a C kernel from now on, where a compiler is found."""
+        self._compile = True
+        self.rebuild()
+
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """Step obs (B, n), action (B, m) by the aggregate: (B, n)."""
         return self.predictor.torch(obs, action)

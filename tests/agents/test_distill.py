@@ -71,12 +71,12 @@ def test_polishing_earns_more_in_the_model_and_keeps_the_terms():
     )
 
 
-def test_every_size_up_to_the_limit_is_tried():
+def test_every_size_is_tried():
     found = distill(
         push_back, stage(), student(), ACTION, max_terms=5, num_rounds=2, num_polish=0,
         generator=generator(),
     )  # fmt: skip
-    assert [size for size, _ in found.tried] == [5, 4, 3, 2, 1] * 2
+    assert [size for size, _ in found.tried] == [*range(10, 0, -1)] * 2
 
 
 def test_the_stage_is_the_imagined_environment():
@@ -207,3 +207,16 @@ def test_a_run_without_a_policy_or_a_model_is_refused(tmp_path, capsys):
     assert main(["train", *settings, f"run_dir={path}"]) == 0
     assert main(["distill", str(path)]) == 2
     assert "agent=random has not both a policy and a model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_twelve_terms_earn_what_the_network_earns(tmp_path, capsys):
+    path = tmp_path / "teacher"
+    settings = ["agent=sindy_rl", "env=pendulum", "eval_episodes=2", f"run_dir={path}"]
+    assert main(["train", *settings]) == 0
+    capsys.readouterr()
+    assert main(["distill", str(path), "--episodes", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["terms"] <= 12 and found["teacher_parameters"] >= 300 * found["terms"]
+    least = found["teacher/mean_reward"] - 0.25 * found["teacher/std_reward"]
+    assert found["sparse/mean_reward"] >= least

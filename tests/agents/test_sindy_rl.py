@@ -1,11 +1,14 @@
 """The parts of SINDy-RL: learning inside a model, held actions, the way back to the best policy."""
 
+import json
+
 import pytest
 import torch
 
 from mbrl.agents import SAC, Dyna, InModel
 from mbrl.agents.hold import ActionHold
 from mbrl.agents.rollback import Rollback, estimated_return
+from mbrl.cli import main
 from mbrl.config import build_agent, compose
 from mbrl.errors import BadInput
 from mbrl.gym import ImaginedVecEnv
@@ -140,3 +143,20 @@ def test_it_is_a_configuration_of_the_dyna_agent():
         compose(["agent=sac", "learner=sac_in_model", "env=pendulum"])
     config = compose(["agent=sindy_rl", "learner=sb3_ppo", "experiment=none"]).config
     assert type(build_agent(config, ToyEnv(1)).learner).__name__ == "SB3PPO"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("agent", "env", "steps", "least"),
+    [
+        ("sindy_rl", "pendulum", 600, -200),
+        ("sindy_rl", "cartpole_swingup", 1600, 700),
+        ("sindy_mpc", "kuramoto_sivashinsky", 1600, -100),  # without control -270
+    ],
+)
+def test_the_presets_reach_what_they_are_for(agent, env, steps, least, tmp_path):
+    path = tmp_path / "run"
+    settings = [f"agent={agent}", f"env={env}", "eval_episodes=4", f"run_dir={path}"]
+    assert main(["train", *settings]) == 0
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["step"] == steps and summary["eval/mean_reward"] >= least
