@@ -6,10 +6,13 @@ B is a batch, E the environments, K the candidates, H the horizon; tensors are b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from mbrl.relu import PiecewiseLinearCost
 
 State = TypeVar("State")  # a model's belief: a tensor, or a (named) tuple of tensors, batch first
 
@@ -39,6 +42,16 @@ class Prediction(NamedTuple):
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]  # (obs, action, next_obs) -> (B,)
 
 
+class Edges(NamedTuple):
+    """Who acts on whom: edges of one kind, to be described by one network shared by all of them.
+
+    The change of obs is the sum over edges e of outputs[e] @ f(inputs[e] @ [obs, action]).
+    """
+
+    inputs: Tensor  # (num_edges, num_inputs, obs_dim + act_dim)
+    outputs: Tensor  # (num_edges, obs_dim, num_outputs)
+
+
 class Task(NamedTuple):
     """What is known of an environment; None = learn it.
 
@@ -54,6 +67,10 @@ class Task(NamedTuple):
     equations: dict[str, str] | None = (
         None  # left side -> right side, to compare sparse models with
     )
+    cost: PiecewiseLinearCost | None = None  # minus the reward, for planners that ask for its form
+    # what a cost may refer to beside obs, fixed when a plan begins: obs -> (B, num_anchors)
+    anchors: Callable[[Tensor], Tensor] | None = None
+    edges: tuple[Edges, ...] = ()  # by kind, where objects act on each other; () = all on all
 
 
 class ActionSpec(NamedTuple):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,8 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.envs.base import VecStep
 from mbrl.planners.base import Plan, Planner, rollout
+from mbrl.planners.piecewise_linear import Exact
+from mbrl.relu import RELU, Layer, PiecewiseLinearCost, ReluNetwork, Term
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
 ACTION = ActionSpec("continuous", torch.tensor([-1.0]), torch.tensor([1.0]))
@@ -123,6 +126,17 @@ class ToyModel:
 
     def candidates(self, state, action, num, *, generator):
         return self.step(state.repeat(num, 1), action.repeat(num, 1), generator=generator)
+
+
+def toy_relu_model() -> Exact:
+    """PiecewiseLinearModel: the true equations and two ReLUs, an L1 cost."""
+    velocity = [0.0, 0.9, 0.3, 0.1, -0.1]
+    weight = np.array([[1.0, *(0.3 * x for x in velocity[1:])], velocity])
+    layer = Layer(
+        np.array([[1.0, 0.5, 0.2], [-1, 1, 0]]), np.array([0.1, 0]), np.full(2, RELU, np.int8)
+    )
+    cost = PiecewiseLinearCost((Term("l1", np.diag([1.0, 0.2, 0.1]), np.zeros(3)),))
+    return Exact(ReluNetwork((layer,), weight, np.zeros(2), 2), cost)
 
 
 class ToyDynamics(Dynamics):

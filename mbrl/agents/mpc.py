@@ -13,7 +13,7 @@ from mbrl.agents.base import Agent, EnvState
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
 from mbrl.generators import restore
-from mbrl.planners.base import Plan, Planner
+from mbrl.planners.base import ActionSelector, Plan, Planner
 from mbrl.types import ActionSpec, map_tensors
 
 
@@ -29,8 +29,10 @@ class MPC(Agent):
         dynamics: the model, refitted as data come in.
         planner: how actions are found; its action_hold says how long each is held.
         generator: source of the agent's randomness.
-        learning_starts: transitions of uniform random actions before the first fit.
+        learning_starts: transitions before the first fit.
         retrain_interval: transitions between refits of the model; 0 never fits it.
+        warmup: what acts before the first fit; None draws uniform random actions.
+        warmup_hold: steps for which each action of the warm-up is held; None for the planner's.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class MPC(Agent):
         generator: torch.Generator,
         learning_starts: int = 500,
         retrain_interval: int = 250,
+        warmup: ActionSelector | None = None,
+        warmup_hold: int | None = None,
     ):
         """Take the parts."""
         self._action = action
@@ -50,6 +54,7 @@ class MPC(Agent):
         self._generator = generator
         self._learning_starts = learning_starts if dynamics.learned else 0
         self._retrain_interval = retrain_interval if dynamics.learned else 0
+        self._warmup, self._warmup_hold = warmup, warmup_hold or planner.action_hold
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
         self._training, self._evaluation = _Track(), _Track()
@@ -57,7 +62,7 @@ class MPC(Agent):
         self._eval_generator = torch.Generator(generator.device).manual_seed(self._eval_seed)
 
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose actions (E, act_dim), random ones before the first fit; each is held."""
+        """Choose actions (E, act_dim), those of the warm-up before the first fit; each is held."""
         track = self._training if explore else self._evaluation
         if track.left is None:
             track.begin(self.planner, obs)
@@ -66,12 +71,18 @@ class MPC(Agent):
         if due.any():
             generator = self._generator if explore else self._eval_generator
             if explore and self._seen < self._learning_starts:
-                first = self._action.sample(obs.shape[0], generator=generator)
+                track.hold(self._warm_up(obs, generator), due, self._warmup_hold)
             else:
                 first = self._plan(obs, track, due, generator, env_state)
-            track.hold(first, due, self.planner.action_hold)
+                track.hold(first, due, self.planner.action_hold)
         track.left = track.left - 1
         return track.action
+
+    def _warm_up(self, obs: Tensor, generator: torch.Generator) -> Tensor:
+        """Choose actions (E, act_dim) that say something of the dynamics."""
+        if self._warmup is None:
+            return self._action.sample(obs.shape[0], generator=generator)
+        return self._action.clip(self._warmup.select(obs, generator=generator))
 
     def _plan(
         self,

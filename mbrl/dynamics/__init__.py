@@ -23,6 +23,7 @@ from mbrl.dynamics.residual_judge import SparseResidual
 from mbrl.dynamics.reward_consistent import RewardConsistent
 from mbrl.dynamics.simulator import Simulator
 from mbrl.dynamics.sindy import SINDy
+from mbrl.dynamics.sparse_relu import SparseReLU
 
 __all__ = [
     "Adversarial",
@@ -45,5 +46,6 @@ __all__ = [
     "RewardConsistent",
     "SINDy",
     "Simulator",
+    "SparseReLU",
     "SparseResidual",
 ]

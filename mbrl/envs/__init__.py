@@ -14,6 +14,7 @@ from mbrl.envs.registry import make_vec
 from mbrl.envs.simulation import SimulatedVecEnv, Simulation
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
+from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.envs.vector import register
 
@@ -31,6 +32,7 @@ __all__ = [
     "kuramoto_sivashinsky",
     "make_vec",
     "pendulum",
+    "piecewise_affine",
     "refrigerator",
     "threaded_mujoco",
 ]

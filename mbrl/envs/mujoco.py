@@ -34,6 +34,7 @@ class MujocoTask(ABC):
         task: what is known in closed form.
         fields: MjData fields read beside qpos and qvel.
         ends: whether any state terminates an episode.
+        steers: whether control() makes something else of actions.
     """
 
     model_path: Path
@@ -42,6 +43,7 @@ class MujocoTask(ABC):
     task: Task
     fields: tuple[str, ...] = ()
     ends: bool = True
+    steers: bool = False
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
@@ -56,6 +58,10 @@ class MujocoTask(ABC):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Give reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
+
+    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give what the actuators are told (E, nu) for actions (E, nu); where steers is True."""
+        return action
 
 
 class MujocoSimulation(Simulation):
@@ -131,12 +137,13 @@ class MujocoSimulation(Simulation):
         """Take one step; see Simulation.advance."""
         before, self._now = self._now, self._empty(self.num_envs)
         outs = tuple(self._now.values())
+        control = self._task.control(before, action)
         try:
             if self._pool is None:
-                self._step_block(0, action, outs)
+                self._step_block(0, control, outs)
             else:
                 jobs = [
-                    partial(self._step_block, k, action, outs) for k in range(len(self._blocks))
+                    partial(self._step_block, k, control, outs) for k in range(len(self._blocks))
                 ]
                 self._pool.run(jobs, self._time_limit)
         except Hang as hang:
@@ -146,12 +153,14 @@ class MujocoSimulation(Simulation):
         obs = self._task.observe(self._now)
         return obs, *self._task.outcome(before, action, self._now, self._dt)
 
-    def _step_block(self, block: int, action: NDArray[np.float32], outs: tuple[Array, ...]) -> None:
+    def _step_block(
+        self, block: int, control: NDArray[np.float32], outs: tuple[Array, ...]
+    ) -> None:
         """Step the environments of one thread and read their fields."""
         model, skip = self.model, self._task.frame_skip
         for i in self._blocks[block]:
             self._at[block] = i
-            self._controls[i][:] = action[i]
+            self._controls[i][:] = control[i]
             mujoco.mj_step(model, self._data[i], skip)
             for out, view in zip(outs, self._views[i], strict=True):
                 out[i] = view

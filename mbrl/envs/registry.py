@@ -15,6 +15,7 @@ from mbrl.envs.gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import threaded_mujoco
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
+from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.errors import BadInput
 
@@ -28,6 +29,13 @@ OWN: dict[str, Callable[..., VecEnv]] = {
     "Reacher-v5": lambda **k: threaded_mujoco(tasks.Reacher(), **k),
     "CartpoleSwingup-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(), **k),
     "CartpoleSwingupSparse-v0": lambda **k: threaded_mujoco(tasks.CartpoleSwingup(True), **k),
+    "Push-v0": lambda **k: threaded_mujoco(tasks.Push(), **k),
+    "PushBox-v0": lambda **k: threaded_mujoco(tasks.Push("box"), **k),
+    "PushBoxPose-v0": lambda **k: threaded_mujoco(tasks.Push("box", "pose"), **k),
+    "PushObstacle-v0": lambda **k: threaded_mujoco(tasks.Push(obstacle=True), **k),
+    "Sort-v0": lambda **k: threaded_mujoco(tasks.Sort(), **k),
+    "Rope-v0": lambda **k: threaded_mujoco(tasks.Rope(), **k),
+    "PiecewiseAffine-v0": piecewise_affine,
     "KuramotoSivashinsky-v0": kuramoto_sivashinsky,
     "Pendulum-v1": pendulum,
     "PendulumSparse-v0": partial(pendulum, sparse=True),

@@ -1,7 +1,8 @@
 """What would follow in MuJoCo: whole action sequences from given states, beside the environments.
 
-A task that sees qpos and qvel alone is unrolled in one call of `mujoco.rollout`. Two things are not
-to be had from that call, and such tasks are stepped row by row, on data of their own:
+A task that sees qpos and qvel alone is unrolled in one call of `mujoco.rollout`. Three things are
+not to be had from that call, and such tasks are stepped row by row, on data of their own:
+- controls that depend on where the simulation stands;
 - other fields: with RK4, gymnasium reads the `xpos` of the last of four stages, which is neither a
   sensor nor the kinematics of qpos;
 - an early end: most random action sequences of a hopper fall soon, and what would come after is
@@ -137,7 +138,8 @@ class Unroller:
         last = np.empty((rows, self.layout.size)) if with_state else None
         # rollout() takes no forces, mocap poses or equalities from the state: where there are any,
         # or fields are needed, data are stepped one by one
-        bare = not self._task.fields and (state[:, self._user] == self._no_user).all()
+        bare = not (self._task.fields or self._task.steers)
+        bare = bare and (state[:, self._user] == self._no_user).all()
         if bare and last is None:
             now, went_on = self._roll(state, action)
         else:
@@ -202,11 +204,13 @@ class Unroller:
     ) -> None:
         """Simulate the rows of one thread."""
         model, data, skip = self._model, self._data[thread], self._task.frame_skip
+        steers = self._task.steers
         control, views, outs = data.ctrl, self._views[thread], tuple(now.values())
+        here = {name: view[None] for name, view in zip(self._names, views, strict=True)}
         for row in rows:
             mujoco.mj_setState(model, data, state[row, : self.layout.size], INTEGRATION)
             for t, given in enumerate(action[row]):
-                control[:] = given
+                control[:] = self._task.control(here, given[None])[0] if steers else given
                 mujoco.mj_step(model, data, skip)
                 for out, view in zip(outs, views, strict=True):
                     out[row, t] = view

@@ -22,7 +22,8 @@ class Objective:
         num_particles: imagined rows per candidate.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
-        terminal_value: what the last obs (B, obs_dim) are worth (B,).
+        terminal_value: what the last obs (B, obs_dim) are worth (B,); by default the model's own
+            terminal_value, where it has one.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Objective:
             generator=generator,
             discount=self.discount,
             hold=self.action_hold,
-            terminal_value=self.terminal_value,
+            terminal_value=self.terminal_value or getattr(model, "terminal_value", None),
         ).value
         if not math.isfinite(value.detach().sum()):  # one look at all of them
             _name(value, all_may_fail)

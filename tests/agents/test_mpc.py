@@ -73,6 +73,20 @@ def test_random_actions_before_the_first_fit_are_held_too():
     assert len(drawn[0].unique()) == 4
 
 
+def test_a_warm_up_acts_before_the_first_fit_with_a_hold_of_its_own():
+    class Far:
+        def select(self, obs, *, generator, deterministic=False):
+            return 3 * torch.randn(obs.shape[0], 1, generator=generator)
+
+    mine = agent(Counting(action_hold=3), learning_starts=100, warmup=Far(), warmup_hold=2)
+    mine._seen, obs = 0, torch.zeros(40, 2)
+    drawn = [mine.act(obs, explore=True) for _ in range(4)]
+    assert drawn[0].equal(drawn[1]) and drawn[2].equal(drawn[3]) and not drawn[1].equal(drawn[2])
+    assert drawn[0].abs().max() == 1  # within the limits
+    mine._seen = 100
+    assert counts(mine.act(obs, explore=True)) == [1] * 40  # then it plans
+
+
 def test_evaluation_has_a_memory_of_its_own_and_repeats():
     mine, obs = agent(Counting()), torch.zeros(1, 2)
     mine.act(obs, explore=True)

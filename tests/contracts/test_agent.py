@@ -15,11 +15,29 @@ SMALL = {
         "sb3_ppo": {"hidden": 16, "batch_size": 16, "num_epochs": 2},
         "sac_in_model": {"num_model_envs": 4, "num_steps": 10, "learning_starts": 20},
     },
-    "dynamics": {"ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}},
-    "planner": {"icem": {"horizon": 3, "num_samples": 10, "num_elites": 3}},
+    "dynamics": {
+        "ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40},
+        "sparse_relu": {
+            "hidden": [8],
+            "schedule": [4, 2],
+            "dense_updates": 20,
+            "stage_updates": 10,
+        },
+    },
+    "planner": {
+        "icem": {"horizon": 3, "num_samples": 10, "num_elites": 3},
+        "mip": {
+            "horizon": 2,
+            "bounds": "crown",
+            "max_nodes": 1,
+            "num_fresh": 0,
+            "sampler_options": {"num_samples": 20, "num_elites": 4, "num_iterations": 2},
+        },
+    },
     "agent": {
         "pets": {"learning_starts": 30, "retrain_interval": 30},
         "sindy_mpc": {"learning_starts": 30, "retrain_interval": 30},
+        "mip_mpc": {"learning_starts": 30, "retrain_interval": 30},
         "sindy_rl": {
             "learning_starts": 30,
             "retrain_interval": 20,

@@ -17,6 +17,13 @@ SMALL = {
         "pool": {"_target_": "mbrl.dynamics.Pool", "edges": {"hidden": 16, "num_updates": 100}},
     },
     "sindy": {"aggregate": "member", "num_elites": 20},
+    "sparse_relu": {
+        "hidden": [8],
+        "schedule": [6, 4],
+        "num_members": 8,
+        "dense_updates": 60,
+        "stage_updates": 20,
+    },
     "sindy_or_ensemble": {
         "sparse": {"_target_": "mbrl.dynamics.SINDy", "aggregate": "member", "num_elites": 20},
         "dense": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},

@@ -7,7 +7,11 @@ from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
 from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinskySimulation
 from mbrl.envs.tasks.pendulum import PendulumSimulation
+from mbrl.envs.tasks.piecewise_affine import PiecewiseAffineSimulation
+from mbrl.envs.tasks.push import Nudge, Push, ScriptedPush
 from mbrl.envs.tasks.reacher import Reacher
+from mbrl.envs.tasks.rope import Rope
+from mbrl.envs.tasks.sort import NudgePucks, Sort
 from mbrl.envs.tasks.swimmer import Swimmer
 from mbrl.envs.tasks.walker2d import Walker2d
 
@@ -18,8 +22,15 @@ __all__ = [
     "InvertedDoublePendulum",
     "InvertedPendulum",
     "KuramotoSivashinskySimulation",
+    "Nudge",
+    "NudgePucks",
     "PendulumSimulation",
+    "PiecewiseAffineSimulation",
+    "Push",
     "Reacher",
+    "Rope",
+    "ScriptedPush",
+    "Sort",
     "Swimmer",
     "Walker2d",
     "acrobot",

@@ -1,0 +1,249 @@
+"""Push a slider over a table to a goal: planar pusher and slider in MuJoCo contact.
+
+The task of Liu et al. 2023 (Model-Based Control with Sparse Neural Dynamics). Everything is
+relative, in centimetres; a box sees and acts in its own frame, so that its faces stand still.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import all_false, never
+from mbrl.errors import BadInput
+from mbrl.relu import PiecewiseLinearCost, Term
+from mbrl.types import Task
+
+ASSETS = Path(__file__).parent.parent / "assets"
+PUSHER, HALF = 1.5, 5.0  # cm: radius of the pusher; radius of the disc, half a side of the box
+SPEED = 20.0  # cm/s, the pusher's at action 1
+WALL = 10.0  # cm from the goal on the x axis: 8 cm wide, 2 cm thick
+SCALE = 0.1  # of the cost, for each cm
+ARM = 8.0  # cm by which an angle of one radian counts
+
+
+class Push(MujocoTask):
+    """Observe [pusher - slider, slider - goal] and for a pose the angle; act by a velocity.
+
+    The cost of a step is 0.1 for each cm between slider and goal (and 0.8 for each radian), plus
+    the shaping for each cm between the pusher and its place behind the slider, as it was when the
+    plan began. L1 norms throughout.
+
+    Args:
+        shape: of the slider, 10 cm wide.
+        goal: "position", or "pose": also the angle it had at the goal.
+        obstacle: put a wall of 8 cm before the goal; starts are then behind it.
+        shaping: weight of the pusher's place behind the slider; 0 charges the goal alone.
+        frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 6 s.
+
+    Raises:
+        BadInput: if a disc is to reach a pose.
+    """
+
+    ends = False
+
+    def __init__(
+        self,
+        shape: Literal["disc", "box"] = "disc",
+        goal: Literal["position", "pose"] = "position",
+        obstacle: bool = False,
+        shaping: float = 0.6,
+        frame_skip: int = 10,
+    ):
+        """Choose the model and the cost."""
+        self.frame_skip, self.max_episode_steps = frame_skip, 600 // frame_skip
+        if shape == "disc" and goal == "pose":
+            raise BadInput("env.task.goal=pose: a disc looks the same at any angle; shape=box?")
+        self.model_path = ASSETS / f"push_{shape}{'_wall' if obstacle else ''}.xml"
+        self.steers = self._turns = shape == "box"
+        self._pose, self._obstacle = goal == "pose", obstacle
+        self._shape = shape
+        self.cost = self._make_cost(shaping)
+        self.task = Task(
+            reward=self.reward,
+            terminated=never,
+            obs_names=("pusher_x", "pusher_y", "slider_x", "slider_y", "angle")[: 4 + self._pose],
+            cost=self.cost,
+            anchors=self.anchors,
+        )
+
+    def _make_cost(self, shaping: float) -> PiecewiseLinearCost:
+        """Charge the goal, and the pusher's distance from the anchors."""
+        dim = 4 + self._pose
+        miss = np.zeros((2 + self._pose, dim))
+        miss[:2, 2:4] = SCALE * np.eye(2)
+        if self._pose:
+            miss[2, 4] = SCALE * ARM
+        astray = np.zeros((2, dim + 2))
+        astray[:, :2], astray[:, dim:] = np.eye(2), -np.eye(2)
+        terms = [Term("l1", miss, np.zeros(len(miss)))]
+        if shaping:
+            terms.append(Term("l1", SCALE * shaping * astray, np.zeros(2)))
+        return PiecewiseLinearCost(tuple(terms))
+
+    def anchors(self, obs: Tensor) -> Tensor:
+        """Say where the pusher should stand, from the slider: behind it (B, 2).
+
+        For a pose it stands aside from the middle, so that pushing turns the slider back.
+        """
+        away = _unit(obs[:, 2:4])
+        reach = torch.full_like(away[:, :1], HALF)
+        if self._shape == "box":
+            reach = HALF / away.abs().amax(1, keepdim=True).clamp(min=0.5)
+        aim = away * (reach + PUSHER)
+        if self._pose:
+            aside = (-ARM * obs[:, 4:5]).clamp(-0.6 * HALF, 0.6 * HALF)
+            aim = aim + aside * torch.stack([-away[:, 1], away[:, 0]], 1)
+        return aim
+
+    def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Pay minus the cost (B,), the pusher's place taken from before the step."""
+        return -self.cost.step(torch.cat([next_obs, self.anchors(obs)], 1), action)
+
+    def reached(self, obs: Tensor) -> Tensor:
+        """Tell where the slider is within 2 cm, and 0.2 rad, of the goal: (B,) bool."""
+        near = obs[:, 2:4].norm(dim=1) < 2
+        return near & (obs[:, 4].abs() < 0.2) if self._pose else near
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Put the slider 8 to 20 cm from the goal, the pusher behind or, half the time, before it.
+
+        With a wall the slider begins behind it, 20 to 26 cm from the goal.
+        """
+        if self._obstacle:
+            distance, direction = generator.uniform(0.20, 0.26), generator.uniform(-0.4, 0.4)
+        else:
+            distance, direction = generator.uniform(0.08, 0.20), generator.uniform(-np.pi, np.pi)
+        slider = distance * np.array([np.cos(direction), np.sin(direction)])
+        wrong = generator.uniform() < 0.5
+        side = direction + np.pi * wrong + generator.uniform(-1, 1)
+        widest = HALF * (math.sqrt(2) if self._turns else 1) + PUSHER
+        apart = 0.01 * (widest + generator.uniform(1, 5))
+        qpos[2:4] = slider
+        qpos[:2] = slider + apart * np.array([np.cos(side), np.sin(side)])
+        if self._obstacle:  # never inside the wall
+            qpos[0] = max(qpos[0], 0.01 * (WALL + PUSHER + 1.2))
+        angle = generator.uniform(-np.pi, np.pi)
+        qpos[4] = angle / 2 if self._pose else angle
+
+    def observe(self, now: Fields) -> Array:
+        """Give pusher from slider and slider from goal in cm; for a pose the angle in (-pi, pi]."""
+        qpos = now["qpos"]
+        places = 100 * np.concatenate((qpos[:, :2] - qpos[:, 2:4], qpos[:, 2:4]), axis=1)
+        if not self._turns:
+            return places
+        angle = qpos[:, 4]
+        places = np.concatenate(
+            (_turn(places[:, :2], -angle), _turn(places[:, 2:], -angle)), axis=1
+        )
+        if not self._pose:
+            return places
+        wrapped = np.pi - (np.pi - angle) % (2 * np.pi)
+        return np.concatenate((places, wrapped[:, None]), axis=1)
+
+    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn velocities from the box's frame into the table's."""
+        if not self._turns:
+            return action
+        return _turn(action.clip(-1, 1), before["qpos"][:, 4]).astype(np.float32)
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay what the reward of the task says."""
+        obs, following = (torch.from_numpy(self.observe(x)) for x in (before, now))
+        reward = self.reward(obs, torch.from_numpy(action).double(), following)
+        return reward.numpy(), all_false(now["qpos"])
+
+
+class ScriptedPush:
+    """Go behind the slider, then push it to the goal: a baseline by hand; an ActionSelector.
+
+    Args:
+        task: of one of the push environments.
+        frame_skip: of that environment.
+    """
+
+    def __init__(self, task: Task, frame_skip: int = 10):
+        """Take the task."""
+        assert task.anchors is not None
+        self._anchors = task.anchors
+        self._step = SPEED * 0.01 * frame_skip  # cm at full speed
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = True
+    ) -> Tensor:
+        """Choose velocities (B, 2) for obs (B, obs_dim)."""
+        place, distance = obs[:, :2], obs[:, 2:4].norm(dim=1, keepdim=True)
+        aim = self._anchors(obs)
+        outward, radius = _unit(place), place.norm(dim=1, keepdim=True)
+        reach, ahead = aim.norm(dim=1, keepdim=True), _unit(aim)
+        off = _cross(outward, ahead).atan2((outward * ahead).sum(1))[:, None]
+        round_it = torch.stack([-outward[:, 1], outward[:, 0]], 1) * off.sign()
+        orbit = _unit(round_it + 0.5 * (reach + 2 - radius) * outward)
+        left = torch.stack([-ahead[:, 1], ahead[:, 0]], 1)
+        to_go = distance + (radius - reach).clamp(min=0)
+        push = _unit(-ahead + 3 * off * left) * (to_go / self._step).clamp(max=1)
+        return torch.where(off.abs() > 0.4, orbit, torch.where(distance < 0.5, 0.0, push))
+
+
+class Nudge:
+    """Explore: go to the slider and push it about; an ActionSelector of the push environments.
+
+    Far from the slider it is approached; near it the pusher goes anywhere, mostly against it. A
+    slider that has been pushed away is mostly pushed back, by the script.
+
+    Args:
+        task: of one of the push environments.
+        near: cm from the contact within which the pusher pushes.
+        home: cm from the goal beyond which the slider is pushed back.
+    """
+
+    def __init__(self, task: Task, near: float = 3.0, home: float = 12.0):
+        """Keep the distances."""
+        self._near, self._home = near, home
+        self._script = ScriptedPush(task)
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose velocities (B, 2) for obs (B, obs_dim)."""
+        rows, device = obs.shape[0], obs.device
+        gap = obs[:, :2].norm(dim=1) - HALF - PUSHER
+        ahead = torch.atan2(-obs[:, 1], -obs[:, 0])
+        normal = torch.randn(rows, generator=generator, device=device)
+        uniform = torch.rand(rows, 4, generator=generator, device=device)
+        anywhere = math.pi * (2 * uniform[:, 0] - 1)
+        spread = torch.where(uniform[:, 1] < 0.3, anywhere, 0.8 * normal)
+        angle = ahead + torch.where(gap > self._near, 0.3 * normal, spread)
+        speed = torch.where(gap > self._near, 1.0, 0.3 + 0.7 * uniform[:, 2])
+        free = speed[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+        back = self._script.select(obs, generator=generator)
+        back = back + 0.3 * torch.randn(rows, 2, generator=generator, device=device)
+        away = (obs[:, 2:4].norm(dim=1) > self._home) & (uniform[:, 3] < 0.7)
+        return torch.where(away[:, None], back, free)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Scale rows (B, 2) to length 1, smaller ones than 1e-3 less."""
+    return x / x.norm(dim=1, keepdim=True).clamp(min=1e-3)
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    """Give the sine (B,) of the angle from unit rows a to b."""
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _turn(x: np.ndarray, angle: Array) -> np.ndarray:
+    """Turn rows (E, 2) by angles (E,)."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turned = (cosine * x[:, 0] - sine * x[:, 1], sine * x[:, 0] + cosine * x[:, 1])
+    return np.stack(turned, axis=1)

@@ -1,0 +1,164 @@
+"""Sort pucks of two classes into two bins with one pusher, in MuJoCo contact.
+
+The compositional task of Liu et al. 2023: one law for all pairs of objects (the task's edges).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.simulation import Array
+from mbrl.envs.tasks.common import all_false, never
+from mbrl.relu import PiecewiseLinearCost, Term
+from mbrl.types import Edges, Task
+
+PUCKS = 4  # the first two go left, the others right
+BINS = np.array([[-12.0, 0], [-12.0, 0], [12.0, 0], [12.0, 0]])  # cm
+ROOM = 4.0  # cm: half a side of a bin
+TOUCH = 3.5  # cm between the centres of pusher and puck
+SCALE = 0.1  # of the cost, for each cm
+
+
+def law() -> tuple[Edges, ...]:
+    """Say who acts on whom: the pusher on each puck, and each puck on each other.
+
+    A puck is seen from the pusher, with the action; a pair by its distance and the pusher's.
+    """
+    obs_dim, dim = 2 + 2 * PUCKS, 4 + 2 * PUCKS
+    eye = torch.eye(dim)
+    pusher, action = eye[:2], eye[-2:]
+    place = [eye[2 + 2 * i : 4 + 2 * i] for i in range(PUCKS)]
+    moved = [eye[:obs_dim, 2 + 2 * i : 4 + 2 * i] for i in range(PUCKS)]
+    driven = eye[:obs_dim, :2]
+    pushed = [
+        (torch.cat([pusher - place[i], action]), torch.cat([moved[i], driven], 1))
+        for i in range(PUCKS)
+    ]
+    passed_on = [
+        (torch.cat([place[i] - place[j], pusher - place[j], action]), moved[i])
+        for i in range(PUCKS)
+        for j in range(PUCKS)
+        if i != j
+    ]
+    kinds = (pushed, passed_on)
+    return tuple(
+        Edges(torch.stack([r for r, _ in kind]), torch.stack([w for _, w in kind]))
+        for kind in kinds
+    )
+
+
+class Sort(MujocoTask):
+    """Observe the pusher and four pucks, (x, y) in cm each; act by a velocity of the pusher.
+
+    The cost of a step is 0.1 for each cm between a puck and its bin, 8 cm wide, 12 cm left or right
+    of the middle, and the shaping for each cm between the pusher and where it would push the puck
+    that was farthest from its bin when the plan began.
+
+    Args:
+        shaping: weight of the pusher's place; 0 charges the pucks alone.
+        crossing: pucks begin on the other side of the middle, so that their ways cross.
+        frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 16 s.
+    """
+
+    model_path = Path(__file__).parent.parent / "assets" / "sort.xml"
+    ends = False
+
+    def __init__(self, shaping: float = 0.5, crossing: bool = False, frame_skip: int = 20):
+        """Write the cost."""
+        self.frame_skip, self.max_episode_steps = frame_skip, 1600 // frame_skip
+        self._crossing = crossing
+        dim = 2 + 2 * PUCKS
+        place = np.eye(dim)[2:]
+        rows = SCALE * np.concatenate([place, -place])
+        goal = BINS.flatten()
+        bias = -SCALE * np.concatenate([goal + ROOM, ROOM - goal])
+        terms = [Term("hinge", rows, bias)]
+        if shaping:
+            astray = np.zeros((2, dim + 2))
+            astray[:, :2], astray[:, dim:] = np.eye(2), -np.eye(2)
+            terms.append(Term("l1", SCALE * shaping * astray, np.zeros(2)))
+        self.cost = PiecewiseLinearCost(tuple(terms))
+        self.task = Task(
+            reward=self.reward,
+            terminated=never,
+            obs_names=("x", "y", *(f"{axis}{i}" for i in range(PUCKS) for axis in "xy")),
+            cost=self.cost,
+            anchors=self.anchors,
+            edges=law(),
+        )
+
+    def anchors(self, obs: Tensor) -> Tensor:
+        """Say where the pusher should be (B, 2): behind the farthest puck; once there, past it."""
+        place = obs[:, 2:].unflatten(1, (PUCKS, 2))
+        way = torch.from_numpy(BINS).to(place) - place
+        farthest = (way.abs() - ROOM).clamp(min=0).sum(2).argmax(1)
+        rows = torch.arange(len(obs), device=obs.device)
+        puck, way = place[rows, farthest], way[rows, farthest]
+        ahead = way / way.norm(dim=1, keepdim=True).clamp(min=1e-3)
+        offset = obs[:, :2] - puck
+        behind = (offset * ahead).sum(1, keepdim=True) < -0.8 * offset.norm(dim=1, keepdim=True)
+        near = offset.norm(dim=1, keepdim=True) < TOUCH + 1.5
+        return puck + torch.where(behind & near, 0.0, -TOUCH - 0.5) * ahead
+
+    def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Pay minus the cost (B,), the pusher's place taken from before the step."""
+        return -self.cost.step(torch.cat([next_obs, self.anchors(obs)], 1), action)
+
+    def sorted(self, obs: Tensor) -> Tensor:
+        """Count the pucks in their bins (B,), to a millimetre."""
+        place = obs[:, 2:].unflatten(1, (PUCKS, 2))
+        inside = (place - torch.from_numpy(BINS).to(place)).abs() <= ROOM + 0.1
+        return inside.all(2).sum(1)
+
+    def reached(self, obs: Tensor) -> Tensor:
+        """Tell where all pucks are in their bins: (B,) bool."""
+        return self.sorted(obs) == PUCKS
+
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Scatter the pucks over the middle, the pusher below."""
+        placed: list[Array] = []
+        for i in range(PUCKS):
+            for _ in range(100):
+                spot = generator.uniform([-0.06, -0.09], [0.06, 0.09])
+                if self._crossing:
+                    spot[0] = -np.sign(BINS[i, 0]) * abs(spot[0])
+                if all(np.linalg.norm(spot - other) > 0.045 for other in placed):
+                    break
+            placed.append(spot)
+        qpos[2:] = np.concatenate(placed)
+        qpos[:2] = generator.uniform([-0.05, -0.16], [0.05, -0.14])
+
+    def observe(self, now: Fields) -> Array:
+        """Give all places in cm."""
+        return 100 * now["qpos"]
+
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Pay what the reward of the task says."""
+        obs, following = (torch.from_numpy(self.observe(x)) for x in (before, now))
+        reward = self.reward(obs, torch.from_numpy(action).double(), following)
+        return reward.numpy(), all_false(now["qpos"])
+
+
+class NudgePucks:
+    """Explore: push a puck about that is drawn anew at each choice; an ActionSelector of sort."""
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose velocities (B, 2) for obs (B, obs_dim)."""
+        rows, device = obs.shape[0], obs.device
+        gap = obs[:, 2:].unflatten(1, (PUCKS, 2)) - obs[:, None, :2]
+        eager = torch.rand(rows, PUCKS, generator=generator, device=device)
+        # near ones are likelier, so that a push goes on
+        chosen = (gap.norm(dim=2) / 10 + 2 * eager).argmin(1)
+        toward = gap[torch.arange(rows, device=device), chosen]
+        noise = 3 * torch.randn(rows, 2, generator=generator, device=device)
+        return (toward + noise) / (toward + noise).norm(dim=1, keepdim=True).clamp(min=1e-3)

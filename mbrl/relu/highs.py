@@ -1,0 +1,132 @@
+"""HiGHS on the arrays of a Program."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mbrl.relu.network import Array
+from mbrl.relu.program import Program
+
+# measured on the benchmark's programs (results/mip.csv): the incumbent comes from sampling, so the
+# primal heuristics of HiGHS only cost time
+TUNED: dict[str, Any] = {
+    "mip_heuristic_effort": 0.0,
+    "mip_heuristic_run_feasibility_jump": False,
+    "mip_heuristic_run_rins": False,
+    "mip_heuristic_run_rens": False,
+    "mip_heuristic_run_root_reduced_cost": False,
+}
+EXACT: dict[str, Any] = {
+    "output_flag": False,
+    "threads": 1,
+    "parallel": "off",
+    "mip_rel_gap": 1e-6,
+    "mip_abs_gap": 1e-9,
+    "mip_feasibility_tolerance": 1e-9,
+    "primal_feasibility_tolerance": 1e-9,
+    "dual_feasibility_tolerance": 1e-9,
+}
+
+
+class Solution(NamedTuple):
+    """What HiGHS says of a program."""
+
+    status: str  # optimal, time_limit, node_limit, infeasible or failed
+    actions: Array | None  # (H, act_dim) the best found
+    objective: float  # its cost; inf without one
+    lower_bound: float  # no point costs less, within HiGHS's tolerances
+    nodes: int
+    seconds: float  # of HiGHS's own run, wall
+
+
+def solve(
+    program: Program,
+    *,
+    start: Array | None = None,
+    time_limit: float | None = None,
+    max_nodes: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> Solution:
+    """Solve a program by branch and bound.
+
+    Args:
+        program: what to solve.
+        start: a feasible point to begin from (Program.complete).
+        time_limit: seconds.
+        max_nodes: of the tree.
+        options: of HiGHS, on top of TUNED; an empty dict for HiGHS's own.
+    """
+    import highspy
+
+    highs = make(TUNED if options is None else options)
+    if max_nodes is not None:
+        highs.setOptionValue("mip_max_nodes", max_nodes)
+    highs.passModel(as_lp(program))
+    if start is not None:
+        point = highspy.HighsSolution()
+        point.col_value = start
+        highs.setSolution(point)
+    began = time.monotonic()
+    if time_limit is not None:
+        highs.setOptionValue("time_limit", max(time_limit, 0.0))
+    outcome = highs.run()
+    seconds = time.monotonic() - began
+    info, status = highs.getInfo(), highs.getModelStatus()
+    names = {
+        highspy.HighsModelStatus.kOptimal: "optimal",
+        highspy.HighsModelStatus.kTimeLimit: "time_limit",
+        highspy.HighsModelStatus.kSolutionLimit: "node_limit",
+        highspy.HighsModelStatus.kInterrupt: "time_limit",
+        highspy.HighsModelStatus.kInfeasible: "infeasible",
+        highspy.HighsModelStatus.kUnboundedOrInfeasible: "infeasible",
+    }
+    name = names.get(status, "failed")
+    if outcome == highspy.HighsStatus.kError:
+        name = "failed"
+    found = name not in ("infeasible", "failed")
+    found = found and info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    integer = bool(program.integer.any())
+    bound = info.mip_dual_bound if integer else info.objective_function_value
+    if name in ("infeasible", "failed") or not (integer or name == "optimal"):
+        bound = -np.inf
+    return Solution(
+        name,
+        np.array(highs.getSolution().col_value)[program.actions] if found else None,
+        info.objective_function_value if found else np.inf,
+        bound,
+        int(info.mip_node_count) if integer else 0,
+        seconds,
+    )
+
+
+def make(options: dict[str, Any]) -> Any:
+    """Make a silent HiGHS on one thread, with tight tolerances and options."""
+    from highspy._core import _Highs  # highspy.Highs prints a banner
+
+    highs = _Highs()
+    for name, value in {**EXACT, **options}.items():
+        highs.setOptionValue(name, value)
+    return highs
+
+
+def as_lp(program: Program, *, relaxed: bool = False) -> Any:
+    """Hand a program's arrays to HiGHS, without copying them one by one."""
+    import highspy
+
+    lp = highspy.HighsLp()
+    lp.num_col_, lp.num_row_ = len(program.cost), len(program.row_low)
+    lp.col_cost_, lp.offset_ = program.cost, program.offset
+    lp.col_lower_, lp.col_upper_ = program.low, program.high
+    lp.row_lower_, lp.row_upper_ = program.row_low, program.row_high
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = lp.num_col_, lp.num_row_
+    lp.a_matrix_.start_ = program.start
+    lp.a_matrix_.index_ = program.index
+    lp.a_matrix_.value_ = program.value
+    if not relaxed and program.integer.any():
+        kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
+        lp.integrality_ = [kinds[i] for i in program.integer.tolist()]
+    return lp

@@ -1,0 +1,208 @@
+"""Control with sparse ReLU dynamics: success of every planner beside simpler and stronger means.
+
+For each seed a warm-up explores (its transitions are counted), models are fitted once, and each
+method is run from the same starts in the true environment. Methods: random; script (by hand);
+"cem full", "cem N", "mip N", "bab N" on networks with all or N ReLUs; "cem unshaped N" plans with
+the goal's cost alone; "cem simulator" plans in MuJoCo itself. Success is judged at the last step of
+an episode; "ever" at any step.
+
+    python scripts/push_control.py --task push --seeds 0 1 2 --methods random script "cem 16"
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mbrl.agents import MPC
+from mbrl.buffer import ReplayBuffer
+from mbrl.config import compose, instantiate
+from mbrl.dynamics import Simulator, SparseReLU
+from mbrl.envs.tasks import Nudge, NudgePucks, Push, Rope, ScriptedPush, Sort
+from mbrl.planners import CEM, MIP, BaB
+from mbrl.types import Transitions
+
+FIELDS = [
+    "task", "seed", "method", "starts", "success", "success_wrong_side", "ever", "detail", "cost",
+    "horizon", "warmup_steps", "rollout_mse", "fit_cpu_s", "cpu_s_per_plan",
+]  # fmt: skip
+HIDDEN = (32, 32)
+SCHEDULES = {8: (16, 8), 16: (32, 16), 24: (40, 24), 32: (32,), 0: ()}
+HORIZON = {"sort": 6, "sort_crossing": 6, "rope": 6}
+Result = dict[str, Any]
+
+
+def make(name: str, num_envs: int, **task: Any) -> Any:
+    """Make an environment of steps of 0.2 s."""
+    config = compose([f"env={name}", "agent=random"]).config["env"]
+    config["task"] |= {"frame_skip": 20, **task}
+    return instantiate({**config, "num_envs": num_envs}, seed=0)
+
+
+def explorer(env: Any) -> Any:
+    """Give what collects the data of a task; None for uniform random actions."""
+    task = env.simulation._task
+    return {Push: lambda: Nudge(env.task), Sort: NudgePucks, Rope: lambda: None}[type(task)]()
+
+
+def collect(name: str, steps: int, seed: int, hold: int = 2) -> Transitions:
+    """Explore; each action is held for some steps."""
+    env, draws = make(name, 20), torch.Generator().manual_seed(seed)
+    buffer = ReplayBuffer(steps, env.obs_dim, env.action.dim)
+    selector, action = explorer(env), torch.zeros(20, env.action.dim)
+    obs, episode = env.reset(10_000 * (seed + 1)), torch.arange(20)
+    for t in range(steps // 20):
+        if t % hold == 0 and selector is None:
+            action = env.action.sample(20, generator=draws)
+        elif selector is not None and t % hold == 0:
+            action = env.action.clip(selector.select(obs, generator=draws))
+        step = env.step(action)
+        buffer.add(
+            Transitions(
+                obs, action, step.reward, step.next_obs, step.terminated, step.truncated, episode
+            )
+        )
+        episode, obs = episode + 20 * (step.terminated | step.truncated), step.obs
+    env.close()
+    return buffer.all()
+
+
+def fit(name: str, relus: int, data: Transitions, seed: int, **options: Any) -> tuple[Any, Result]:
+    """Fit a network with so many ReLUs, 0 for all."""
+    env = make(name, 1)
+    if relus == 0:
+        options = {"dense_updates": 3000, **options}  # as many as with two stages
+    began = time.process_time()
+    model = SparseReLU(
+        obs_dim=env.obs_dim, action=env.action, task=env.task,
+        generator=torch.Generator().manual_seed(seed), hidden=HIDDEN,
+        schedule=SCHEDULES.get(relus, (relus,)), **options,
+    )  # fmt: skip
+    found = model.fit(data, generator=torch.Generator().manual_seed(seed + 1))
+    taken = time.process_time() - began
+    return model, {"fit_cpu_s": taken, "rollout_mse": found["model/rollout_mse"]}
+
+
+def planner(kind: str, env: Any, horizon: int) -> Any:
+    """Make a planner."""
+    if kind == "cem":
+        return CEM(
+            action=env.action, horizon=horizon, num_samples=150, num_elites=15, num_iterations=5,
+            warm_iterations=3,
+        )  # fmt: skip
+    if kind == "mip":
+        return MIP(action=env.action, horizon=horizon, bounds="crown", max_nodes=1)
+    return BaB(action=env.action, horizon=horizon, max_boxes=500)
+
+
+def run(env: Any, act: Any, seed: int) -> Result:
+    """Play an episode from every start; act gives actions for (obs, env)."""
+    obs, task = env.reset(1_000_000 + 1_000 * seed), env.simulation._task
+    wrong = torch.zeros(env.num_envs, dtype=torch.bool)
+    if isinstance(task, Push):
+        wrong = (obs[:, :2] * obs[:, 2:4]).sum(1) < 0
+    ever, cost, spent, last = torch.zeros_like(wrong), 0.0, 0.0, obs
+    for _ in range(env.max_episode_steps):
+        began = time.process_time()
+        action = act(obs)
+        spent += time.process_time() - began
+        step = env.step(action)
+        cost -= step.reward.mean().item()
+        obs, last = step.obs, step.next_obs
+        ever |= task.reached(last)
+    reached = task.reached(last)
+    detail = ""
+    if isinstance(task, Sort):
+        detail = f"{task.sorted(last).double().mean().item():.2f} pucks sorted"
+    if isinstance(task, Rope):
+        detail = f"{task.miss(last).mean().item():.2f} cm from the shape"
+    plans = env.num_envs * env.max_episode_steps
+    return {
+        "starts": env.num_envs,
+        "success": reached.double().mean().item(),
+        "success_wrong_side": reached[wrong].double().mean().item() if wrong.any() else "",
+        "ever": ever.double().mean().item(),
+        "detail": detail,
+        "cost": cost,
+        "cpu_s_per_plan": spent / plans,
+    }
+
+
+def play(
+    name: str, method: str, seed: int, models: Any, starts: int, horizon: int | None = None
+) -> Result:
+    """Run one method."""
+    env = make(name, starts)
+    draws = torch.Generator().manual_seed(seed)
+    kind, *rest = method.split()
+    if kind == "random":
+        return run(env, lambda obs: env.action.sample(len(obs), generator=draws), seed)
+    if kind == "script":
+        script = ScriptedPush(env.task, 20)
+        return run(env, lambda obs: env.action.clip(script.select(obs, generator=draws)), seed)
+    fitted: Result = {}
+    if rest == ["simulator"]:
+        model: Any = Simulator(env=env)
+    else:
+        model, fitted = models("full" if rest[-1] == "full" else int(rest[-1]))
+    horizon = horizon or HORIZON.get(name, 5)
+    plain = "unshaped" in rest
+    usual = env.task
+    if plain:
+        model.task = make(name, 1, shaping=0.0).task
+    agent = MPC(
+        action=env.action, dynamics=model, planner=planner(kind, env, horizon),
+        learning_starts=1, generator=draws,
+    )  # fmt: skip
+    found = run(env, lambda obs: agent.act(obs, explore=False, env_state=env.env_state), seed)
+    if plain:
+        model.task = usual
+    return {**fitted, **found, "horizon": horizon}
+
+
+def main() -> None:
+    """Run methods over seeds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="push")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=["random", "script", "cem 16", "mip 16"])
+    parser.add_argument("--starts", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=12_000, help="of the warm-up")
+    parser.add_argument("--horizon", type=int, help="of the planners, else 5; 6 for sort and rope")
+    parser.add_argument("--out", type=Path, default=Path("results/push_control.csv"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for seed in given.seeds:
+        kept: dict[Any, tuple[Any, Result]] = {}
+        data: list[Transitions] = []
+
+        def models(relus: Any, seed: int = seed, kept: Any = kept, data: Any = data) -> Any:
+            if not data:
+                data.append(collect(given.task, given.steps, seed))
+            if relus not in kept:
+                many = 0 if relus == "full" else relus
+                kept[relus] = fit(given.task, many, data[0], seed)
+            return kept[relus]
+
+        for method in given.methods:
+            row = {"task": given.task, "seed": seed, "method": method}
+            row |= play(given.task, method, seed, models, given.starts, given.horizon)
+            row["warmup_steps"] = given.steps if data else 0
+            rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+            print(rows[-1], flush=True)
+    with given.out.open("w", newline="") as file:
+        file.write(f"# python scripts/push_control.py {' '.join(sys.argv[1:])}\n")
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

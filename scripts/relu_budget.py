@@ -1,0 +1,174 @@
+"""What ReLUs cost: model error and closed-loop cost of pushing against the ReLU budget.
+
+One seed collects 12000 transitions by nudging (env=push), fits all models with equal CPU time or
+less for the pruned, and runs CEM on each from the same 60 starts. "direct" networks are trained
+with few ReLUs from the beginning, in one layer or two. `--plot` draws docs/relu_budget.png.
+
+    python scripts/relu_budget.py --seeds 0 1 2 3 4 --out results/relu_budget.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mbrl.agents import MPC
+from mbrl.buffer import ReplayBuffer
+from mbrl.dynamics import SparseReLU
+from mbrl.envs.mujoco import threaded_mujoco
+from mbrl.envs.tasks import Nudge, Push
+from mbrl.planners import CEM
+from mbrl.types import Transitions, sequences
+
+HIDDEN, STAGES = (32, 32), (32, 16, 8, 4)
+DENSE, STAGE = 1000, 1000  # gradient steps
+FRAME_SKIP = 20  # a step of 0.2 s
+FIELDS = ["seed", "model", "relus", "mse_1", "mse_4", "cm_1", "cm_4", "fit_cpu_s", "cost", "within"]
+
+
+def collect(task: Push, steps: int, seed: int, num_envs: int = 20) -> Transitions:
+    """Nudge the slider about; each action is held for 2 steps."""
+    env = threaded_mujoco(task, num_envs=num_envs)
+    buffer = ReplayBuffer(steps, env.obs_dim, env.action.dim)
+    draws, selector = torch.Generator().manual_seed(seed), Nudge(task.task)
+    obs, episode = env.reset(10_000 * (seed + 1)), torch.arange(num_envs)
+    action = torch.zeros(num_envs, 2)
+    for t in range(steps // num_envs):
+        if t % 2 == 0:
+            action = env.action.clip(selector.select(obs, generator=draws))
+        step = env.step(action)
+        done = step.terminated | step.truncated
+        buffer.add(
+            Transitions(
+                obs, action, step.reward, step.next_obs, step.terminated, step.truncated, episode
+            )
+        )
+        episode, obs = episode + num_envs * done, step.obs
+    env.close()
+    return buffer.all()
+
+
+@torch.no_grad()
+def errors(model: SparseReLU, data: Transitions) -> dict[str, float]:
+    """Measure along 4-step rollouts: squared errors in variances of a step's change, and cm."""
+    rows = sequences(data, 4)
+    belief, found = model.initial(data.obs[rows[:, 0]]), {}
+    variance = (data.next_obs - data.obs).var(0, correction=0)
+    for t in range(4):
+        belief, seen = model.step(belief, data.action[rows[:, t]])
+        missed = seen.next_obs - data.next_obs[rows[:, t]]
+        if t in (0, 3):
+            found[f"mse_{t + 1}"] = (missed.square() / variance).mean().item()
+            found[f"cm_{t + 1}"] = missed.norm(dim=1).mean().item()
+    return found
+
+
+def control(task: Push, model: Any, seed: int, episodes: int = 60) -> dict[str, float]:
+    """Run CEM on a model from the starts of a seed: mean cost, share within 2 cm at the end."""
+    env = threaded_mujoco(task, num_envs=episodes)
+    planner = CEM(
+        action=env.action, horizon=5, num_samples=150, num_elites=15, num_iterations=5,
+        warm_iterations=3,
+    )  # fmt: skip
+    agent = MPC(
+        action=env.action, dynamics=model, planner=planner, learning_starts=1,
+        generator=torch.Generator().manual_seed(seed),
+    )  # fmt: skip
+    obs, cost = env.reset(1_000_000 + 1_000 * seed), 0.0
+    last = obs
+    for _ in range(task.max_episode_steps):
+        step = env.step(agent.act(obs, explore=False, env_state=env.env_state))
+        cost -= step.reward.mean().item()
+        obs, last = step.obs, step.next_obs
+    env.close()
+    return {"cost": cost, "within": task.reached(last).double().mean().item()}
+
+
+def study(seed: int) -> list[dict[str, Any]]:
+    """Fit and run every model of a seed."""
+    task = Push(frame_skip=FRAME_SKIP)
+    data, test = collect(task, 12_000, seed), collect(task, 6_000, seed + 500)
+    action = threaded_mujoco(task).action
+    whole = DENSE + 2 * STAGE
+    models: dict[str, dict[str, Any]] = {"full": {"schedule": (), "dense_updates": whole}}
+    for end in (1, 2, 3, 4):
+        models[f"pruned {STAGES[end - 1]}"] = {"schedule": STAGES[:end]}
+    for hidden in ((16,), (8, 8)):
+        # half as many updates again take the CPU time of the pruned
+        options = {"hidden": hidden, "schedule": (), "dense_updates": whole * 3 // 2}
+        models[f"direct {'+'.join(map(str, hidden))}"] = options
+    rows = []
+    for name, options in models.items():
+        options = {"hidden": HIDDEN, "dense_updates": DENSE, "stage_updates": STAGE, **options}
+        began = time.process_time()
+        model = SparseReLU(
+            obs_dim=4, action=action, task=task.task,
+            generator=torch.Generator().manual_seed(seed), **options,
+        )  # fmt: skip
+        fit = model.fit(data, generator=torch.Generator().manual_seed(seed + 1))
+        taken = time.process_time() - began
+        row = {"seed": seed, "model": name, "relus": int(fit["model/relus"]), "fit_cpu_s": taken}
+        row |= errors(model, test) | control(task, model, seed)
+        rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def plot(source: Path, target: Path) -> None:
+    """Draw closed-loop cost and success against the budget."""
+    import matplotlib.pyplot as plt
+
+    with source.open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6))
+    for axis, key, label in zip(
+        axes,
+        ("mse_4", "cost", "within"),
+        ("4-step error (variances of a step)", "closed-loop cost", "within 2 cm"),
+        strict=True,
+    ):
+        for group, mark in (("pruned", "o-"), ("direct", "s")):
+            mine = [r for r in rows if r["model"].startswith((group, "full"))]
+            mine = mine if group == "pruned" else [r for r in mine if r["model"] != "full"]
+            names = sorted({(int(r["relus"]), r["model"]) for r in mine})
+            points = [[float(r[key]) for r in mine if r["model"] == n] for _, n in names]
+            means = [sum(p) / len(p) for p in points]
+            axis.plot([n for n, _ in names], means, mark, label=group)
+            for (n, _), values in zip(names, points, strict=True):
+                axis.plot([n] * len(values), values, ".", color="grey", markersize=4)
+        axis.set(xscale="log", xlabel="ReLUs", ylabel=label)
+        axis.set_xticks([4, 8, 16, 32, 64], labels=["4", "8", "16", "32", "64"])
+        axis.minorticks_off()
+    axes[0].set_yscale("log")
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+
+
+def main() -> None:
+    """Run the study, or draw what it found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("results/relu_budget.csv"))
+    parser.add_argument("--plot", action="store_true")
+    given = parser.parse_args()
+    if given.plot:
+        plot(given.out, Path("docs/relu_budget.png"))
+        return
+    torch.set_num_threads(1)
+    rows = [row for seed in given.seeds for row in study(seed)]
+    with given.out.open("w", newline="") as file:
+        file.write(f"# python scripts/relu_budget.py {' '.join(sys.argv[1:])}\n")
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
