@@ -68,8 +68,8 @@ class Task(NamedTuple):
         None  # left side -> right side, to compare sparse models with
     )
     cost: PiecewiseLinearCost | None = None  # minus the reward, for planners that ask for its form
-    # what a cost may refer to beside obs, fixed when a plan begins: obs -> (B, num_anchors)
-    anchors: Callable[[Tensor], Tensor] | None = None
+    # what a cost may refer to beside obs, fixed when a plan begins
+    anchors: Callable[[Tensor], Tensor] | None = None  # obs (B, obs_dim) -> (B, num_anchors)
     edges: tuple[Edges, ...] = ()  # by kind, where objects act on each other; () = all on all
 
 

@@ -27,7 +27,7 @@ class Belief(NamedTuple):
 
 
 class SparseReLU(Dynamics):
-    """Predict the change of obs by an affine skip and a few ReLUs.
+    """Predict the change of obs by an affine skip and a few ReLUs (Liu et al. 2023).
 
     A fit trains all neurons on rollouts, then goes down the schedule: at each stage the choice of
     every neuron (ReLU, identity, zero) is relaxed and charged beyond the stage's budget, the worst

@@ -27,6 +27,8 @@ from mbrl.types import ActionSpec
 class BaB(Planner):
     """Split boxes of action sequences, those with the least lower bound first.
 
+    After Shen et al. 2025 (BaB-ND, arXiv:2412.09584), on the bounds of CROWN (Zhang et al. 2018).
+
     The plan is never worse than its incumbent, as with planner=mip. Without a time limit plans
     repeat bit for bit.
 

@@ -27,6 +27,8 @@ from mbrl.types import ActionSpec
 class MIP(Planner):
     """Minimise a piecewise linear cost over ReLU dynamics by branch and bound in HiGHS.
 
+    Liu et al. 2023, "Model-Based Control with Sparse Neural Dynamics".
+
     The plan is never worse than its incumbent: the best of the plan before, shifted, and of what
     the sampler finds. Without a time limit plans repeat bit for bit, whatever the machine's load.
 

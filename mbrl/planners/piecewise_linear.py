@@ -13,7 +13,7 @@ from mbrl.types import Prediction
 
 @runtime_checkable
 class PiecewiseLinearModel(Protocol):
-    """A Model whose mean prediction is a ReLU network, and whose reward is minus a cost.
+    """Predict by a ReLU network in the mean, and pay minus a piecewise linear cost; a Model.
 
     Its belief is the network's state (B, obs_dim): obs, and whatever else is fixed when a plan
     begins; or a tuple with such an `obs`.

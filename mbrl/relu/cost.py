@@ -124,7 +124,12 @@ def least_cost(
 def attach(
     network: ReluNetwork, cost: PiecewiseLinearCost
 ) -> tuple[ReluNetwork, PiecewiseLinearCost]:
-    """Make a cost's head a part of the network: the features become outputs."""
+    """Make a cost's head a part of the network: the features become outputs.
+
+    Args:
+        network: of the dynamics.
+        cost: with or without a head.
+    """
     if cost.head is None:
         return network, cost
     return append(network, cost.head), cost._replace(head=None)
@@ -133,7 +138,14 @@ def attach(
 def distance(
     pairs: tuple[tuple[int, int], ...], dim: int, *, weight: float = 1.0, kind: Kind = "l1"
 ) -> Term:
-    """Charge weight * |y[i] - y[j]| for each pair (i, j); dim = num_outputs + act_dim."""
+    """Charge weight * |y[i] - y[j]| for each pair (i, j).
+
+    Args:
+        pairs: indices of y.
+        dim: num_outputs + act_dim.
+        weight: what a unit of distance costs.
+        kind: "l1" adds the pairs up, "linf" takes the largest.
+    """
     rows = np.zeros((len(pairs), dim))
     for row, (i, j) in zip(rows, pairs, strict=True):
         row[i], row[j] = weight, -weight
@@ -155,7 +167,12 @@ def limits(low: Array, high: Array, dim: int, *, weight: float) -> Term:
 
 
 def learned_reward(num_outputs: int, act_dim: int) -> PiecewiseLinearCost:
-    """Charge minus the last output, a reward that the network has learned."""
+    """Charge minus the last output, a reward that the network has learned.
+
+    Args:
+        num_outputs: of the network.
+        act_dim: length of an action.
+    """
     weight = np.zeros((1, num_outputs + act_dim))
     weight[0, num_outputs - 1] = -1
     return PiecewiseLinearCost((Term("linear", weight, np.zeros(1)),))

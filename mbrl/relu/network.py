@@ -146,6 +146,9 @@ def average(networks: tuple[ReluNetwork, ...]) -> ReluNetwork:
     """Give the mean of networks over the same inputs as one network: an ensemble's prediction.
 
     Layer i of the result holds layer i of every network, block by block.
+
+    Args:
+        networks: of the same inputs and outputs.
     """
     inputs, members = networks[0].num_inputs, range(len(networks))
     depth = max(len(network.layers) for network in networks)
@@ -203,7 +206,14 @@ def append(network: ReluNetwork, head: ReluNetwork) -> ReluNetwork:
 def random_network(
     obs_dim: int, act_dim: int, widths: tuple[int, ...], *, generator: np.random.Generator
 ) -> ReluNetwork:
-    """Draw a stable random network with ReLUs of the given layer widths."""
+    """Draw a stable random network.
+
+    Args:
+        obs_dim: length of an observation.
+        act_dim: length of an action.
+        widths: ReLUs of each layer.
+        generator: source of the weights.
+    """
     inputs = obs_dim + act_dim
     layers, seen = [], inputs
     for width in widths:
