@@ -65,6 +65,9 @@ def main(arguments: list[str]) -> int:
         except BadInput:
             if not options.resume:
                 shutil.rmtree(run.path)  # nothing was done in it
+                if not run.path.is_absolute():
+                    with contextlib.suppress(OSError):  # where other runs stand beside it
+                        os.removedirs(run.path.parent)
             raise
         except Exception as error:
             return failed(run, error)
