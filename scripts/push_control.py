@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -198,7 +199,7 @@ def main() -> None:
             rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
             print(rows[-1], flush=True)
     with given.out.open("w", newline="") as file:
-        file.write(f"# python scripts/push_control.py {' '.join(sys.argv[1:])}\n")
+        file.write(f"# python scripts/push_control.py {shlex.join(sys.argv[1:])}\n")
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)

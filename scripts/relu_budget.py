@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -164,7 +165,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [row for seed in given.seeds for row in study(seed)]
     with given.out.open("w", newline="") as file:
-        file.write(f"# python scripts/relu_budget.py {' '.join(sys.argv[1:])}\n")
+        file.write(f"# python scripts/relu_budget.py {shlex.join(sys.argv[1:])}\n")
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
