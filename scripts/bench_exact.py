@@ -1,6 +1,6 @@
 """Planner against planner on ReLU dynamics: equal horizon, equal wall time, one model and cost.
 
-    python scripts/bench_exact.py open [--starts 20] [--seconds 0.1]  # results/mip_open_loop.csv
+    python scripts/bench_exact.py open [--seconds 0.1] [--name _1s]  # results/mip_open_loop.csv
     python scripts/bench_exact.py closed --run RUN [--starts 20]      # results/mip_closed_loop.csv
 
 open: one plan from each start of the problems in scripts/mip_problems.py, or of a run's model and
@@ -200,6 +200,7 @@ def main() -> None:
     parser.add_argument("--run", help="a run with dynamics=sparse_relu")
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.1, help="for each plan")
+    parser.add_argument("--name", default="", help="end of the table's file name")
     parser.add_argument("--horizon", type=int)
     args = parser.parse_args()
     if args.what == "closed" and not args.run:
@@ -207,7 +208,7 @@ def main() -> None:
     torch.set_num_threads(1)
     header, lines = (open_loop if args.what == "open" else closed_loop)(args)
     command = f"# python scripts/bench_exact.py {' '.join(sys.argv[1:])}"
-    file = RESULTS / f"mip_{args.what}_loop.csv"
+    file = RESULTS / f"mip_{args.what}_loop{args.name}.csv"
     file.write_text("\n".join([command, header, *lines]) + "\n")
 
 
