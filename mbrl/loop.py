@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,10 +9,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent
+from mbrl.agents.base import Actor, Agent, OfflineAgent
 from mbrl.buffer import ReplayBuffer
 from mbrl.envs.base import VecEnv
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
+from mbrl.progress import Progress
 from mbrl.run import RunFolder
 from mbrl.types import Transitions
 
@@ -78,7 +77,7 @@ def train(
         EnvironmentFault: naming the environment and its step.
         NumericalFault: naming what was not finite, and after how many transitions.
     """
-    progress = _Progress(env.num_envs)
+    progress = Progress(env.num_envs)
     saved = run.load()
     if saved is None:
         obs = env.reset(seed)
@@ -137,8 +136,113 @@ def train(
     return summary
 
 
+def train_offline(
+    agent: OfflineAgent,
+    buffer: ReplayBuffer,
+    run: RunFolder,
+    logger: Recorder,
+    *,
+    digest: str,
+    make_eval_env: Callable[[int], VecEnv] | None,
+    score: Callable[[float], float | None] = lambda _: None,
+    seed: int,
+    total_steps: int,
+    eval_every: int | None,
+    eval_episodes: int,
+    save_every: int,
+    log_every: int = 100,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Learn from a dataset for total_steps updates, from the newest checkpoint if there is one.
+
+    Args:
+        agent: learns.
+        buffer: the dataset, which is not part of a checkpoint.
+        run: where checkpoints and the summary go.
+        logger: where metrics go.
+        digest: of the dataset, by which a resumed run knows it again.
+        make_eval_env: makes the environments of an evaluation; None where there is no environment.
+        score: gives a return's normalised score, None where the dataset has no reference returns.
+        seed: of the evaluations.
+        total_steps: updates in all.
+        eval_every: updates between evaluations; there is one at the end too. None: never.
+        eval_episodes: episodes of an evaluation.
+        save_every: updates between checkpoints; there is one after fitting and at the end too.
+        log_every: updates between rows of metrics.
+        stop: asked every log_every updates; True saves and returns early.
+
+    Returns:
+        The summary, as train gives it.
+
+    Raises:
+        BadInput: if the checkpoint is damaged, or was made of another dataset or other parts.
+        NumericalFault: naming what was not finite, and after how many updates.
+    """
+    progress = Progress()
+    saved = run.load()
+
+    def save() -> None:
+        position = {"log_position": logger.position(), "dataset": digest}
+        loop = {"progress": progress.state_dict(), **position}
+        run.save(progress.step, {"loop": loop, "agent": agent.state_dict()})
+
+    if saved is None:
+        logger.rewind(0)
+        with _counted(progress):
+            metrics = agent.fit(buffer)
+        if metrics:
+            logger.log({**metrics, **progress.metrics()}, 0)
+            save()
+    else:
+        if saved["loop"]["dataset"] != digest:
+            raise BadInput(
+                f"{run.path}: its dataset is not the one it began with (SHA-256 {digest[:16]}, was "
+                f"{saved['loop']['dataset'][:16]}); put that one back, or begin a new run"
+            )
+        progress.load_state_dict(saved["loop"]["progress"])
+        logger.rewind(saved["loop"]["log_position"])
+        with fitting(run, "agent"):
+            agent.load_state_dict(saved["agent"])
+
+    evaluates = eval_every if make_eval_env is not None else None
+    finished = progress.step >= total_steps
+    while not finished and not stop():
+        marks = [every for every in (log_every, evaluates, save_every) if every is not None]
+        until = min(total_steps, *((progress.step // every + 1) * every for every in marks))
+        with _counted(progress):
+            metrics = agent.learn(buffer, until - progress.step)
+        progress.step = until
+        finished = until >= total_steps
+        if make_eval_env is not None and evaluates and (progress.due(evaluates) or finished):
+            with _counted(progress, "in the evaluation "):
+                found = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
+            progress.evaluations.append([until, found.pop("eval/rewards")])
+            scaled = score(found["eval/mean_reward"])
+            metrics |= found | ({} if scaled is None else {"eval/normalized_score": scaled})
+        if make_eval_env is None and (progress.due(log_every) or finished):
+            metrics["eval/action_gap"] = _action_gap(agent, buffer)
+        if "eval/mean_reward" in metrics or progress.due(log_every) or finished:
+            logger.log({**metrics, **progress.metrics()}, until)
+        if progress.due(save_every) and not finished:
+            save()
+    save()
+    summary = {"finished": finished, **progress.summary()}
+    mean = summary["eval/mean_reward"]
+    if mean is not None and score(mean) is not None:
+        summary["eval/normalized_score"] = score(mean)
+    run.write_summary(summary)
+    return summary
+
+
+def _action_gap(agent: OfflineAgent, buffer: ReplayBuffer) -> float:
+    """Give the root mean square between the policy's actions and the first 1,000 of the data."""
+    data = buffer.rows(torch.arange(min(len(buffer), 1000)))
+    gap = agent.act(data.obs, explore=False) - data.action
+    return gap.square().mean().sqrt().item()
+
+
 def evaluate(
-    make_env: Callable[[int], VecEnv], agent: Agent, *, episodes: int, seed: int
+    make_env: Callable[[int], VecEnv], agent: Actor, *, episodes: int, seed: int
 ) -> dict[str, Any]:
     """Run whole episodes side by side with the deterministic policy.
 
@@ -248,9 +352,9 @@ def fitting(run: RunFolder, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _counted(progress: _Progress, where: str = "") -> Iterator[None]:
-    """Add to a fault after how many transitions it came."""
-    when = f"({where}after {progress.step} transitions)"
+def _counted(progress: Progress, where: str = "") -> Iterator[None]:
+    """Add to a fault after how many steps it came."""
+    when = f"({where}after {progress.step} steps)"
     try:
         yield
     except NumericalFault as fault:
@@ -258,89 +362,3 @@ def _counted(progress: _Progress, where: str = "") -> Iterator[None]:
     except EnvironmentFault as fault:
         what = f"{fault.what} {when}"
         raise EnvironmentFault(what, index=fault.index, step=fault.step) from fault
-
-
-class _Progress:
-    """Counts of a run: steps, episodes, returns, evaluations, time."""
-
-    def __init__(self, num_envs: int):
-        self.step = 0
-        self.episode = torch.arange(num_envs)  # (E,) the number of the running episode
-        self.evaluations: list[list[Any]] = []  # [step, returns]
-        self._returns = torch.zeros(num_envs, dtype=torch.float64)
-        self._lengths = torch.zeros(num_envs, dtype=torch.float64)
-        self._recent: deque[tuple[float, float]] = deque(maxlen=100)
-        self._next_episode = num_envs
-        self._before = {"cpu": 0.0, "wall": 0.0}  # spent before a resume
-        self._started = {"cpu": time.process_time(), "wall": time.monotonic()}
-        self._start_step = 0
-
-    def advance(self, reward: Tensor, done: Tensor) -> None:
-        """Count one vector step: reward (E,), done (E,) bool."""
-        self.step += reward.shape[0]
-        self._returns += reward.cpu()
-        self._lengths += 1
-        for i in torch.nonzero(done).flatten().tolist():
-            self._recent.append((self._returns[i].item(), self._lengths[i].item()))
-            self._returns[i] = self._lengths[i] = 0
-            self.episode = self.episode.clone()  # the buffer may still hold the old one
-            self.episode[i] = self._next_episode
-            self._next_episode += 1
-
-    def due(self, interval: int) -> bool:
-        """Tell whether a multiple of interval was passed in this vector step."""
-        return self.step % interval < self.episode.shape[0]
-
-    def spent(self, clock: str) -> float:
-        """Give seconds of cpu or wall time, earlier sittings included."""
-        now = time.process_time() if clock == "cpu" else time.monotonic()
-        return self._before[clock] + now - self._started[clock]
-
-    def metrics(self) -> dict[str, float]:
-        """Give episode means and speed."""
-        here = time.monotonic() - self._started["wall"]
-        found = {
-            "time/fps": (self.step - self._start_step) / max(here, 1e-9),
-            "time/cpu_seconds": self.spent("cpu"),
-            "time/wall_seconds": self.spent("wall"),
-        }
-        if self._recent:
-            returns, lengths = zip(*self._recent, strict=True)
-            found["rollout/ep_rew_mean"] = sum(returns) / len(returns)
-            found["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
-        return found
-
-    def summary(self) -> dict[str, Any]:
-        """Give what summary.json holds."""
-        rewards = self.evaluations[-1][1] if self.evaluations else []
-        return {
-            "step": self.step,
-            "eval/mean_reward": sum(rewards) / len(rewards) if rewards else None,
-            "evaluations": [{"step": step, "rewards": rows} for step, rows in self.evaluations],
-            "time/cpu_seconds": self.spent("cpu"),
-            "time/wall_seconds": self.spent("wall"),
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all counts."""
-        return {
-            "step": self.step,
-            "episode": self.episode,
-            "evaluations": self.evaluations,
-            "returns": self._returns,
-            "lengths": self._lengths,
-            "recent": list(self._recent),
-            "next_episode": self._next_episode,
-            "spent": {clock: self.spent(clock) for clock in self._before},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the counts back."""
-        self.step = self._start_step = state["step"]
-        self.episode = state["episode"]
-        self.evaluations = state["evaluations"]
-        self._returns = state["returns"]
-        self._lengths = state["lengths"]
-        self._recent.extend((r, n) for r, n in state["recent"])
-        self._next_episode = state["next_episode"]
-        self._before = state["spent"]

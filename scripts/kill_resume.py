@@ -104,7 +104,7 @@ def child(marks: Path, arguments: list[str]) -> int:
     watch(GaussianEnsemble, "fit", "fitting")
     watch(SAC, "improve", "learning")
     watch(loop, "evaluate", "evaluating")  # type: ignore[arg-type]
-    advance, restore = loop._Progress.advance, loop._Progress.load_state_dict
+    advance, restore = loop.Progress.advance, loop.Progress.load_state_dict
 
     def advanced(self, reward, done) -> None:
         nonlocal phase, step
@@ -118,7 +118,7 @@ def child(marks: Path, arguments: list[str]) -> int:
         resumed = self.step
         write()
 
-    loop._Progress.advance, loop._Progress.load_state_dict = advanced, restored
+    loop.Progress.advance, loop.Progress.load_state_dict = advanced, restored
     return main(["train", *arguments])
 
 

@@ -1,4 +1,4 @@
-"""The roles of acting and learning: Agent, PolicyLearner, Penalty."""
+"""The roles of acting and learning: Agent, OfflineAgent, PolicyLearner, Penalty."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Penalty(Protocol):
         ...
 
 
-class Agent(ABC):
-    """Act, and learn from the buffer of real transitions; what the training loop drives."""
+class Actor(ABC):
+    """Act; what an evaluation asks of an agent."""
 
     @abstractmethod
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
@@ -110,10 +110,6 @@ class Agent(ABC):
                 and must draw nothing that training draws from.
             env_state: gives the simulator's state (E, state_dim), for a model that is one.
         """
-
-    @abstractmethod
-    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Learn from what was added since the last call; metrics, empty if nothing was due."""
 
     @abstractmethod
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
@@ -131,3 +127,27 @@ class Agent(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict."""
+
+
+class Agent(Actor):
+    """Act, and learn from the buffer of real transitions; what the training loop drives."""
+
+    @abstractmethod
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Learn from what was added since the last call; metrics, empty if nothing was due."""
+
+
+class OfflineAgent(Actor):
+    """Learn from a dataset that does not grow; what the offline loop drives."""
+
+    @abstractmethod
+    def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Do what comes once, before the first update: fit the model, if there is one."""
+
+    @abstractmethod
+    def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
+        """Take num_updates updates of the policy; however they are split, the result is one.
+
+        Returns:
+            Metrics of the last update.
+        """

@@ -16,10 +16,11 @@ from mbrl.agents.base import (
     PolicyLearner,
 )
 from mbrl.agents.hold import ActionHold
+from mbrl.agents.imagination import Imagination
 from mbrl.agents.rollback import Rollback
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics.base import Dynamics
-from mbrl.errors import BadInput, NumericalFault
+from mbrl.errors import BadInput
 from mbrl.generators import restore
 from mbrl.gym.core import ImaginedVecEnv
 from mbrl.planners.base import ActionSelector
@@ -102,13 +103,21 @@ class Dyna(Agent):
         self.learner = learner
         self._generator = generator
         self._rollout_actions = rollout_actions or learner
+        self.imagination = Imagination(
+            dynamics,
+            self._rollout_actions,
+            learner,
+            penalty=penalty,
+            num_rollouts=num_rollouts,
+            retain=retain_refits,
+            drop_invalid=drop_invalid,
+            generator=generator,
+        )
         self._exploration_actions = exploration_actions or learner
         self._penalty = penalty
         self._learning_starts = learning_starts
         self._retrain_interval = retrain_interval
-        self._num_rollouts = num_rollouts
         self._rollout_length = rollout_length
-        self._retain_refits = retain_refits
         self._updates_per_step = updates_per_step
         self._updates_per_refit = updates_per_refit
         self._max_episode_steps = max_episode_steps
@@ -119,11 +128,9 @@ class Dyna(Agent):
         if rollback is not None:
             self._rollback = Rollback(learner, rollback, max_episode_steps)
         self._total_steps = total_steps
-        self._drop_invalid = drop_invalid
         self._seen = 0  # transitions learned from
         self._next_fit = learning_starts
         self._judged = 0  # transitions whose policies were judged
-        self._imagined: ReplayBuffer | None = None
 
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
         """Choose actions (E, act_dim), random ones before learning starts."""
@@ -153,12 +160,12 @@ class Dyna(Agent):
         if isinstance(learner, ModelEnvLearner):
             return metrics | (self._improve_in_model(buffer, learner) if refitted else {})
         if refitted:
-            metrics |= self._imagine(buffer)
+            metrics |= self.imagination.branch(buffer, self._length())
         for name, selector in self._selectors().items():
             found = selector.metrics()
             metrics |= {f"planner/{name}/{key}": value for key, value in found.items()}
         updates = self._updates_per_step * new
-        return metrics | learner.improve(buffer, self._imagined, num_updates=updates)
+        return metrics | learner.improve(buffer, self.imagination.buffer, num_updates=updates)
 
     def _judge(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Judge the policy by what it has acted since the last refit."""
@@ -186,62 +193,11 @@ class Dyna(Agent):
         )
         return learner.improve(buffer, None, world, num_updates=self._updates_per_refit)
 
-    @torch.no_grad()
-    def _imagine(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Branch rollouts off real observations and keep them."""
-        length = self._length()
-        imagined = self._make_room(buffer, length)
-        obs = buffer.sample(self._num_rollouts, generator=self._generator).obs
-        state = self.dynamics.initial(obs, generator=self._generator)
-        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
-        metrics: dict[str, float] = {"model/rollout_length": float(length)}
-        for _ in range(length):
-            action = self._rollout_actions.select(obs, generator=self._generator)
-            state, pred = self.dynamics.step(state, action, generator=self._generator)
-            transition = Transitions(
-                obs,
-                action,
-                pred.reward,
-                pred.next_obs,
-                pred.terminated,
-                ~pred.valid,  # not an end of the episode: the value is bootstrapped
-                torch.zeros_like(obs[:, 0], dtype=torch.int64),
-            )
-            taken = alive & pred.valid if self._drop_invalid else alive
-            kept = Transitions(*(x[taken] for x in transition))
-            if self._penalty is not None:
-                cost = self._penalty(transition, self.dynamics, self.learner)[taken]
-                kept = kept._replace(reward=kept.reward - cost)
-            if not (torch.isfinite(kept.next_obs).all() and torch.isfinite(kept.reward).all()):
-                raise NumericalFault("the model predicted a NaN or an infinity")
-            imagined.add(kept)
-            if taken.any():
-                metrics["model/reward_mean"] = kept.reward.mean().item()
-            obs = pred.next_obs
-            alive = alive & pred.valid & ~pred.terminated
-            if not alive.any():
-                break
-        metrics["model/alive"] = alive.float().mean().item()
-        return metrics
-
     def _length(self) -> int:
         """Give the rollout length at this step."""
         begin, end, first, last = self._rollout_length
         share = min(1.0, max(0.0, (self._seen - begin) / max(1, end - begin)))
         return int(first + share * (last - first))
-
-    def _make_room(self, real: ReplayBuffer, length: int) -> ReplayBuffer:
-        """Size the imagined buffer so that what is older than retain_refits drops out."""
-        capacity = self._num_rollouts * length * self._retain_refits
-        old = self._imagined
-        if old is None or old.capacity != capacity:
-            self._imagined = ReplayBuffer(capacity, real.obs_dim, real.act_dim, real.device)
-            if old is not None:
-                self._imagined.add(old.all())
-        elif self._retain_refits == 1:
-            old.clear()  # rollouts cut short would leave rows of the last refit
-        assert self._imagined is not None
-        return self._imagined
 
     def _selectors(self) -> dict[str, PlanningSelector]:
         """Name the selectors that plan."""
@@ -258,7 +214,6 @@ class Dyna(Agent):
 
     def state_dict(self) -> dict[str, Any]:
         """Give model, learner, selectors, imagined data, generator and counts."""
-        imagined = self._imagined
         return {
             "dynamics": self.dynamics.state_dict(),
             "learner": self.learner.state_dict(),
@@ -269,14 +224,7 @@ class Dyna(Agent):
             "judged": self._judged,
             "rollback": None if self._rollback is None else self._rollback.state_dict(),
             "held": self._holds[True].state_dict(),
-            "imagined": None
-            if imagined is None
-            else {
-                "capacity": imagined.capacity,
-                "obs_dim": imagined.obs_dim,
-                "act_dim": imagined.act_dim,
-                **imagined.state_dict(),
-            },
+            "imagined": self.imagination.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -292,11 +240,4 @@ class Dyna(Agent):
         if self._rollback is not None:
             self._rollback.load_state_dict(state["rollback"])
         self._holds[True].load_state_dict(state["held"])
-        saved = state["imagined"]
-        self._imagined = None
-        if saved is not None:
-            device = self._action.low.device
-            self._imagined = ReplayBuffer(
-                saved["capacity"], saved["obs_dim"], saved["act_dim"], device
-            )
-            self._imagined.load_state_dict(saved)
+        self.imagination.load_state_dict(state["imagined"])

@@ -35,12 +35,22 @@ class AutogradGradients:
     Args:
         networks: the parameters, changed in place between the calls.
         target_entropy: what the temperature drives the policy's entropy to.
+        conservatism: weight of COMBO's term in the critics' loss; 0 is plain SAC.
+        num_real: rows at a batch's head that are real, which that term holds up.
     """
 
-    def __init__(self, networks: Networks, *, target_entropy: float):
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        target_entropy: float,
+        conservatism: float = 0.0,
+        num_real: int = 0,
+    ):
         """Keep the parameters."""
         self._nets = networks
         self._target_entropy = target_entropy
+        self._conservatism, self._num_real = conservatism, num_real
 
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give the gradients of the critics' and the temperature's loss, flat."""
@@ -67,6 +77,11 @@ class AutogradGradients:
         critic = nets.critic.detach().requires_grad_()
         q = forward(batch.taken.expand(2, -1, -1), layers(critic, 2, nets.critic_sizes))
         critic_loss = 0.5 * (q[:, 0] - goal).square().mean(1).sum()
+        if self._conservatism and self._num_real < size:  # the policy's actions where it imagines
+            pair = torch.cat([obs, self._sample.action.detach().T], 1).expand(2, -1, -1)
+            imagined = forward(pair, layers(critic, 2, nets.critic_sizes))[:, 0, self._num_real :]
+            gap = imagined.mean(1) - q[:, 0, : self._num_real].mean(1)
+            critic_loss = critic_loss + self._conservatism * gap.sum()
         self._obs, self._temperature = obs, temperature
         self._metrics = {
             "train/critic_loss": critic_loss.detach(),
@@ -110,6 +125,8 @@ class SAC:
         initial_temperature: weight of the entropy at the start.
         batch_size: transitions in an update.
         real_ratio: share of real transitions in a batch where there are imagined ones.
+        conservatism: push the critics down at the policy's actions in imagined states and up at
+            real ones, by this weight (COMBO, Yu et al. 2021); gradients are then autograd's.
         backward: manual (fast) or autograd; both give the same gradients.
         device: of the networks; that of generator and buffers too.
 
@@ -132,6 +149,7 @@ class SAC:
         initial_temperature: float = 1.0,
         batch_size: int = 256,
         real_ratio: float = 0.05,
+        conservatism: float = 0.0,
         backward: Literal["manual", "autograd"] = "manual",
         device: torch.device | str = "cpu",
     ):
@@ -163,17 +181,29 @@ class SAC:
         )
         entropy = -float(action.dim) if target_entropy is None else target_entropy
         self._gradients: Gradients
-        if backward == "manual":
+        num_real = round(real_ratio * batch_size)
+        if conservatism > 0 and not 0 < num_real < batch_size:
+            raise BadInput(
+                f"learner.real_ratio={real_ratio}: conservatism compares real and imagined rows, "
+                "a batch needs both, for example learner.real_ratio=0.5"
+            )
+        if backward == "manual" and conservatism == 0:
             self._gradients = ManualGradients(
                 self.networks, target_entropy=entropy, batch_size=batch_size
             )
         else:
-            self._gradients = AutogradGradients(self.networks, target_entropy=entropy)
+            self._gradients = AutogradGradients(
+                self.networks,
+                target_entropy=entropy,
+                conservatism=conservatism,
+                num_real=num_real,
+            )
         self._critic_adam = Adam(
             self.networks.critic, self.networks.log_temperature, learning_rate=learning_rate
         )
         self._actor_adam = Adam(self.networks.actor, learning_rate=learning_rate)
-        self._update = Graphed(self._take_step) if backward == "manual" else self._take_step
+        by_hand = isinstance(self._gradients, ManualGradients)
+        self._update = Graphed(self._take_step) if by_hand else self._take_step
 
     @torch.no_grad()
     def select(

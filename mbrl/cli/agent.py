@@ -15,7 +15,7 @@ from mbrl.errors import BadInput
 if TYPE_CHECKING:
     import gymnasium
 
-    from mbrl.agents.base import Agent
+    from mbrl.agents.base import Actor
     from mbrl.envs.base import VecEnv
 
 
@@ -30,7 +30,7 @@ class LoadedAgent:
         agent: the agent itself.
     """
 
-    def __init__(self, agent: Agent, env: VecEnv):
+    def __init__(self, agent: Actor, env: VecEnv):
         """Take the agent, and the shapes of the environment."""
         self.agent = agent
         self._action = env.action
@@ -168,7 +168,16 @@ class GymAgent(LoadedAgent):
             self.env = GymnasiumVecEnv.around([env], seed=config["seed"], device=device)
         num_envs = self.env.num_envs
         capacity = -(-config["buffer_size"] // num_envs) * num_envs
+        self._dataset = None
+        if config["dataset"] is not None:
+            from mbrl.data import load_dataset
+
+            spaces: Any = {"obs_dim": self.env.obs_dim, "action": self.env.action}
+            self._dataset = load_dataset(config["dataset"], **spaces)
+            capacity = len(self._dataset.data.reward)
         self._buffer = ReplayBuffer(capacity, self.env.obs_dim, self.env.action.dim, device)
+        if self._dataset is not None:
+            self._buffer.add(self._dataset.data)
         super().__init__(build_agent(config, self.env), self.env)
         self._verbose = verbose
         self._folder = tempfile.TemporaryDirectory(prefix="mbrl-")
@@ -176,34 +185,35 @@ class GymAgent(LoadedAgent):
         self.num_timesteps = 0
 
     def learn(self, total_timesteps: int, progress_bar: bool = False) -> GymAgent:
-        """Train for so many environment steps more.
+        """Train for so many environment steps more; an offline agent, for so many updates.
 
         Raises:
             BadInput: if there are none.
             EnvironmentFault: if the environment breaks its contract.
         """
         from mbrl.logger import Console, JsonLines, Logger
-        from mbrl.loop import train
+        from mbrl.loop import train, train_offline
 
         if total_timesteps < 1:
             raise BadInput(f"total_timesteps={total_timesteps}: should be at least 1")
         config, total = self._run.config, self.num_timesteps + total_timesteps
         shown = [Console(total)] if progress_bar or self._verbose else []
+        options: Any = {  # learning does not evaluate: make_eval_env is not called
+            "make_eval_env": lambda count: self.env,
+            "seed": config["seed"],
+            "total_steps": total,
+            "eval_every": None,
+            "eval_episodes": 1,
+            "save_every": total,
+            "log_every": config["log_every"],
+        }
+        agent: Any = self.agent
         with contextlib.closing(Logger([JsonLines(self._run.metrics_path), *shown])) as logger:
-            summary = train(
-                self.env,
-                self.agent,
-                self._buffer,
-                self._run,
-                logger,
-                make_eval_env=lambda count: self.env,  # not called: learning does not evaluate
-                seed=config["seed"],
-                total_steps=total,
-                eval_every=None,
-                eval_episodes=1,
-                save_every=total,
-                log_every=config["log_every"],
-            )
+            record = (self._buffer, self._run, logger)
+            if self._dataset is not None:
+                summary = train_offline(agent, *record, digest=self._dataset.digest, **options)
+            else:
+                summary = train(self.env, agent, *record, **options)
         self.num_timesteps = summary["step"]
         self._num_rows = 0  # the next predict begins new episodes
         return self

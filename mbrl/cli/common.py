@@ -77,7 +77,7 @@ def restore(run: RunFolder) -> Parts:
     from mbrl.loop import fitting
 
     torch.set_num_threads(run.config["num_threads"])
-    parts = build(run.config)
+    parts = build(run.config, with_data=False)
     with fitting(run, "agent"):
         parts.agent.load_state_dict(saved["agent"])
     return parts

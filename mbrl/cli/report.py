@@ -48,6 +48,8 @@ def _write(run: RunFolder, given: int | None) -> Path:
     from mbrl.loop import evaluate
     from mbrl.report import k_step_error, write_report
 
+    if run.config["choices"]["env"] == "dataset":
+        return _write_without_env(run, parts)
     seed = run.config["seed"]
     generator = torch.Generator(parts.env.device).manual_seed(seed)
     random = Random(action=parts.env.action, generator=generator)
@@ -60,6 +62,17 @@ def _write(run: RunFolder, given: int | None) -> Path:
     if model is not None:
         error = k_step_error(model, _fresh_data(parts, episodes, seed), horizon=_HORIZON)
     return write_report(run.path, run.config, scores, error)
+
+
+def _write_without_env(run: RunFolder, parts: Parts) -> Path:
+    """Show what was learned from a dataset beside the returns of its own episodes."""
+    from mbrl.data import load_dataset
+    from mbrl.report import k_step_error, write_report
+
+    found = load_dataset(run.config["dataset"], device=run.config["device"])
+    model: Any = getattr(parts.agent, "dynamics", None)
+    error = None if model is None else k_step_error(model, found.data, horizon=_HORIZON)
+    return write_report(run.path, run.config, {"the dataset": found.returns().tolist()}, error)
 
 
 def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:

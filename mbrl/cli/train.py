@@ -151,9 +151,23 @@ def _train_parts(
     run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """Call the training loop with what the config says; give its summary."""
-    from mbrl.loop import train
+    from mbrl.loop import train, train_offline
 
     keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
+    if parts.dataset is not None:
+        return train_offline(
+            parts.agent,
+            parts.buffer,
+            run,
+            logger,
+            digest=parts.dataset.digest,
+            make_eval_env=parts.make_eval_env
+            if run.config["choices"]["env"] != "dataset"
+            else None,
+            score=parts.dataset.score,
+            stop=stop,
+            **{key: run.config[key] for key in keys},
+        )
     return train(
         parts.env,
         parts.agent,

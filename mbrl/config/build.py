@@ -14,12 +14,12 @@ from mbrl.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from mbrl.agents.base import Agent
     from mbrl.buffer import ReplayBuffer
+    from mbrl.data import Dataset
     from mbrl.envs.base import VecEnv
 
 # Constructor parameters that are filled in by name: in every part, and in all after the environment
-FROM_RUN = ("seed", "device", "generator", "total_steps")
+FROM_RUN = ("seed", "device", "generator", "total_steps", "dataset")
 FROM_ENV = ("obs_dim", "action", "task", "num_envs", "max_episode_steps")
 
 
@@ -28,8 +28,9 @@ class Parts(NamedTuple):
 
     env: VecEnv
     make_eval_env: Callable[[int], VecEnv]  # number of environments -> a fresh set of them
-    agent: Agent  # with its parts
+    agent: Any  # an Actor with its parts: an Agent, or an OfflineAgent
     buffer: ReplayBuffer  # empty; with a dataset, filled with it
+    dataset: Dataset | None  # of an offline run
 
 
 def instantiate(
@@ -80,11 +81,12 @@ def instantiate(
     return make(**injected, **given)
 
 
-def build(config: dict[str, Any]) -> Parts:
+def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
     """Build environment, buffer and agent of a resolved config; imports torch.
 
     Args:
         config: as compose gives it.
+        with_data: read the dataset of an offline run.
 
     Raises:
         BadInput: if the device is not there, or a part refuses what it is given.
@@ -102,25 +104,19 @@ def build(config: dict[str, Any]) -> Parts:
     make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
     capacity = min(config["buffer_size"], vector_steps * env.num_envs)
-    if config["dataset"] is None:
-        buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
-    else:
-        buffer = _filled(config, env)
-    return Parts(env, make_eval_env, build_agent(config, env), buffer)
+    dataset = None
+    if config["dataset"] is not None and with_data:
+        from mbrl.data import load_dataset
+
+        dataset = load_dataset(config["dataset"], obs_dim=env.obs_dim, action=env.action)
+        capacity = len(dataset.data.reward)
+    buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
+    if dataset is not None:
+        buffer.add(dataset.data)
+    return Parts(env, make_eval_env, build_agent(config, env), buffer, dataset)
 
 
-def _filled(config: dict[str, Any], env: VecEnv) -> ReplayBuffer:
-    """Read the dataset of an offline run into a buffer of its size."""
-    from mbrl.buffer import ReplayBuffer
-    from mbrl.data import load_dataset
-
-    found = load_dataset(config["dataset"], obs_dim=env.obs_dim, action=env.action)
-    buffer = ReplayBuffer(len(found.data.reward), env.obs_dim, env.action.dim, config["device"])
-    buffer.add(found.data)
-    return buffer
-
-
-def build_agent(config: dict[str, Any], env: VecEnv) -> Agent:
+def build_agent(config: dict[str, Any], env: VecEnv) -> Any:
     """Build the agent of a resolved config for an environment, and the parts it is made of.
 
     Every group with a `_target_` is built in the order of config["choices"], the agent last, and

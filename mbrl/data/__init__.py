@@ -3,10 +3,12 @@
 from mbrl.data.collect import Source, collect, merge
 from mbrl.data.dataset import Dataset, content_hash
 from mbrl.data.minari_files import load_dataset, save_dataset
+from mbrl.data.spaces import Spaces
 
 __all__ = [
     "Dataset",
     "Source",
+    "Spaces",
     "collect",
     "content_hash",
     "load_dataset",

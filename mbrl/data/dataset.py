@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.types import Transitions
+from mbrl.types import ActionSpec, Transitions
 
 
 class Dataset(NamedTuple):
@@ -18,6 +18,7 @@ class Dataset(NamedTuple):
     data: Transitions  # rows of an episode together, in time order
     id: str  # Minari's name
     digest: str  # SHA-256 of the contents, however they are stored
+    action: ActionSpec  # the actions of its environment
     ref_min: float | None = None  # return of a random policy, normalised score 0
     ref_max: float | None = None  # return of the reference policy, normalised score 100
     env: str | None = None  # of the environment it was collected in
@@ -37,6 +38,15 @@ class Dataset(NamedTuple):
                 "so that scores cannot be normalised"
             )
         return 100 * (returns - self.ref_min) / (self.ref_max - self.ref_min)
+
+    def score(self, returns: float) -> float | None:
+        """Normalise a return, None if the dataset names no reference returns.
+
+        Args:
+            returns: as in normalized.
+        """
+        known = self.ref_min is not None and self.ref_max not in (None, self.ref_min)
+        return self.normalized(returns) if known else None
 
     def returns(self) -> Tensor:
         """Sum the rewards of each episode (num_episodes,), in the order of their numbers."""

@@ -158,7 +158,7 @@ def load_dataset(
     scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
     low, high = (None if s is None else float(s) for s in scores)
     moved = Transitions(*(x.to(device) for x in data))
-    return Dataset(moved, id, digest, low, high, env)
+    return Dataset(moved, id, digest, _action_spec(spaces[1], device), low, high, env)
 
 
 def check_id(id: str) -> None:
@@ -302,6 +302,18 @@ def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transition
             )
         )
     return Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:
+    """Describe an action space, Box or Discrete."""
+    from gymnasium.spaces import Discrete
+
+    if isinstance(space, Discrete):
+        number = int(space.n)
+        ends = torch.zeros(number, device=device), torch.ones(number, device=device)
+        return ActionSpec("discrete", *ends, num_actions=number)
+    low, high = (torch.as_tensor(end.reshape(-1)).float() for end in (space.low, space.high))
+    return ActionSpec("continuous", low.to(device), high.to(device))
 
 
 def _check_spaces(

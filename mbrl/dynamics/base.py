@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mbrl.errors import BadInput
 from mbrl.types import Prediction, Transitions
 
 
@@ -64,3 +65,15 @@ class Dynamics(nn.Module, ABC):
         self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Any, Prediction]:
         """Offer num successors of each row; see Model.candidates."""
+
+    @torch.no_grad()
+    def doubt(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Give the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim).
+
+        Raises:
+            BadInput: if the model gives none.
+        """
+        found = self.step(self.initial(obs), action, with_uncertainty=True)[1].uncertainty
+        if found is None:
+            raise BadInput(f"{type(self).__name__} gives no uncertainty; choose dynamics=ensemble")
+        return found

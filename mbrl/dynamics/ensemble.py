@@ -60,7 +60,8 @@ class GaussianEnsemble(Dynamics):
         termination: likewise; "auto" is known where the task says, learned elsewhere.
         uncertainty: spread of the "elites"' means, in standard deviations of a change; that of a
             "pair", the first two, which costs less and then predicts for the mean belief as well;
-            or, as COPlanner's code, of all members' "samples", the reward's too, in raw units.
+            as COPlanner's code, of all members' "samples", the reward's too, in raw units; or, as
+            MOPO, the norm of the largest "std" that an elite predicts, the reward's too.
         device: where the networks live.
 
     Raises:
@@ -92,7 +93,7 @@ class GaussianEnsemble(Dynamics):
         floor: float = 1e-3,
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",
-        uncertainty: Literal["elites", "pair", "samples"] = "elites",
+        uncertainty: Literal["elites", "pair", "samples", "std"] = "elites",
         device: torch.device | str = "cpu",
     ):
         """Draw the networks."""
@@ -208,8 +209,7 @@ class GaussianEnsemble(Dynamics):
         out = self._forward(x, [*self.weights], [*self.biases])
         error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
         loss = error.mean((1, 2)).sum()
-        loss = loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
-        return loss
+        return loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
 
     @torch.no_grad()
     def _holdout_error(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,7 +256,7 @@ class GaussianEnsemble(Dynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member; see Model.step."""
-        if generator is None and not state.members and self._uncertainty != "samples":
+        if generator is None and not state.members and self._uncertainty in ("elites", "pair"):
             return self._mean_step(state, action, with_uncertainty)
         x = self.inputs(torch.cat([state.obs, action], 1))
         uncertainty = None
@@ -315,6 +315,8 @@ class GaussianEnsemble(Dynamics):
 
     def _doubt(self, out: Output, generator: torch.Generator | None) -> Tensor:
         """Measure the spread of members' outputs (M, B, ...): (B,); see uncertainty."""
+        if self._uncertainty == "std":
+            return out.log_var.exp().sum(-1).sqrt().amax(0)
         if self._uncertainty != "samples":
             return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean

@@ -153,6 +153,10 @@ class RewardConsistent(Dynamics):
         following = Filtered(self.base.observe(inner, action.repeat(num, 1), parts[0]), parts[0])
         return following, Prediction(parts[0], parts[1], parts[2], parts[3], None)
 
+    def doubt(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Give the base's uncertainty, without choosing anything; see Dynamics.doubt."""
+        return self.base.doubt(obs, action)
+
     def _offer(
         self, state: Filtered, action: Tensor, generator: torch.Generator | None
     ) -> tuple[Proposals, Tensor]:

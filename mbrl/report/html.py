@@ -61,10 +61,11 @@ def write_report(
     )
     rows = "".join(_score_row(name, rewards) for name, rewards in scores.items())
     errors = "" if model_error is None else _error_table(model_error)
+    steps = "updates" if config.get("dataset") else "environment steps"
     cpu, wall = summary["time/cpu_seconds"], summary["time/wall_seconds"]
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}
 </title><style>{_STYLE}</style><h1>{html.escape(title)}</h1>
-<p>{summary["step"]} environment steps, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
+<p>{summary["step"]} {steps}, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
 {html.escape(trained)}: mean return <b>{sum(own) / len(own):.1f}</b> over {len(own)} episodes.</p>
 <div class="row">{images}</div>
 <h2>Returns</h2><table><tr><th>policy<th>mean<th>std<th>worst<th>best<th>episodes</tr>{rows}</table>
@@ -104,7 +105,7 @@ def _series(metrics: Path) -> dict[str, tuple[list[int], list[float]]]:
     found: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read_text().splitlines():
         row = json.loads(line)
-        for name in ("model/holdout_mse", "rollout/ep_rew_mean"):
+        for name in ("model/holdout_mse", "rollout/ep_rew_mean", "train/mean_q", "eval/action_gap"):
             if name in row:
                 steps, values = found.setdefault(name, ([], []))
                 steps.append(row["step"])

@@ -220,7 +220,7 @@ def run_dyna(path, stop_at=None):
 
 def test_ppo_in_the_model_of_dyna_learns_and_resumes_bit_for_bit(tmp_path):
     whole, summary = run_dyna(tmp_path / "whole")
-    assert isinstance(whole.learner, ModelEnvLearner) and whole._imagined is None
+    assert isinstance(whole.learner, ModelEnvLearner) and whole.imagination.buffer is None
     means = [np.mean(e["rewards"]) for e in summary["evaluations"]]
     assert (
         means[-1] > means[0] / 2 > means[0]

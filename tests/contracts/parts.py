@@ -16,11 +16,16 @@ def names(group: str) -> list[str]:
     return sorted(p.stem for p in (CONFIGS / group).glob("*.yaml") if p.stem != "none")
 
 
+def labels(group: str, name: str) -> dict[str, Any]:
+    """Read a choice's own YAML."""
+    return yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+
+
 def make(group: str, name: str, overrides: dict[str, Any] | None = None, **scope: Any) -> Any:
     """Build one choice as `mbrl train` would, some keys overridden."""
     from mbrl.config import instantiate
 
-    node = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    node = labels(group, name)
     node.update(overrides or {})
     defaults = {"device": "cpu", "seed": 0, "generator": generator(), "total_steps": 100}
     return instantiate(node, **{**defaults, **scope})

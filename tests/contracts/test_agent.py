@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from mbrl.loop import train
+from mbrl.agents.base import OfflineAgent
+from mbrl.loop import train, train_offline
 from mbrl.run import RunFolder
-from tests.contracts.parts import names
+from tests.contracts.parts import labels, names
 from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
 
 SMALL = {
@@ -13,10 +14,22 @@ SMALL = {
         "sac": {"hidden": 16, "batch_size": 32},
         "sb3_sac": {"hidden": 16, "batch_size": 32},
         "sb3_ppo": {"hidden": 16, "batch_size": 16, "num_epochs": 2},
+        **dict.fromkeys(("bc", "iql", "td3_bc"), {"hidden": 16, "batch_size": 32}),
+        "conservative_sac": {"hidden": 16, "batch_size": 32},
         "sac_in_model": {"num_model_envs": 4, "num_steps": 10, "learning_starts": 20},
     },
     "dynamics": {
         "ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40},
+        "reward_consistent": {
+            "base": {
+                "_target_": "mbrl.dynamics.GaussianEnsemble",
+                "hidden": 16,
+                "num_layers": 2,
+                "min_updates": 20,
+                "max_updates": 40,
+            },
+            "pool": {"_target_": "mbrl.dynamics.Pool", "kind": "plain"},
+        },
         "sparse_relu": {
             "hidden": [8],
             "schedule": [4, 2],
@@ -48,6 +61,10 @@ SMALL = {
         "sac": {"learning_starts": 30},
         "sb3_sac": {"learning_starts": 30},
         "sb3_ppo": {"num_steps": 15},
+        **dict.fromkeys(
+            ("mopo", "mobile", "combo", "morec"),
+            {"num_rollouts": 50, "rollout_length": 4, "rollout_interval": 15},
+        ),
         "mbpo": {
             "learning_starts": 30,
             "retrain_interval": 20,
@@ -57,6 +74,9 @@ SMALL = {
         },
     },
 }
+
+
+OFFLINE = [n for n in names("agent") if "dataset" in labels("agent", n).get("_requires_", [])]
 
 
 class Record:
@@ -80,7 +100,8 @@ def build(name: str):
         return ToyAgent()
     from mbrl.config import build_agent, compose
 
-    config = compose([f"agent={name}", "experiment=none"]).config
+    data = ["dataset=toy"] if name in OFFLINE else []
+    config = compose([f"agent={name}", "experiment=none", *data]).config
     for group, choices in SMALL.items():
         config[group] |= choices.get(config["choices"][group], {})
     return build_agent(config, ToyEnv(2))
@@ -95,13 +116,18 @@ def run_to(path, name, total, stop_at=None):
 
     def stop():
         asked.append(1)
-        return stop_at is not None and 2 * len(asked) > stop_at
+        pace = 2 if name not in OFFLINE else 10
+        return stop_at is not None and pace * len(asked) > stop_at
 
-    summary = train(
-        env, agent, ReplayBuffer(total, 2, 1), run, record,
-        make_eval_env=ToyEnv, seed=0, total_steps=total, eval_every=30, eval_episodes=3,
-        save_every=24, log_every=10, stop=stop,
-    )  # fmt: skip
+    options = {
+        "make_eval_env": ToyEnv, "seed": 0, "total_steps": total, "eval_every": 30,
+        "eval_episodes": 3, "save_every": 24, "log_every": 10, "stop": stop,
+    }  # fmt: skip
+    if name in OFFLINE:
+        assert isinstance(agent, OfflineAgent)
+        summary = train_offline(agent, collect(env, 60), run, record, digest="toy", **options)
+    else:
+        summary = train(env, agent, ReplayBuffer(total, 2, 1), run, record, **options)
     return agent, summary, run
 
 
@@ -144,8 +170,8 @@ def test_penalties_are_taken_off_imagined_rewards():
     rewards = []
     for penalty in (None, toy_penalty):
         agent = build("mbpo")
-        agent._penalty = penalty
+        agent.imagination._penalty = penalty
         agent.update(real)
-        rewards.append(agent._imagined.all())
+        rewards.append(agent.imagination.buffer.all())
     plain, charged = rewards
     torch.testing.assert_close(plain.reward - plain.obs.norm(dim=1), charged.reward)

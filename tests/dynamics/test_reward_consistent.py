@@ -261,7 +261,7 @@ def test_it_composes_with_mbpo_and_coplanner():
         )
         metrics = agent.update(real)
         assert metrics["model/alive"] < 1
-        imagined = agent._imagined.all()  # pyright: ignore
+        imagined = agent.imagination.buffer.all()  # pyright: ignore
         assert imagined.truncated.any() != drop, "a filtered step is truncated, or dropped"
         true_ends = TASK.terminated(imagined.obs, imagined.action, imagined.next_obs)  # pyright: ignore
         assert imagined.terminated.equal(true_ends), "a filtered step was taken for an end"
