@@ -40,6 +40,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.report import interval, iqm
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "coplanner"
 FIELDS = ["method", "seed", "step", "return", "coverage", "first_reward", "cpu_seconds", "command"]
@@ -113,20 +115,6 @@ def first_reward(reward: Tensor, bar: float) -> int | None:
     """Give the number, from 1, of the first reward (B,) above the bar."""
     paid = (reward > bar).nonzero()
     return int(paid[0]) + 1 if len(paid) else None
-
-
-def iqm(values: np.ndarray) -> np.ndarray:
-    """Average the middle half along the last axis: a quarter is trimmed at each end."""
-    ordered, cut = np.sort(values, -1), values.shape[-1] // 4
-    return ordered[..., cut : values.shape[-1] - cut].mean(-1)
-
-
-def interval(strata: list[np.ndarray], resamples: int = 10_000) -> tuple[float, float, float]:
-    """Give the interquartile mean of strata of values (n,) and its 95% bootstrap interval."""
-    draws = np.random.default_rng(0)
-    parts = [x[draws.integers(len(x), size=(resamples, len(x)))] for x in strata]
-    low, high = np.percentile(iqm(np.concatenate(parts, 1)), [2.5, 97.5])
-    return float(iqm(np.concatenate(strata))), float(low), float(high)
 
 
 def train(task: str, method: str, seed: int, extra: list[str], folder: Path) -> list[dict]:

@@ -18,17 +18,18 @@ class Spaces:
 
     Args:
         dataset: Minari's name.
+        num_envs: how many are asked for.
         device: where tensors are wanted.
 
     Raises:
         BadInput: if the dataset is not there or damaged.
     """
 
-    num_envs = 1
     max_episode_steps: int | None = None
 
-    def __init__(self, *, dataset: str, device: torch.device | str = "cpu"):
+    def __init__(self, *, dataset: str, num_envs: int = 1, device: torch.device | str = "cpu"):
         """Read the shapes."""
+        self.num_envs = num_envs
         found = load_dataset(dataset, device=device)
         self.device = torch.device(device)
         self.obs_dim: int = found.data.obs.shape[1]

@@ -1,6 +1,7 @@
-"""Reports of runs: HTML, plots, model error."""
+"""Reports of runs: HTML, plots, model error, statistics over seeds."""
 
 from mbrl.report.html import write_report
 from mbrl.report.model_error import ModelError, k_step_error
+from mbrl.report.statistics import interval, iqm
 
-__all__ = ["ModelError", "k_step_error", "write_report"]
+__all__ = ["ModelError", "interval", "iqm", "k_step_error", "write_report"]
