@@ -151,10 +151,11 @@ def _train_parts(
     run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """Call the training loop with what the config says; give its summary."""
+    from mbrl.agents import OfflineAgent
     from mbrl.loop import train, train_offline
 
     keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
-    if parts.dataset is not None:
+    if parts.dataset is not None and isinstance(parts.agent, OfflineAgent):
         return train_offline(
             parts.agent,
             parts.buffer,

@@ -342,9 +342,7 @@ def _check_needs(config: Node, library: Library) -> None:
     provided = {k for k in library.plain if config.get(k) not in (None, False)}
     for group in library.defaults:
         provided |= gather(config.get(group), "_provides_")
-    if config.get("dataset") and not any(
-        "dataset" in gather(config.get(group), "_requires_") for group in library.defaults
-    ):
+    if config.get("dataset") and "dataset" not in gather(config.get("agent"), "_requires_"):
         raise BadInput(
             f"dataset={config['dataset']}: agent={choices['agent']} learns from its own steps and "
             "takes no dataset"
