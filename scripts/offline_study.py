@@ -48,15 +48,16 @@ class Data(NamedTuple):
 
 
 SAME = {
-    "small": ["total_steps=10000", "learner.hidden=128", "save_every=5000"],
-    "medium": ["total_steps=50000", "learner.hidden=128", "save_every=10000"],
-    "large": ["total_steps=50000", "save_every=25000"],
+    "small": ["total_steps=20000", "learner.hidden=128", "save_every=5000"],
+    "medium": ["total_steps=30000", "learner.hidden=128", "save_every=5000"],
+    "large": ["total_steps=20000", "save_every=5000"],
 }
 MODELS = {  # of the methods that have one, by size
     "small": {"hidden": 64, "num_layers": 3},
     "medium": {"hidden": 128, "num_layers": 3},
     "large": {"hidden": 200, "num_layers": 4},
 }
+ROLLOUTS = {"small": 100, "medium": 100, "large": 1000}  # of 100 filtered steps, which cost most
 METHODS = {
     "bc": ["agent=bc"],
     "td3_bc": ["agent=td3_bc"],
@@ -116,6 +117,8 @@ def settings(task: str, method: str, seed: int) -> list[str]:
     data = TASKS[task]
     found = [*METHODS[method], f"env={data.env}", f"dataset={data.id}", f"seed={seed}"]
     found += ["eval_every=5000", "log_every=1000", *SAME[data.same]]
+    if method == "morec":
+        found.append(f"agent.num_rollouts={ROLLOUTS[data.same]}")
     if method in ("plain", "mopo", "mobile", "combo", "morec"):
         prefix = "dynamics.base" if method == "morec" else "dynamics"
         found += [f"{prefix}.{key}={value}" for key, value in MODELS[data.same].items()]
