@@ -87,7 +87,7 @@ TASKS |= {
     for env, agent, steps in (
         ("hopper", "agent=mbpo total_steps=20000", 20_000),
         ("halfcheetah", "agent=sac total_steps=40000", 40_000),
-        ("walker2d", "agent=sac total_steps=40000", 40_000),
+        ("walker2d", "agent=sac total_steps=40000", 20_000),
     )
     for kind in ("random", "medium", "replay")
 }
