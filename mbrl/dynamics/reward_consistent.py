@@ -43,6 +43,7 @@ class RewardConsistent(Dynamics):
             stops.
         on_low: what happens to a step below it: "truncate" (valid = False) or "penalise".
         penalty: taken off the reward of a penalised step.
+        device: where base, judge and pool live.
 
     Raises:
         BadInput: if the base is a simulator.
@@ -64,6 +65,7 @@ class RewardConsistent(Dynamics):
         stop_rate: float = 0.05,
         on_low: Literal["truncate", "penalise"] = "truncate",
         penalty: float = 1.0,
+        device: torch.device | str = "cpu",
     ):
         """Take the parts."""
         super().__init__()
@@ -75,6 +77,7 @@ class RewardConsistent(Dynamics):
         self._temperature, self._stop_rate = temperature, stop_rate
         self._on_low, self._penalty = on_low, penalty
         self.register_buffer("threshold", torch.tensor(-torch.inf))
+        self.to(device)
 
     @property
     def is_base(self) -> bool:
