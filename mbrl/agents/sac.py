@@ -119,6 +119,7 @@ class SAC:
         hidden: width of the hidden layers of actor and critics.
         num_layers: hidden layers.
         learning_rate: of actor, critics and temperature.
+        actor_learning_rate: of the actor alone; None is the same.
         discount: per step.
         tau: share of the critics that enters their targets in an update.
         target_entropy: in nats, of the action scaled to [-1, 1]; None is -act_dim.
@@ -143,6 +144,7 @@ class SAC:
         hidden: int = 256,
         num_layers: int = 2,
         learning_rate: float = 3e-4,
+        actor_learning_rate: float | None = None,
         discount: float = 0.99,
         tau: float = 5e-3,
         target_entropy: float | None = None,
@@ -201,7 +203,8 @@ class SAC:
         self._critic_adam = Adam(
             self.networks.critic, self.networks.log_temperature, learning_rate=learning_rate
         )
-        self._actor_adam = Adam(self.networks.actor, learning_rate=learning_rate)
+        slower = actor_learning_rate or learning_rate
+        self._actor_adam = Adam(self.networks.actor, learning_rate=slower)
         by_hand = isinstance(self._gradients, ManualGradients)
         self._update = Graphed(self._take_step) if by_hand else self._take_step
 

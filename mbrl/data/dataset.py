@@ -16,7 +16,7 @@ class Dataset(NamedTuple):
     """What load_dataset gives."""
 
     data: Transitions  # rows of an episode together, in time order
-    id: str  # Minari's name
+    id: str  # Minari's name, or the path of a file
     digest: str  # SHA-256 of the contents, however they are stored
     action: ActionSpec  # the actions of its environment
     ref_min: float | None = None  # return of a random policy, normalised score 0
@@ -72,6 +72,40 @@ def content_hash(data: Transitions) -> str:
         found.update(f"{name} {tuple(array.shape)}\n".encode())
         found.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return found.hexdigest()
+
+
+def check_spaces(
+    id: str, data: Transitions, have: ActionSpec, obs_dim: int | None, action: ActionSpec | None
+) -> None:
+    """Refuse data of another environment.
+
+    Args:
+        id: of the dataset.
+        data: its transitions.
+        have: the actions that it holds.
+        obs_dim: the length that observations must have, None for any.
+        action: the actions that it must hold, None for any.
+
+    Raises:
+        BadInput: naming both.
+    """
+    remedy = "choose the environment that it was collected in"
+    found = data.obs.shape[1]
+    if obs_dim is not None and found != obs_dim:
+        raise BadInput(
+            f"dataset={id}: observations of {found} numbers, but the environment's have {obs_dim}; "
+            f"{remedy}"
+        )
+    if action is not None and (have.kind, have.dim) != (action.kind, action.dim):
+        raise BadInput(
+            f"dataset={id}: {have.kind} actions of {have.dim} numbers, but the environment's are "
+            f"{action.kind} of {action.dim}; {remedy}"
+        )
+
+
+def line_of(error: Exception) -> str:
+    """Put an exception into one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def episodes(data: Transitions) -> list[Transitions]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbrl.data.dataset import Dataset, content_hash, episodes
+from mbrl.data.dataset import Dataset, check_spaces, content_hash, episodes, line_of
 from mbrl.errors import BadInput
 from mbrl.manifest import seal, unseal
 from mbrl.types import ActionSpec, Transitions
@@ -53,7 +53,7 @@ def save_dataset(
         ref_max: return that counts as 100, a good policy's.
 
     Returns:
-        What load_dataset will give.
+        What load_minari will give.
 
     Raises:
         BadInput: if the name is malformed or taken, or Minari is not installed.
@@ -103,10 +103,10 @@ def save_dataset(
             extra |= {"ref_min_score": ref_min, "ref_max_score": ref_max}
         made.storage.update_metadata(extra)
     _seal_folder(folder)
-    return load_dataset(id)
+    return load_minari(id)
 
 
-def load_dataset(
+def load_minari(
     id: str,
     *,
     obs_dim: int | None = None,
@@ -139,14 +139,15 @@ def load_dataset(
             spaces = stored.observation_space, stored.action_space
             found = list(stored.iterate_episodes())
     except Exception as error:  # whatever h5py, json or minari make of a damaged file
-        raise BadInput(f"dataset={id}: not readable ({_line(error)}); {_REMEDY}") from None
+        raise BadInput(f"dataset={id}: not readable ({line_of(error)}); {_REMEDY}") from None
     if len(found) != metadata.get("total_episodes") or not found:
         raise BadInput(
             f"dataset={id}: {len(found)} episodes where its metadata says "
             f"{metadata.get('total_episodes')}; {_REMEDY}"
         )
     data = _transitions(id, found, *spaces)
-    _check_spaces(id, data, spaces, obs_dim, action)
+    have = _action_spec(spaces[1], device)
+    check_spaces(id, data, have, obs_dim, action)
     digest = content_hash(data)
     if metadata.get("content_sha256", digest) != digest:
         raise BadInput(f"dataset={id}: its contents are not those it was written with; {_REMEDY}")
@@ -158,7 +159,7 @@ def load_dataset(
     scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
     low, high = (None if s is None else float(s) for s in scores)
     moved = Transitions(*(x.to(device) for x in data))
-    return Dataset(moved, id, digest, _action_spec(spaces[1], device), low, high, env)
+    return Dataset(moved, id, digest, have, low, high, env)
 
 
 def check_id(id: str) -> None:
@@ -220,7 +221,7 @@ def _download(minari: Any, id: str) -> None:
         with _quiet():
             minari.download_dataset(id)
     except Exception as error:
-        reason = _line(error)
+        reason = line_of(error)
         raise BadInput(
             f"dataset={id}: not in {where}, and not downloaded ({reason}); {hint}"
         ) from None
@@ -316,44 +317,12 @@ def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:
     return ActionSpec("continuous", low.to(device), high.to(device))
 
 
-def _check_spaces(
-    id: str,
-    data: Transitions,
-    spaces: tuple[Any, Any],
-    obs_dim: int | None,
-    spec: ActionSpec | None,
-) -> None:
-    """Refuse data of another environment."""
-    from gymnasium.spaces import Discrete
-
-    have = data.obs.shape[1]
-    if obs_dim is not None and have != obs_dim:
-        raise BadInput(
-            f"dataset={id}: observations of {have} numbers, but the environment's have {obs_dim}; "
-            "choose the environment that it was collected in"
-        )
-    if spec is None:
-        return
-    kind = "discrete" if isinstance(spaces[1], Discrete) else "continuous"
-    if kind != spec.kind or data.action.shape[1] != spec.dim:
-        raise BadInput(
-            f"dataset={id}: {kind} actions of {data.action.shape[1]} numbers, but the "
-            f"environment's are {spec.kind} of {spec.dim}; choose the environment that it was "
-            "collected in"
-        )
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Minari's advice on authors and licences off the console."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _line(error: Exception) -> str:
-    """Put an exception into one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def remove_unfinished(id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mbrl.data.minari_files import load_dataset
+from mbrl.data.load import load_dataset
 from mbrl.envs.base import VecStep
 from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Task
@@ -17,7 +17,7 @@ class Spaces:
     """Tell an offline agent the shapes of its dataset; a VecEnv that cannot be acted in.
 
     Args:
-        dataset: Minari's name.
+        dataset: Minari's name, or a file of D4RL or NeoRL.
         num_envs: how many are asked for.
         device: where tensors are wanted.
 

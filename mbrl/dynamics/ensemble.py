@@ -61,7 +61,8 @@ class GaussianEnsemble(Dynamics):
         uncertainty: spread of the "elites"' means, in standard deviations of a change; that of a
             "pair", the first two, which costs less and then predicts for the mean belief as well;
             as COPlanner's code, of all members' "samples", the reward's too, in raw units; or, as
-            MOPO, the norm of the largest "std" that an elite predicts, the reward's too.
+            MOPO, the norm of the largest "std" that an elite predicts, the reward's too; "raw_std"
+            is that in the data's units, as MOPO's and MOREC's code have it.
         device: where the networks live.
 
     Raises:
@@ -93,7 +94,7 @@ class GaussianEnsemble(Dynamics):
         floor: float = 1e-3,
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",
-        uncertainty: Literal["elites", "pair", "samples", "std"] = "elites",
+        uncertainty: Literal["elites", "pair", "samples", "std", "raw_std"] = "elites",
         device: torch.device | str = "cpu",
     ):
         """Draw the networks."""
@@ -317,6 +318,8 @@ class GaussianEnsemble(Dynamics):
         """Measure the spread of members' outputs (M, B, ...): (B,); see uncertainty."""
         if self._uncertainty == "std":
             return out.log_var.exp().sum(-1).sqrt().amax(0)
+        if self._uncertainty == "raw_std":
+            return (out.log_var.exp() * self.targets.std.square()).sum(-1).sqrt().amax(0)
         if self._uncertainty != "samples":
             return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.simulation import Array
+from mbrl.types import Task
 
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 
@@ -33,3 +34,21 @@ def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 def all_false(fields: Array) -> NDArray[np.bool_]:
     """Give no termination (E,)."""
     return np.zeros(len(fields), dtype=bool)
+
+
+def with_x_first(task: Task) -> Task:
+    """Say of observations that begin with x what a task says of the same without it.
+
+    Args:
+        task: names its observations, "x_dot" among them, and when it is over.
+    """
+    over = task.terminated
+    assert over is not None and task.obs_names is not None
+    return task._replace(
+        terminated=lambda obs, action, next_obs: over(obs[:, 1:], action, next_obs[:, 1:]),
+        obs_names=("x", *task.obs_names),
+        positions=(
+            (0, task.obs_names.index("x_dot") + 1),
+            *((place + 1, speed + 1) for place, speed in task.positions),
+        ),
+    )

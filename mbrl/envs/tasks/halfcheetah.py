@@ -13,12 +13,17 @@ from mbrl.envs.tasks.common import (
     all_false,
     control_cost,
     never,
+    with_x_first,
 )
 from mbrl.types import Task
 
 
 class HalfCheetah(MujocoTask):
-    """Two legs of three joints; 17 observations, 6 torques."""
+    """Two legs of three joints; 17 observations, 6 torques.
+
+    Args:
+        with_x: begin observations with x, as NeoRL's.
+    """
 
     model_path = GYMNASIUM_ASSETS / "half_cheetah.xml"
     frame_skip = 5
@@ -35,14 +40,20 @@ class HalfCheetah(MujocoTask):
         positions=tuple((i, i + 9) for i in range(8)),
     )
 
+    def __init__(self, with_x: bool = False):
+        """Choose what is shown."""
+        self._begin = 0 if with_x else 1
+        if with_x:
+            self.task = with_x_first(self.task)
+
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
         """Begin near the model's own posture."""
         add_uniform(qpos, 0.1, generator)
         qvel += 0.1 * generator.standard_normal(qvel.shape)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions without x, and velocities."""
-        return np.concatenate((now["qpos"][:, 1:], now["qvel"]), axis=1)
+        """Give positions and velocities."""
+        return np.concatenate((now["qpos"][:, self._begin :], now["qvel"]), axis=1)
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco import Fields, MujocoTask
 from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost, with_x_first
 from mbrl.types import Task
 
 
@@ -20,7 +22,12 @@ def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 class Hopper(MujocoTask):
-    """One leg of three joints; 11 observations, 3 torques."""
+    """One leg of three joints; 11 observations, 3 torques.
+
+    Args:
+        version: gymnasium's; "v4", as D4RL's and NeoRL's, pays for health in the last step too.
+        with_x: begin observations with x, as NeoRL's.
+    """
 
     model_path = GYMNASIUM_ASSETS / "hopper.xml"
     frame_skip = 4
@@ -34,14 +41,23 @@ class Hopper(MujocoTask):
         positions=((0, 6), (1, 7), (2, 8), (3, 9), (4, 10)),
     )
 
+    def __init__(self, version: Literal["v4", "v5"] = "v5", with_x: bool = False):
+        """Choose the rules."""
+        self._pays_fall = version == "v4"
+        self._begin = 0 if with_x else 1
+        if with_x:
+            self.task = with_x_first(self.task)
+
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
         """Begin near standing."""
         add_uniform(qpos, 5e-3, generator)
         add_uniform(qvel, 5e-3, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions without x, and velocities clipped to 10."""
-        return np.concatenate((now["qpos"][:, 1:], np.clip(now["qvel"], -10, 10)), axis=1)
+        """Give positions, and velocities clipped to 10."""
+        return np.concatenate(
+            (now["qpos"][:, self._begin :], np.clip(now["qvel"], -10, 10)), axis=1
+        )
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
@@ -52,4 +68,5 @@ class Hopper(MujocoTask):
         tame = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
         healthy = tame & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
         velocity = (qpos[:, 0] - before["qpos"][:, 0]) / dt
-        return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy
+        paid = healthy | self._pays_fall
+        return velocity + paid * 1.0 - control_cost(action, 1e-3), ~healthy

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco import Fields, MujocoTask
 from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost, with_x_first
 from mbrl.types import Task
 
 
@@ -19,7 +21,13 @@ def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 class Walker2d(MujocoTask):
-    """Two legs of three joints; 17 observations, 6 torques."""
+    """Two legs of three joints; 17 observations, 6 torques.
+
+    Args:
+        version: gymnasium's; "v4", as D4RL's and NeoRL's, pays for health in the last step too,
+            and its feet differ in friction.
+        with_x: begin observations with x, as NeoRL's.
+    """
 
     model_path = GYMNASIUM_ASSETS / "walker2d_v5.xml"
     frame_skip = 4
@@ -34,14 +42,25 @@ class Walker2d(MujocoTask):
         positions=tuple((i, i + 9) for i in range(8)),
     )
 
+    def __init__(self, version: Literal["v4", "v5"] = "v5", with_x: bool = False):
+        """Choose the rules."""
+        if version == "v4":
+            self.model_path = GYMNASIUM_ASSETS / "walker2d.xml"
+        self._pays_fall = version == "v4"
+        self._begin = 0 if with_x else 1
+        if with_x:
+            self.task = with_x_first(self.task)
+
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
         """Begin near standing."""
         add_uniform(qpos, 5e-3, generator)
         add_uniform(qvel, 5e-3, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions without x, and velocities clipped to 10."""
-        return np.concatenate((now["qpos"][:, 1:], np.clip(now["qvel"], -10, 10)), axis=1)
+        """Give positions, and velocities clipped to 10."""
+        return np.concatenate(
+            (now["qpos"][:, self._begin :], np.clip(now["qvel"], -10, 10)), axis=1
+        )
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
@@ -50,4 +69,5 @@ class Walker2d(MujocoTask):
         x, z, angle = now["qpos"][:, 0], now["qpos"][:, 1], now["qpos"][:, 2]
         healthy = (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
         velocity = (x - before["qpos"][:, 0]) / dt
-        return velocity + healthy * 1.0 - control_cost(action, 1e-3), ~healthy
+        paid = healthy | self._pays_fall
+        return velocity + paid * 1.0 - control_cost(action, 1e-3), ~healthy

@@ -1,0 +1,34 @@
+"""One way in for all datasets: a file of D4RL or NeoRL by its suffix, else a name of Minari's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mbrl.data.array_files import SUFFIXES, load_arrays
+from mbrl.data.dataset import Dataset
+from mbrl.data.minari_files import load_minari
+from mbrl.types import ActionSpec
+
+
+def load_dataset(
+    id: str,
+    *,
+    obs_dim: int | None = None,
+    action: ActionSpec | None = None,
+    device: torch.device | str = "cpu",
+) -> Dataset:
+    """Read a dataset: PATH.hdf5 in D4RL's layout, PATH.npz in NeoRL's, or a name of Minari's.
+
+    Args:
+        id: the path, or Minari's name, (namespace/)name-vN.
+        obs_dim: the length that observations must have, None for any.
+        action: the actions that it must hold, None for any.
+        device: where the tensors go.
+
+    Raises:
+        BadInput: if it is not there, damaged, cut short, not finite, or of other spaces.
+    """
+    load = load_arrays if Path(id).suffix.lower() in SUFFIXES else load_minari
+    return load(id, obs_dim=obs_dim, action=action, device=device)
