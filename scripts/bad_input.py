@@ -55,6 +55,8 @@ MINE = {  # config folders: file -> content
     "preset/experiment/random_pendulum.yaml": "seed: 3\n",
     "presetkey/experiment/random_pendulum.yaml": "# @package _global_\nsed: 3\n",
     "empty/readme.txt": "nothing\n",
+    "data/hopper_medium-v2.hdf5": "\udc89HDF\r\n\x1a\n",  # the signature alone
+    "data/words.npz": "PK\x03\x04",
 }
 
 
@@ -424,6 +426,14 @@ SLOW = [  # these can only be told once the parts are built, so torch is importe
     ("train --resume other_size", "does not fit config.yaml"),
     ("train --config-dir=mine agent=offline run_dir=new dataset=no-such-v0", "no-such-v0: not in"),
     ("train --config-dir=mine agent=offline run_dir=new dataset=no_such", "it should be like"),
+    (
+        "train agent=td3_bc run_dir=new dataset=data/hoper.hdf5",
+        "did you mean hopper_medium-v2.hdf5",
+    ),
+    ("train agent=td3_bc run_dir=new dataset=data/hopper_medium-v2.hdf5", "not readable"),
+    ("train agent=td3_bc run_dir=new dataset=data/words.npz", "not readable"),
+    ("train agent=td3_bc run_dir=new dataset=nowhere/a.npz", "nowhere/a.npz: no such file"),
+    ("train agent=td3_bc env=dataset run_dir=new dataset=data/words.npz", "copy or download"),
 ]
 
 

@@ -17,12 +17,8 @@ the range over the seeds.
 """
 
 import argparse
-import csv
-import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbrl.report import interval, iqm
+from mbrl.report.study import finish_run, read_table, run_mbrl, write_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "offline"
@@ -93,23 +90,15 @@ TASKS |= {
 }
 
 
-def run(command: list[str]) -> None:
-    """Run `mbrl` on one thread."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    whole = [sys.executable, "-m", "mbrl", *command]
-    done = subprocess.run(whole, env=environment, stdout=subprocess.DEVNULL)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(whole)} ended with status {done.returncode}")
-
-
 def make(task: str, folder: Path) -> None:
     """Train the agent of a dataset, unless it is there, and collect."""
     data = TASKS[task]
     path = folder / data.env
     if not (path / "summary.json").exists():
         action = ["--resume", str(path)] if path.exists() else []
-        run(["train", *(action or [*data.agent.split(), f"env={data.env}", f"run_dir={path}"])])
-    run(["collect", str(path), "--id", data.id, *data.collect.split()])
+        fresh = [*data.agent.split(), f"env={data.env}", f"run_dir={path}"]
+        run_mbrl(["train", *(action or fresh)])
+    run_mbrl(["collect", str(path), "--id", data.id, *data.collect.split()])
 
 
 def settings(task: str, method: str, seed: int) -> list[str]:
@@ -125,52 +114,21 @@ def settings(task: str, method: str, seed: int) -> list[str]:
     return found
 
 
+def run_folder(folder: Path, task: str, method: str, seed: int) -> Path:
+    """Say where a run stands until its rows are in the table."""
+    return folder / f"{task}-{method}-{seed}"
+
+
 def train(task: str, method: str, seed: int, extra: list[str], folder: Path) -> list[dict]:
     """Run one, from where it stopped; give its rows."""
     arguments = [*settings(task, method, seed), *extra]
-    path = folder / f"{task}-{method}-{seed}"
-    if path.exists() and not (path / "checkpoints").exists():
-        shutil.rmtree(path)  # broken off before its first checkpoint
-    resumed = ["--resume", str(path)]
-    run(["train", *(resumed if path.exists() else [*arguments, f"run_dir={path}"])])
-    summary = json.loads((path / "summary.json").read_text())
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    scores = {row["step"]: row for row in lines if "eval/mean_reward" in row}
-    shutil.rmtree(path)
-    return [
-        {
-            "method": method,
-            "seed": seed,
-            "step": step,
-            "return": round(row["eval/mean_reward"], 2),
-            "score": round(row["eval/normalized_score"], 2),
-            "cpu_seconds": round(summary["time/cpu_seconds"], 1),
-            "wall_seconds": round(summary["time/wall_seconds"], 1),
-            "command": "mbrl train " + " ".join(arguments),
-        }
-        for step, row in scores.items()
-    ]
+    rows = finish_run(arguments, run_folder(folder, task, method, seed))
+    return [{"method": method, "seed": seed, **row} for row in rows]
 
 
 def read(results: Path, task: str) -> list[dict[str, str]]:
     """Give the rows of the runs done."""
-    path = results / f"{task}.csv"
-    if not path.exists():
-        return []
-    with path.open() as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
-
-
-def write(path: Path, how: str, fields: list[str], rows: list[dict[str, Any]]) -> None:
-    """Write a table, all or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("w", newline="") as file:
-        file.write(f"# {how}\n")
-        writer = csv.DictWriter(file, fields, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    return read_table(results / f"{task}.csv")
 
 
 def last_scores(rows: list[dict[str, str]]) -> dict[str, dict[int, float]]:
@@ -224,7 +182,8 @@ def main() -> None:
             kept = [*read(args.results, task), *rows]
             kept.sort(key=lambda row: (row["method"], int(row["seed"]), int(row["step"])))
             how = "python scripts/offline_study.py, see there"
-            write(args.results / f"{task}.csv", how, FIELDS, kept)
+            write_table(args.results / f"{task}.csv", how, FIELDS, kept)
+            shutil.rmtree(run_folder(args.folder, task, method, seed))
             curve = " ".join(str(row["score"]) for row in rows)
             spent = f"{rows[-1]['cpu_seconds']} CPU s, {rows[-1]['wall_seconds']} s"
             print(f"{task} {method} seed {seed}: scores {curve}, {spent}", flush=True)
@@ -249,7 +208,7 @@ def main() -> None:
     lines = summarise(args.results)
     if lines:
         fields = ["task", "method", "runs", "score", "low", "high", "range", "above_mopo", "scores"]
-        write(
+        write_table(
             args.results / "summary.csv", "python scripts/offline_study.py summary", fields, lines
         )
     for line in lines:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from mbrl.report.study import write_table
 from scripts import offline_study as study
 
 
@@ -18,7 +19,7 @@ def rows(method, seed, scores):
 def test_methods_are_compared_by_their_last_scores_on_shared_seeds(tmp_path):
     kept = [*rows("mopo", 0, [90, 10]), *rows("mopo", 1, [90, 20]), *rows("mopo", 2, [5, 0])]
     kept += [*rows("morec", 1, [0, 50]), *rows("morec", 0, [0, 20])]
-    study.write(tmp_path / "pendulum.csv", "how", study.FIELDS, kept)
+    write_table(tmp_path / "pendulum.csv", "how", study.FIELDS, kept)
     lines = {line["method"]: line for line in study.summarise(tmp_path)}
     assert lines["mopo"]["scores"] == "10.0 20.0 0.0" and lines["mopo"]["range"] == 20
     assert lines["morec"]["score"] == 35 and lines["morec"]["runs"] == 2

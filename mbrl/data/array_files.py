@@ -37,7 +37,7 @@ _D4RL_NAME = re.compile(rf"(halfcheetah|hopper|walker2d)-({_QUALITIES})(-v\d)?")
 _NEORL_NAME = re.compile(r"(halfcheetah|hopper|walker2d)-v3-(low|medium|high|expert)(-.*)?")
 _LIMIT = 1000  # steps of an episode in all of these environments
 # returns that count as 0 and 100: d4rl/infos.py, and MOREC's code for NeoRL
-_REFERENCES = {
+REFERENCES = {
     ("D4RL", "halfcheetah"): (-280.178953, 12135.0),
     ("D4RL", "hopper"): (-20.272305, 3234.3),
     ("D4RL", "walker2d"): (1.629008, 4592.3),
@@ -110,7 +110,7 @@ def load_arrays(
     low, high = _bounds(steps.action)
     have = ActionSpec("continuous", low.to(device), high.to(device))
     check_spaces(path, data, have, obs_dim, action)
-    ends = _REFERENCES.get((layout, env or ""), (None, None))
+    ends = REFERENCES.get((layout, env or ""), (None, None))
     moved = Transitions(*(x.to(device) for x in data))
     name = None if env is None else f"{layout}'s {env}"
     return Dataset(moved, path, content_hash(data), have, *ends, name)
