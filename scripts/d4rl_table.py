@@ -210,8 +210,25 @@ def table(results: Path) -> str:
     ]
     if with_published:
         notes.append("Published: OfflineRL-Kit's own runs of MOPO, 4 seeds, from its README.")
+    short = shortened({task: read_table(results / f"{task}.csv") for task in found})
+    if short:
+        notes.append(f"Shortened, so not to be compared: {', '.join(short)}.")
     rows = "\n".join(f"| {line} |" for line in lines)
     return f"<!-- python scripts/d4rl_table.py -->\n{rows}\n\n{' '.join(notes)}\n"
+
+
+def shortened(tables: dict[str, list[dict[str, str]]]) -> list[str]:
+    """Name the methods that have runs of fewer updates than their settings say."""
+    ends: dict[tuple[str, str, str], int] = {}
+    for task, rows in tables.items():
+        for row in rows:
+            run = row["method"], task, row["seed"]
+            ends[run] = max(ends.get(run, 0), int(row["step"]))
+    least: dict[str, int] = {}
+    for (method, _, _), end in ends.items():
+        least[method] = min(least.get(method, end), end)
+    whole = {m: 1_000_000 if SHORT[0] in METHODS[m] else 3_000_000 for m in METHODS}
+    return [f"{m} ({least[m]} updates)" for m in METHODS if least.get(m, whole[m]) < whole[m]]
 
 
 def _cell(scores: list[float]) -> str:
@@ -224,7 +241,7 @@ def _mean(tasks: list[list[float]]) -> str:
 
 def pairs(texts: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:
     """Read TASK=ID."""
-    found = dict(text.partition("=")[::2] for text in texts)
+    found = {task: dataset for task, _, dataset in (text.partition("=") for text in texts)}
     for task, dataset in found.items():
         if task not in TASKS or not dataset:
             parser.error(

@@ -61,8 +61,7 @@ class GaussianEnsemble(Dynamics):
         uncertainty: spread of the "elites"' means, in standard deviations of a change; that of a
             "pair", the first two, which costs less and then predicts for the mean belief as well;
             as COPlanner's code, of all members' "samples", the reward's too, in raw units; or, as
-            MOPO, the norm of the largest "std" that an elite predicts, the reward's too; "raw_std"
-            is that in the data's units, as MOPO's and MOREC's code have it.
+            MOPO, the norm of the largest "std" of an elite, the reward's too; "raw_std": unscaled.
         device: where the networks live.
 
     Raises:
@@ -316,10 +315,9 @@ class GaussianEnsemble(Dynamics):
 
     def _doubt(self, out: Output, generator: torch.Generator | None) -> Tensor:
         """Measure the spread of members' outputs (M, B, ...): (B,); see uncertainty."""
-        if self._uncertainty == "std":
-            return out.log_var.exp().sum(-1).sqrt().amax(0)
-        if self._uncertainty == "raw_std":
-            return (out.log_var.exp() * self.targets.std.square()).sum(-1).sqrt().amax(0)
+        if self._uncertainty in ("std", "raw_std"):
+            unit = self.targets.std if self._uncertainty == "raw_std" else 1.0
+            return ((0.5 * out.log_var).exp() * unit).norm(dim=-1).amax(0)
         if self._uncertainty != "samples":
             return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean
