@@ -433,6 +433,7 @@ SLOW = [  # these can only be told once the parts are built, so torch is importe
     ("train agent=td3_bc run_dir=new dataset=data/hopper_medium-v2.hdf5", "not readable"),
     ("train agent=td3_bc run_dir=new dataset=data/words.npz", "not readable"),
     ("train agent=td3_bc run_dir=new dataset=nowhere/a.npz", "nowhere/a.npz: no such file"),
+    ("train agent=td3_bc run_dir=new dataset=something", "should end in .hdf5 (D4RL) or .npz"),
     ("train agent=td3_bc env=dataset run_dir=new dataset=data/words.npz", "copy or download"),
 ]
 

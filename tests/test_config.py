@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mbrl.config import build, compose, instantiate
 from mbrl.config.arguments import parse_arguments, parse_value
-from mbrl.config.library import CONFIGS, Library, nearest
+from mbrl.config.library import CONFIGS, Library, gather, nearest
 from mbrl.config.signatures import fit, read_signature
 from mbrl.errors import BadInput
 
@@ -294,6 +294,8 @@ def test_every_preset_composes_by_itself(mine, preset):
     known = library.file("env", env) is not None
     arguments = [f"agent={agent}", f"env={env if known else 'toy'}", *made_for]
     arguments += [] if known else [f"experiment={preset}"]
+    offline = "dataset" in gather(library.read("agent", agent), "_requires_")
+    arguments += ["dataset=any.hdf5"] * offline
     assert compose(arguments, mine).config["choices"]["experiment"] == preset
 
 

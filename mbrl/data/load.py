@@ -9,6 +9,7 @@ import torch
 from mbrl.data.array_files import SUFFIXES, load_arrays
 from mbrl.data.dataset import Dataset
 from mbrl.data.minari_files import load_minari
+from mbrl.errors import BadInput
 from mbrl.types import ActionSpec
 
 
@@ -30,5 +31,7 @@ def load_dataset(
     Raises:
         BadInput: if it is not there, damaged, cut short, not finite, or of other spaces.
     """
+    if Path(id).is_file() and Path(id).suffix.lower() not in SUFFIXES:
+        raise BadInput(f"dataset={id}: its name should end in .hdf5 (D4RL) or .npz (NeoRL)")
     load = load_arrays if Path(id).suffix.lower() in SUFFIXES else load_minari
     return load(id, obs_dim=obs_dim, action=action, device=device)

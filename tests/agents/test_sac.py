@@ -437,3 +437,13 @@ def test_mix_makes_do_with_one_buffer():
         assert mix(real, imagined, 8, real_ratio=0.5, generator=g).shape == (1, 8, 11)
     with pytest.raises(ValueError, match="empty"):
         mix(empty, None, 8, real_ratio=0.5, generator=g)
+
+
+@both
+def test_the_actor_may_learn_slower_than_the_critics(backward):
+    """Adam's first step is the learning rate, whatever the gradient."""
+    sac, data = small(backward, learning_rate=1e-2, actor_learning_rate=1e-3), experience(64)
+    before = [sac.networks.actor.clone(), sac.networks.critic.clone()]
+    sac.improve(data, num_updates=1)
+    moved = [sac.networks.actor - before[0], sac.networks.critic - before[1]]
+    assert [x.abs().max().item() for x in moved] == pytest.approx([1e-3, 1e-2], rel=1e-2)
