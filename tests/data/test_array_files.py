@@ -93,6 +93,20 @@ def test_a_neorl_file_comes_back_whole(tmp_path, index):
     check_whole(load_dataset(neorl(tmp_path / "a.npz", made, LENGTHS, index=index)), made)
 
 
+def test_the_index_of_neorl_cuts_what_hangs_together(tmp_path, caplog):
+    made = steps([13], ["cut"])
+    for index in ([4], [4, 13], [0, 4]):
+        read = load_dataset(neorl(tmp_path / "a.npz", made, [13], index=np.array(index)))
+        assert [len(each.reward) for each in episodes(read.data)] == [4, 9]
+        assert read.data.truncated.nonzero().flatten().tolist() == [3, 12]
+    assert not caplog.text
+
+
+def test_ends_that_the_file_does_not_say_are_said(tmp_path, caplog):
+    load_dataset(neorl(tmp_path / "a.npz", steps([4, 3, 2], ["cut"] * 3), [4, 5]))
+    assert "1 episodes end where the file does not say so" in caplog.text
+
+
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=6)
 
 
