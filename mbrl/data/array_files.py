@@ -107,11 +107,12 @@ def load_arrays(
             "and with it every terminal",
             path,
         )
-    ends_found = int((data.terminated | data.truncated).sum())
     if steps.last is not None and not missing:
-        more = ends_found - int(steps.last[:-1].sum()) - 1
+        more = int(data.episode[-1]) - int(steps.last[:-1].sum())
         if more:
-            _log.warning("dataset %s: %d episodes end where the file does not say so", path, more)
+            _log.warning(
+                "dataset %s: episodes end at %d steps where the file does not say so", path, more
+            )
     low, high = _bounds(steps.action)
     have = ActionSpec("continuous", low.to(device), high.to(device))
     check_spaces(path, data, have, obs_dim, action)

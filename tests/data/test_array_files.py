@@ -104,7 +104,7 @@ def test_the_index_of_neorl_cuts_what_hangs_together(tmp_path, caplog):
 
 def test_ends_that_the_file_does_not_say_are_said(tmp_path, caplog):
     load_dataset(neorl(tmp_path / "a.npz", steps([4, 3, 2], ["cut"] * 3), [4, 5]))
-    assert "1 episodes end where the file does not say so" in caplog.text
+    assert "episodes end at 1 steps where the file does not say so" in caplog.text
 
 
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=6)
