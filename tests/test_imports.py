@@ -16,7 +16,7 @@ FLOORS = [
     {"types", "relu", "global_rng", "generators", "graphs", "manifest"},
     {"buffer", "planners", "envs", "dynamics"},
     {"agents", "data", "gym"},
-    {"run", "logger", "report"},
+    {"run", "logger", "report", "progress"},
     {"loop"},
     {"config", "cli"},
 ]

@@ -98,7 +98,7 @@ class Penalty(Protocol):
 
 
 class Actor(ABC):
-    """Act; what an evaluation asks of an agent."""
+    """Choose actions; what an evaluation asks of an agent."""
 
     @abstractmethod
     def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:

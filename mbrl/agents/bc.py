@@ -11,7 +11,7 @@ from mbrl.agents.batch_learner import BatchLearner, Rows
 
 @final
 class BC(BatchLearner):
-    """Fit the actions of the data by least squares; see BatchLearner for the arguments."""
+    """Fit the actions of the data by least squares (Pomerleau 1991); see BatchLearner."""
 
     def _update(self, rows: Rows) -> dict[str, Tensor]:
         """Take one step."""

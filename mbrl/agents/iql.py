@@ -20,9 +20,17 @@ class IQL(BatchLearner):
     The actor is the mean of the paper's Gaussian, whose width is held fixed: weighted least
     squares.
 
-    The other arguments are those of BatchLearner.
-
     Args:
+        obs_dim: length of an observation.
+        action: the environment's actions, continuous and bounded.
+        generator: source of weights, batches and noise.
+        hidden: width of the hidden layers.
+        num_layers: hidden layers.
+        learning_rate: of Adam.
+        discount: per step.
+        batch_size: transitions in an update.
+        exploration_noise: std of what is added to an action in [-1, 1] that need not be
+            deterministic.
         expectile: of the value over the actions of the data; 0.5 is their mean.
         temperature: inverse temperature of the advantages' weights.
         tau: share of the critics that enters their targets in an update.

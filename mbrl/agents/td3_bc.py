@@ -15,9 +15,17 @@ from mbrl.types import ActionSpec
 class TD3BC(BatchLearner):
     """Learn by TD3 with a cloning term in the actor's loss (Fujimoto and Gu 2021).
 
-    The other arguments are those of BatchLearner.
-
     Args:
+        obs_dim: length of an observation.
+        action: the environment's actions, continuous and bounded.
+        generator: source of weights, batches and noise.
+        hidden: width of the hidden layers.
+        num_layers: hidden layers.
+        learning_rate: of Adam.
+        discount: per step.
+        batch_size: transitions in an update.
+        exploration_noise: std of what is added to an action in [-1, 1] that need not be
+            deterministic.
         alpha: weight of the critic's value against the cloning term.
         tau: share of the networks that enters their targets in an update.
         policy_delay: updates of the critics to one of the actor.
