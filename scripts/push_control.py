@@ -1,9 +1,10 @@
 """Control with sparse ReLU dynamics: success of every planner beside simpler and stronger means.
 
-For each seed a warm-up explores (its transitions are counted), models are fitted once, and each
-method is run from the same starts in the true environment. Methods: random; script (by hand);
-"cem full", "cem N", "mip N", "bab N" on networks with all or N ReLUs; "cem unshaped N" plans with
-the goal's cost alone; "cem simulator" plans in MuJoCo itself. Success is judged at the last step of
+For each seed a warm-up explores (its transitions are counted), models are fitted once and kept in
+runs/push_models, and each method is run from the same starts in the true environment. Each row is
+kept as it is finished, and not run again. Methods: random; script (by hand); "cem full", "cem N",
+"mip N", "bab N" on networks with all or N ReLUs; "cem unshaped N" plans with the goal's cost alone;
+"cem simulator" plans in MuJoCo itself. Success is judged at the last step of
 an episode; "ever" at any step.
 
     python scripts/push_control.py --task push --seeds 0 1 2 --methods random script "cem 16"
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import shlex
 import sys
 import time
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from mbrl.agents import MPC
 from mbrl.buffer import ReplayBuffer
@@ -35,6 +38,8 @@ FIELDS = [
 ]  # fmt: skip
 HIDDEN = (32, 32)
 SCHEDULES = {8: (16, 8), 16: (32, 16), 24: (40, 24), 32: (32,), 0: ()}
+MODELS = Path(__file__).parent.parent / "runs" / "push_models"
+KEY = ("task", "seed", "method", "starts", "horizon", "warmup_steps")
 HORIZON = {"sort": 6, "sort_crossing": 6, "rope": 6}
 Result = dict[str, Any]
 
@@ -74,20 +79,28 @@ def collect(name: str, steps: int, seed: int, hold: int = 2) -> Transitions:
     return buffer.all()
 
 
-def fit(name: str, relus: int, data: Transitions, seed: int, **options: Any) -> tuple[Any, Result]:
-    """Fit a network with so many ReLUs, 0 for all."""
+def fitted(name: str, relus: int, seed: int, steps: int = 12_000) -> tuple[Any, Result]:
+    """Give a network with so many ReLUs, 0 for all; it is fitted the first time."""
     env = make(name, 1)
-    if relus == 0:
-        options = {"dense_updates": 3000, **options}  # as many as with two stages
-    began = time.process_time()
+    options = {"dense_updates": 3000} if relus == 0 else {}  # as many as with two stages
     model = SparseReLU(
         obs_dim=env.obs_dim, action=env.action, task=env.task,
         generator=torch.Generator().manual_seed(seed), hidden=HIDDEN,
         schedule=SCHEDULES.get(relus, (relus,)), **options,
     )  # fmt: skip
+    file = MODELS / f"{name}-{seed}-{relus}-{steps}.safetensors"
+    if file.exists():
+        model.load_state_dict(load_file(file))
+        return model, json.loads(file.with_suffix(".json").read_text())
+    data = collect(name, steps, seed)
+    began = time.process_time()
     found = model.fit(data, generator=torch.Generator().manual_seed(seed + 1))
     taken = time.process_time() - began
-    return model, {"fit_cpu_s": taken, "rollout_mse": found["model/rollout_mse"]}
+    kept = {"fit_cpu_s": taken, "rollout_mse": found["model/rollout_mse"]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.with_suffix(".json").write_text(json.dumps(kept))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+    return model, kept
 
 
 def planner(kind: str, env: Any, horizon: int) -> Any:
@@ -98,7 +111,7 @@ def planner(kind: str, env: Any, horizon: int) -> Any:
             warm_iterations=3,
         )  # fmt: skip
     if kind == "mip":
-        return MIP(action=env.action, horizon=horizon, bounds="crown", max_nodes=1)
+        return MIP(action=env.action, horizon=horizon, bounds="crown", max_nodes=0)
     return BaB(action=env.action, horizon=horizon, max_boxes=500)
 
 
@@ -135,9 +148,7 @@ def run(env: Any, act: Any, seed: int) -> Result:
     }
 
 
-def play(
-    name: str, method: str, seed: int, models: Any, starts: int, horizon: int | None = None
-) -> Result:
+def play(name: str, method: str, seed: int, starts: int, horizon: int | None, steps: int) -> Result:
     """Run one method."""
     env = make(name, starts)
     draws = torch.Generator().manual_seed(seed)
@@ -147,24 +158,64 @@ def play(
     if kind == "script":
         script = ScriptedPush(env.task, 20)
         return run(env, lambda obs: env.action.clip(script.select(obs, generator=draws)), seed)
-    fitted: Result = {}
+    known: Result = {}
     if rest == ["simulator"]:
         model: Any = Simulator(env=env)
     else:
-        model, fitted = models("full" if rest[-1] == "full" else int(rest[-1]))
-    horizon = horizon or HORIZON.get(name, 5)
-    plain = "unshaped" in rest
-    usual = env.task
-    if plain:
+        model, known = fitted(name, 0 if rest[-1] == "full" else int(rest[-1]), seed, steps)
+    if "unshaped" in rest:
         model.task = make(name, 1, shaping=0.0).task
+    assert horizon is not None
     agent = MPC(
         action=env.action, dynamics=model, planner=planner(kind, env, horizon),
         learning_starts=1, generator=draws,
     )  # fmt: skip
     found = run(env, lambda obs: agent.act(obs, explore=False, env_state=env.env_state), seed)
-    if plain:
-        model.task = usual
-    return {**fitted, **found, "horizon": horizon}
+    return {**known, **found}
+
+
+class Table:
+    """A CSV file that keeps each row as it is finished, below the commands that made them.
+
+    Args:
+        file: may hold rows from before.
+        fields: columns.
+        key: those that say which run a row is of.
+        command: added to the head.
+    """
+
+    def __init__(self, file: Path, fields: list[str], key: tuple[str, ...], command: str):
+        """Read what is there."""
+        self._file, self._fields, self._key = file, fields, key
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._head = [line for line in lines if line.startswith("#")]
+        self.rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        if f"# python {command}" not in self._head:
+            self._head.append(f"# python {command}")
+
+    def find(self, row: Result, but: str = "") -> Result | None:
+        """Give the first row of the same run, whatever one of its key's columns says."""
+        names = [name for name in self._key if name != but]
+        wanted = ["" if row.get(name) is None else str(row[name]) for name in names]
+        return next((x for x in self.rows if [x.get(n) or "" for n in names] == wanted), None)
+
+    def has(self, row: Result) -> bool:
+        """Tell whether a row's run is there."""
+        return self.find(row) is not None
+
+    def add(self, row: Result) -> None:
+        """Add a row and write the file."""
+        self.rows.append(
+            {k: f"{v:.4f}".rstrip("0").rstrip(".") if isinstance(v, float) else v
+             for k, v in row.items()}
+        )  # fmt: skip
+        print(self.rows[-1], flush=True)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("w", newline="") as file:
+            file.writelines(f"{line}\n" for line in self._head)
+            writer = csv.DictWriter(file, self._fields, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 def main() -> None:
@@ -179,30 +230,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/push_control.csv"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
+    command = f"scripts/push_control.py {shlex.join(sys.argv[1:])}"
+    table = Table(given.out, FIELDS, KEY, command)
     for seed in given.seeds:
-        kept: dict[Any, tuple[Any, Result]] = {}
-        data: list[Transitions] = []
-
-        def models(relus: Any, seed: int = seed, kept: Any = kept, data: Any = data) -> Any:
-            if not data:
-                data.append(collect(given.task, given.steps, seed))
-            if relus not in kept:
-                many = 0 if relus == "full" else relus
-                kept[relus] = fit(given.task, many, data[0], seed)
-            return kept[relus]
-
         for method in given.methods:
-            row = {"task": given.task, "seed": seed, "method": method}
-            row |= play(given.task, method, seed, models, given.starts, given.horizon)
-            row["warmup_steps"] = given.steps if data else 0
-            rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
-            print(rows[-1], flush=True)
-    with given.out.open("w", newline="") as file:
-        file.write(f"# python scripts/push_control.py {shlex.join(sys.argv[1:])}\n")
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+            plans = method not in ("random", "script")
+            row = {
+                "task": given.task, "seed": seed, "method": method, "starts": given.starts,
+                "horizon": (given.horizon or HORIZON.get(given.task, 5)) if plans else None,
+                "warmup_steps": given.steps if plans and "simulator" not in method else 0,
+            }  # fmt: skip
+            if not table.has(row):
+                found = play(given.task, method, seed, given.starts, row["horizon"], given.steps)
+                table.add(row | found)
 
 
 if __name__ == "__main__":

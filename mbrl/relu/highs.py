@@ -102,6 +102,26 @@ def solve(
     )
 
 
+def relaxed_bound(program: Program, *, time_limit: float | None = None) -> float:
+    """Bound a program from below by its linear relaxation; -inf where that is not solved in time.
+
+    Args:
+        program: what to bound.
+        time_limit: seconds.
+    """
+    import highspy
+
+    highs = make({"presolve": "off", "solver": "simplex"})
+    if time_limit is not None:
+        highs.setOptionValue("time_limit", max(time_limit, 0.0))
+    highs.passModel(as_lp(program, relaxed=True))
+    highs.run()
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        return -np.inf
+    value = highs.getInfo().objective_function_value
+    return float(value - 1e-7 * (1 + abs(value)))  # the tolerances of HiGHS
+
+
 def make(options: dict[str, Any]) -> Any:
     """Make a silent HiGHS on one thread, with tight tolerances and options."""
     from highspy._core import _Highs  # highspy.Highs prints a banner

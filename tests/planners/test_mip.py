@@ -78,12 +78,13 @@ def test_finds_the_optimum(seed, options):
     "options",
     [
         {"max_nodes": 1, "max_lps": 0},
+        {"max_nodes": 0, "bounds": "crown"},
         {"time_limit": 1e-4},
         {"time_limit": 0.05},
         {"make": BaB, "max_boxes": 500},
         {"make": BaB, "time_limit": 0.03},
     ],
-    ids=["few nodes", "no time", "little time", "bab, few boxes", "bab, little time"],
+    ids=["few nodes", "no nodes", "no time", "little time", "bab, few boxes", "bab, little time"],
 )
 def test_never_worse_than_its_incumbent(seed, options):
     problem, model, obs = setting(seed, widths=(4, 4), horizon=4)
@@ -107,6 +108,35 @@ def test_never_worse_than_its_incumbent(seed, options):
         assert (plan.actions >= low).all() and (plan.actions <= high).all()
         assert (plan.info["lower_bound"] <= -plan.value.double() + 1e-6).all()
         previous = plan
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_nodes_the_linear_relaxation_bounds_the_optimum(seed):
+    problem, model, obs = setting(seed, widths=(4,), horizon=3)
+    few = {"num_samples": 20, "num_elites": 5, "num_iterations": 1, "warm_iterations": 1}
+    common = {"sampler_options": few, "bounds": "interval"}
+    quick = planner(problem, max_nodes=0, **common).plan(obs, model, generator=generator(1))
+    whole = planner(problem, **common).plan(obs, model, generator=generator(1))
+    assert whole.info["status"] == ["optimal"] * 3
+    assert quick.info["status"] == ["node_limit"] * 3 and quick.info["nodes"].sum() == 0
+    optimum = -whole.value.double()
+    assert (quick.info["lower_bound"] <= optimum + 1e-5 * (1 + optimum.abs())).all()
+    assert (-quick.value.double() >= optimum - 1e-5 * (1 + optimum.abs())).all()
+    assert quick.info["lower_bound"].isfinite().all()
+    if quick.info["num_unstable"].sum() == 0:  # then the relaxation is the program
+        torch.testing.assert_close(quick.info["lower_bound"], optimum, rtol=1e-5, atol=1e-5)
+
+
+def test_the_linear_relaxation_proves_more_than_the_bounds_alone(monkeypatch):
+    from mbrl.planners import mip
+
+    problem, model, obs = setting(1, widths=(6,), horizon=3)
+    options = {"max_nodes": 0, "bounds": "interval"}
+    relaxed = planner(problem, **options).plan(obs, model, generator=generator(0))
+    monkeypatch.setattr(mip.highs, "relaxed_bound", lambda *a, **k: -np.inf)
+    weak = planner(problem, **options).plan(obs, model, generator=generator(0))
+    assert (relaxed.info["lower_bound"] >= weak.info["lower_bound"]).all()
+    assert (relaxed.info["lower_bound"] > weak.info["lower_bound"] + 1e-3).any()
 
 
 def test_a_program_that_fails_leaves_the_incumbent(monkeypatch):
