@@ -48,21 +48,22 @@ FIELDS = [
 def make(name: str, action: Any, horizon: int, hold: int) -> Any:
     """Make a planner with its share of work."""
     common: dict[str, Any] = {"action": action, "horizon": horizon, "action_hold": hold}
+    wide: dict[str, Any] = {"num_elites": 25, "std": 1.5}
     if name == "cem":
-        return CEM(**common, num_samples=300, num_elites=30, num_iterations=20, warm_iterations=10)
+        return CEM(**common, **wide, num_samples=500, num_iterations=60, warm_iterations=40)
+    if name == "cem_quick":  # the sampler's own settings
+        return CEM(**common, num_samples=300, num_elites=30, num_iterations=20, warm_iterations=5)
     if name == "cem_200k":
-        return CEM(
-            **common, num_samples=10_000, num_elites=200, num_iterations=20, warm_iterations=20
-        )
+        return CEM(**common, **wide, num_samples=10_000, num_iterations=20, warm_iterations=20)
     if name == "mppi":
-        return MPPI(**common, num_samples=300, num_iterations=20, warm_iterations=10)
+        return MPPI(**common, num_samples=500, num_iterations=60, warm_iterations=40)
     if name == "gradient":
-        return Gradient(**common, num_starts=16, num_iterations=100, warm_iterations=50)
+        return Gradient(**common, num_starts=16, num_iterations=60, warm_iterations=30)
     if name == "bab":
-        return BaB(**common, max_boxes=500)
+        return BaB(**common, max_boxes=100)
     kind, _, nodes = name.partition("_")
     assert kind == "mip", name
-    return MIP(**common, bounds="crown", max_nodes=int(nodes or 1))
+    return MIP(**common, bounds="crown", max_nodes=int(nodes or 0))
 
 
 def problem(given: argparse.Namespace, starts: int) -> tuple[Any, Any]:

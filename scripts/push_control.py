@@ -111,7 +111,7 @@ def planner(kind: str, env: Any, horizon: int) -> Any:
             warm_iterations=3,
         )  # fmt: skip
     if kind == "mip":
-        return MIP(action=env.action, horizon=horizon, bounds="crown", max_nodes=0)
+        return MIP(action=env.action, horizon=horizon, bounds="crown", max_nodes=0, num_fresh=1)
     return BaB(action=env.action, horizon=horizon, max_boxes=500)
 
 

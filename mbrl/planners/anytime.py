@@ -24,7 +24,9 @@ from mbrl.types import ActionSpec
 SAMPLERS = {"cem": CEM, "mppi": MPPI, "gradient": Gradient}
 QUICK = {"num_samples": 300, "num_elites": 30, "num_iterations": 10, "warm_iterations": 5}
 
-
+# a plan made afresh is to end in another valley: most of its samples are at the actions' limits,
+# where the optima of piecewise linear costs often are (measured on pushing: excess .013 for .041)
+WIDE = {"std": 1.5}
 ENDLESS = 10**4  # iterations, where a deadline is what ends them
 
 
@@ -144,7 +146,9 @@ class Anytime:
             "discount": discount,
         }
         self._sampler: Any = SAMPLERS[sampler](**options)
-        self._endless: Any = SAMPLERS[sampler](**{**options, "num_iterations": ENDLESS})
+        wide = {**options, **WIDE}
+        self._fresh: Any = SAMPLERS[sampler](**wide)
+        self._endless: Any = SAMPLERS[sampler](**{**wide, "num_iterations": ENDLESS})
 
     def start(self, num_envs: int) -> Memory:
         """Give the memory of E environments without a plan."""
@@ -253,7 +257,7 @@ class Anytime:
         sampled = self._sampler.plan(state, exact, previous=before, **options)
         starts = [self.allowed(sampled.actions)]
         if self._num_fresh:
-            fresh = self._sampler.plan(state.repeat(self._num_fresh, 1), exact, **options).actions
+            fresh = self._fresh.plan(state.repeat(self._num_fresh, 1), exact, **options).actions
             starts += self.allowed(fresh).chunk(self._num_fresh)
         if before is not None:
             starts.append(torch.cat([before.actions[:, 1:], before.actions[:, -1:]], 1))

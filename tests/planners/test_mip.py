@@ -8,7 +8,7 @@ from mbrl.errors import BadInput
 from mbrl.planners import CEM, MIP, BaB
 from mbrl.planners.base import rollout
 from mbrl.planners.piecewise_linear import Exact
-from mbrl.relu import PiecewiseLinearCost, ReluNetwork, Term, intrusion, limits
+from mbrl.relu import RELU, Layer, PiecewiseLinearCost, ReluNetwork, Term, intrusion, limits
 from mbrl.types import ActionSpec
 from tests.relu.problems import by_enumeration, random_problem
 from tests.toys import generator
@@ -230,6 +230,29 @@ def test_goes_round_an_obstacle_where_sampling_is_stuck():
     )  # descent and the bounds together find it as well
     path = torch.stack([obs[0] + plan.actions[0, : t + 1].sum(0) for t in range(9)])
     assert path[:, 1].min() < -1.04 and path[-1, 0] > 1
+
+
+@pytest.mark.parametrize("make", [MIP, BaB])
+def test_plans_made_afresh_look_at_the_limits_of_the_actions(make):
+    """All four actions near their limit pay, anything less costs: narrow samples see no such."""
+    first = Layer(np.array([[1.0, 0, 1]]), np.array([-2.8]), np.full(1, RELU, np.int8))
+    weight = np.array([[1.0, 0, 1, 0], [0, 0, 0, 1]])  # s' = s + u, v' = relu(s + u - 2.8)
+    network = ReluNetwork((first,), weight, np.zeros(2), 2)
+    effort = Term("l1", np.array([[0.1, 0]]), np.zeros(1))
+    prize = Term("linear", np.array([[0, -5.0]]), np.zeros(1))
+    model = Exact(network, PiecewiseLinearCost((), (effort, prize)))
+    action = ActionSpec("continuous", torch.tensor([-1.0]), torch.tensor([1.0]))
+    options = {"sampler_options": {"num_samples": 200, "num_elites": 20, "num_iterations": 5}}
+    options |= {"max_nodes": 0} if make is MIP else {"max_boxes": 1}
+    obs = torch.zeros(5, 2)
+    plan = make(action=action, horizon=4, num_fresh=2, **options).plan(
+        obs, model, generator=generator(0)
+    )
+    assert (plan.actions > 0.99).all()  # costs -5.6; where all rests, 0
+    narrow = make(action=action, horizon=4, num_fresh=0, **options).plan(
+        obs, model, generator=generator(0)
+    )
+    assert (narrow.value < plan.value - 1).any()
 
 
 def test_soft_limits_never_make_a_program_infeasible():
