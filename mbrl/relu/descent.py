@@ -39,46 +39,58 @@ def descend(
     solver: Any = make({"presolve": "off", "solver": "simplex"})
     solver.passModel(as_lp(program, relaxed=True))
 
-    def best_with(fixed: Array) -> tuple[Array, float] | None:
+    def best_with(fixed: Array, below: float) -> Array | None:
+        """Solve with fixed sides; what the program itself does not promise is not looked at."""
         solver.changeColsBounds(len(sides), sides, fixed, fixed)
         solver.run()
         if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
+        if solver.getInfo().objective_function_value >= below:
+            return None
         found = np.array(solver.getSolution().col_value)[program.actions]
-        found = np.clip(found, low, high)
-        return found, float(problem.simulate(found[None])[0][0])
+        return np.clip(found, low, high)
 
     def late() -> bool:
         return deadline is not None and time.monotonic() - began > deadline
 
-    costs = problem.simulate(starts)[0]
+    costs, _, before = problem.simulate(starts)
     best, least = starts[int(costs.argmin())], float(costs.min())
-    for actions, cost in zip(starts, costs, strict=True):
-        tries, solved = [np.round(program.complete(actions)[sides])], 0
+    for k, cost in enumerate(costs):
+        actions = starts[k]
+        tries, solved = [_sides(program, actions, before[k])[sides]], 0
         while tries and solved < max_lps and not late():
             solved += 1
-            found = best_with(tries.pop(0))
-            if found is None or found[1] >= cost - 1e-9 * (1 + abs(cost)):
+            below = cost - 1e-9 * (1 + abs(cost))
+            found = best_with(tries.pop(0), below)
+            if found is None:
                 continue
-            actions, cost = found
-            tries = _across(program, actions, sides)
+            reached, _, pre = problem.simulate(found[None])
+            if reached[0] < below:
+                actions, cost = found, float(reached[0])
+                tries = _across(program, actions, pre[0], sides)
         if cost < least:
-            best, least = actions, cost
+            best, least = actions, float(cost)
     return best
 
 
-def _across(program: Program, actions: Array, sides: Any) -> list[Array]:
+def _sides(program: Program, actions: Array, before: Array) -> Array:
+    """Give the integer columns of a plan with preactivations (T, num_neurons), 0 elsewhere."""
+    x = np.zeros(len(program.cost))
+    x[program.actions] = np.round(actions)
+    for t, begin in enumerate(program.first):
+        pre = before[t, program.unstable[t]]
+        x[begin + 2 * len(pre) : begin + 3 * len(pre)] = pre > 0
+    return x
+
+
+def _across(program: Program, actions: Array, before: Array, sides: Any) -> list[Array]:
     """Give the sides at a plan, and those with one neuron at its edge on the other side."""
-    x = program.complete(actions)
-    here = np.round(x[sides])
-    tries = [here]
-    place = {int(column): k for k, column in enumerate(sides)}
-    before = program.problem.simulate(actions[None])[2][0]
+    x = _sides(program, actions, before)
+    tries = [x[sides]]
     for t, begin in enumerate(program.first):
         pre = before[t, program.unstable[t]]
         for k in np.flatnonzero(np.abs(pre) < EDGE):
-            at = place[int(begin + 2 * len(pre) + k)]
-            flipped = here.copy()
-            flipped[at] = 1 - flipped[at]
-            tries.append(flipped)
+            flipped = x.copy()
+            flipped[begin + 2 * len(pre) + k] = 1 - flipped[begin + 2 * len(pre) + k]
+            tries.append(flipped[sides])
     return tries
