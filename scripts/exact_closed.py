@@ -2,6 +2,7 @@
 
     python scripts/exact_closed.py --task push --relus 16 --planners cem mip bab mppi gradient
     python scripts/exact_closed.py --task push --planners cem_200k --starts 5
+    python scripts/exact_closed.py --task push --open --starts 60
 
 Every planner plans from the same starts, each with a fixed amount of work, so that runs repeat bit
 for bit on any machine; the CPU time of a plan stands beside. task=piecewise_affine is planned on
@@ -37,7 +38,7 @@ from mbrl.planners.piecewise_linear import Exact, obs_of
 
 OUT = Path(__file__).parent.parent / "results" / "mip_closed_loop.csv"
 EVERY = 3  # steps between comparisons with CEM from the same state
-KEY = ("task", "relus", "seed", "horizon", "hold", "planner", "starts")
+KEY = ("loop", "task", "relus", "seed", "horizon", "hold", "planner", "first", "starts")
 FIELDS = [
     *KEY, "success", "cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high",
     "cpu_ms_per_plan", "model_gain", "model_low", "model_high", "true_gain", "true_low",
@@ -72,7 +73,10 @@ def problem(given: argparse.Namespace, starts: int) -> tuple[Any, Any]:
         env = piecewise_affine(num_envs=starts)
         return env, Exact(headwind(), env.task.cost)
     env = push_control.make(given.task, starts)
-    return env, push_control.fitted(given.task, given.relus, given.seed)[0]
+    unshaped = given.task == "push_unshaped"  # the same physics: one model for both
+    model = push_control.fitted("push" if unshaped else given.task, given.relus, given.seed)[0]
+    model.task = env.task
+    return env, model
 
 
 def value_in(path: Tensor, actions: Tensor, state: Tensor, cost: Any) -> np.ndarray:
@@ -105,10 +109,10 @@ def play(name: str, given: argparse.Namespace, starts: int) -> dict[str, Any]:
     horizon, hold = given.horizon, given.hold
     planner, other = (make(x, env.action, horizon, hold) for x in (name, "cem"))
     draws = torch.Generator().manual_seed(given.seed)
-    obs = env.reset(1_000_000 + 1_000 * given.seed)
+    obs = env.reset(1_000_000 + 1_000 * given.seed + given.first)
     previous, spent, plans = None, 0.0, 0
     costs = np.zeros(starts)
-    gains, infos, last = [], [], obs
+    charges, made, last = [], [], obs
     action = torch.zeros(0)
     for t in range(env.max_episode_steps):
         if t % hold == 0:
@@ -117,14 +121,11 @@ def play(name: str, given: argparse.Namespace, starts: int) -> dict[str, Any]:
             plan = planner.plan(state, model, generator=draws, previous=previous)
             spent, plans = spent + time.process_time() - began, plans + starts
             previous, action = plan, plan.actions[:, 0]
-            if "lower_bound" in plan.info:
-                before = plan.info["incumbent"]
-                better = (before + plan.value > 1e-4 * before.abs()).double()
-                infos.append({**plan.info, "improved": better})
+            made.append(plan)
             if name != "cem" and (t // hold) % EVERY == 0:
                 beside = other.plan(state, model, generator=torch.Generator().manual_seed(t))
                 charged = compare(env, model, state, [beside, plan], hold)
-                gains.append(charged[:, 0] - charged[:, 1])
+                charges.append(charged)
         step = env.step(action)
         costs -= step.reward.double().numpy()
         obs, last = step.obs, step.next_obs
@@ -134,16 +135,56 @@ def play(name: str, given: argparse.Namespace, starts: int) -> dict[str, Any]:
     row["success"] = reached.double().mean().item()
     row["costs"] = " ".join(f"{x:.3f}" for x in costs)
     row |= interval("cost", costs)
-    if gains:
-        for kind, what in zip(("model", "true"), np.stack(gains).mean(0), strict=True):
-            row |= interval(kind, what, f"{kind}_gain")
-    if infos:
-        status = [x for info in infos for x in info["status"]]
-        row["solved"] = status.count("optimal") / len(status)
-        row["gap"] = torch.cat([x["gap"] for x in infos]).median().item()
-        row["unstable"] = torch.cat([x["num_unstable"] for x in infos]).double().mean().item()
-        row["improved"] = torch.cat([x["improved"] for x in infos]).mean().item()
+    if charges:
+        both = np.stack(charges).mean(0)
+        row |= gains_of(both[:, 0], both[:, 1])
+    row |= info_of(made)
     return row
+
+
+def first_plans(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Have every planner plan once from every start; a row for each planner."""
+    env, model = problem(given, given.starts)
+    state = model.initial(env.reset(1_000_000 + 1_000 * given.seed + given.first))
+    plans, spent = [], []
+    for name in given.planners:
+        planner = make(name, env.action, given.horizon, given.hold)
+        began = time.process_time()
+        draws = torch.Generator().manual_seed(given.seed)
+        plans.append(planner.plan(state, model, generator=draws))
+        spent.append(1e3 * (time.process_time() - began) / given.starts)
+    found = compare(env, model, state, plans, given.hold)
+    rows = []
+    for k, name in enumerate(given.planners):
+        row = {key: getattr(given, key, None) for key in KEY} | {"planner": name}
+        row |= {"loop": "open", "cpu_ms_per_plan": spent[k], **info_of([plans[k]])}
+        row |= interval("cost", found[1, k]) | gains_of(found[:, 0], found[:, k])
+        row["costs"] = " ".join(f"{x:.3f}" for x in found[1, k])
+        rows.append(row)
+    return rows
+
+
+def gains_of(cem: np.ndarray, mine: np.ndarray) -> dict[str, float]:
+    """Compare costs (2, E), in the model and in the simulator, as shares of CEM's mean cost."""
+    gain = (cem - mine) / cem.mean(1, keepdims=True)
+    return interval("model", gain[0], "model_gain") | interval("true", gain[1], "true_gain")
+
+
+def info_of(plans: list[Plan]) -> dict[str, float]:
+    """Sum up what exact planners say of their plans; nothing of samplers'."""
+    infos = [plan.info for plan in plans]
+    if "lower_bound" not in infos[0]:
+        return {}
+    status = [x for info in infos for x in info["status"]]
+    before = torch.cat([x["incumbent"] for x in infos])
+    value = torch.cat([plan.value for plan in plans])
+    better = before + value > 1e-4 * before.abs()
+    return {
+        "solved": status.count("optimal") / len(status),
+        "gap": torch.cat([x["gap"] for x in infos]).median().item(),
+        "unstable": torch.cat([x["num_unstable"] for x in infos]).double().mean().item(),
+        "improved": better.double().mean().item(),
+    }
 
 
 def interval(prefix: str, values: np.ndarray, name: str | None = None) -> dict[str, float]:
@@ -163,15 +204,22 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=5)
     parser.add_argument("--hold", type=int, default=1, help="steps for which an action is held")
     parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="of the starts, to run them in parts")
     parser.add_argument("--planners", nargs="+", default=["cem", "mip", "bab", "mppi", "gradient"])
+    parser.add_argument("--open", action="store_true", help="one plan from each start")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     torch.set_num_threads(1)
     table = push_control.Table(
         given.out, FIELDS, KEY, f"scripts/exact_closed.py {shlex.join(sys.argv[1:])}"
     )
+    if given.open:
+        rows = first_plans(given)
+        for row in (row for row in rows if not table.has(row)):
+            table.add(row)
+        return
     for name in given.planners:
-        row = {key: getattr(given, key, None) for key in KEY} | {"planner": name}
+        row = {key: getattr(given, key, None) for key in KEY} | {"planner": name, "loop": "closed"}
         if table.has(row):
             continue
         row |= play(name, given, given.starts)

@@ -33,13 +33,13 @@ from mbrl.planners import CEM, MIP, BaB
 from mbrl.types import Transitions
 
 FIELDS = [
-    "task", "seed", "method", "starts", "success", "success_wrong_side", "ever", "detail", "cost",
-    "horizon", "warmup_steps", "rollout_mse", "fit_cpu_s", "cpu_s_per_plan",
+    "task", "seed", "method", "first", "starts", "success", "success_wrong_side", "ever", "detail",
+    "cost", "horizon", "warmup_steps", "rollout_mse", "fit_cpu_s", "cpu_s_per_plan",
 ]  # fmt: skip
 HIDDEN = (32, 32)
 SCHEDULES = {8: (16, 8), 16: (32, 16), 24: (40, 24), 32: (32,), 0: ()}
 MODELS = Path(__file__).parent.parent / "runs" / "push_models"
-KEY = ("task", "seed", "method", "starts", "horizon", "warmup_steps")
+KEY = ("task", "seed", "method", "first", "starts", "horizon", "warmup_steps")
 HORIZON = {"sort": 6, "sort_crossing": 6, "rope": 6}
 Result = dict[str, Any]
 
@@ -115,9 +115,9 @@ def planner(kind: str, env: Any, horizon: int) -> Any:
     return BaB(action=env.action, horizon=horizon, max_boxes=500)
 
 
-def run(env: Any, act: Any, seed: int) -> Result:
+def run(env: Any, act: Any, seed: int, first: int) -> Result:
     """Play an episode from every start; act gives actions for (obs, env)."""
-    obs, task = env.reset(1_000_000 + 1_000 * seed), env.simulation._task
+    obs, task = env.reset(1_000_000 + 1_000 * seed + first), env.simulation._task
     wrong = torch.zeros(env.num_envs, dtype=torch.bool)
     if isinstance(task, Push):
         wrong = (obs[:, :2] * obs[:, 2:4]).sum(1) < 0
@@ -148,16 +148,20 @@ def run(env: Any, act: Any, seed: int) -> Result:
     }
 
 
-def play(name: str, method: str, seed: int, starts: int, horizon: int | None, steps: int) -> Result:
+def play(
+    name: str, method: str, seed: int, first: int, starts: int, horizon: int | None, steps: int
+) -> Result:
     """Run one method."""
     env = make(name, starts)
     draws = torch.Generator().manual_seed(seed)
     kind, *rest = method.split()
     if kind == "random":
-        return run(env, lambda obs: env.action.sample(len(obs), generator=draws), seed)
+        return run(env, lambda obs: env.action.sample(len(obs), generator=draws), seed, first)
     if kind == "script":
         script = ScriptedPush(env.task, 20)
-        return run(env, lambda obs: env.action.clip(script.select(obs, generator=draws)), seed)
+        return run(
+            env, lambda obs: env.action.clip(script.select(obs, generator=draws)), seed, first
+        )
     known: Result = {}
     if rest == ["simulator"]:
         model: Any = Simulator(env=env)
@@ -170,7 +174,9 @@ def play(name: str, method: str, seed: int, starts: int, horizon: int | None, st
         action=env.action, dynamics=model, planner=planner(kind, env, horizon),
         learning_starts=1, generator=draws,
     )  # fmt: skip
-    found = run(env, lambda obs: agent.act(obs, explore=False, env_state=env.env_state), seed)
+    found = run(
+        env, lambda obs: agent.act(obs, explore=False, env_state=env.env_state), seed, first
+    )
     return {**known, **found}
 
 
@@ -206,7 +212,7 @@ class Table:
     def add(self, row: Result) -> None:
         """Add a row and write the file."""
         self.rows.append(
-            {k: f"{v:.4f}".rstrip("0").rstrip(".") if isinstance(v, float) else v
+            {k: f"{v:.5f}".rstrip("0").rstrip(".") if isinstance(v, float) else v
              for k, v in row.items()}
         )  # fmt: skip
         print(self.rows[-1], flush=True)
@@ -225,6 +231,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=["random", "script", "cem 16", "mip 16"])
     parser.add_argument("--starts", type=int, default=60)
+    parser.add_argument("--first", type=int, default=0, help="of the starts, to run them in parts")
     parser.add_argument("--steps", type=int, default=12_000, help="of the warm-up")
     parser.add_argument("--horizon", type=int, help="of the planners, else 5; 6 for sort and rope")
     parser.add_argument("--out", type=Path, default=Path("results/push_control.csv"))
@@ -237,11 +244,13 @@ def main() -> None:
             plans = method not in ("random", "script")
             row = {
                 "task": given.task, "seed": seed, "method": method, "starts": given.starts,
+                "first": given.first or None,
                 "horizon": (given.horizon or HORIZON.get(given.task, 5)) if plans else None,
                 "warmup_steps": given.steps if plans and "simulator" not in method else 0,
             }  # fmt: skip
             if not table.has(row):
-                found = play(given.task, method, seed, given.starts, row["horizon"], given.steps)
+                starts = given.first, given.starts
+                found = play(given.task, method, seed, *starts, row["horizon"], given.steps)
                 table.add(row | found)
 
 
