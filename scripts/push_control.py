@@ -180,6 +180,13 @@ def play(
     return {**known, **found}
 
 
+def written(value: Any) -> str:
+    """Write a cell."""
+    if isinstance(value, float):
+        return f"{value:.5f}".rstrip("0").rstrip(".")
+    return "" if value is None else str(value)
+
+
 class Table:
     """A CSV file that keeps each row as it is finished, below the commands that made them.
 
@@ -202,7 +209,7 @@ class Table:
     def find(self, row: Result, but: str = "") -> Result | None:
         """Give the first row of the same run, whatever one of its key's columns says."""
         names = [name for name in self._key if name != but]
-        wanted = ["" if row.get(name) is None else str(row[name]) for name in names]
+        wanted = [written(row.get(name)) for name in names]
         return next((x for x in self.rows if [x.get(n) or "" for n in names] == wanted), None)
 
     def has(self, row: Result) -> bool:
@@ -211,10 +218,7 @@ class Table:
 
     def add(self, row: Result) -> None:
         """Add a row and write the file."""
-        self.rows.append(
-            {k: f"{v:.5f}".rstrip("0").rstrip(".") if isinstance(v, float) else v
-             for k, v in row.items()}
-        )  # fmt: skip
+        self.rows.append({k: written(v) for k, v in row.items()})
         print(self.rows[-1], flush=True)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("w", newline="") as file:

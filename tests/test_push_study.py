@@ -22,6 +22,7 @@ def test_rows_are_kept_and_found_again(tmp_path):
     row = {"task": "push", "seed": 0, "first": None, "cost": 1.23456789}
     assert not table.has(row)
     table.add(row)
+    assert table.has(row)
     again = push_control.Table(file, FIELDS, KEY, "study.py --seeds 1")
     assert (
         again.has(row) and not again.has({**row, "seed": 1}) and not again.has({**row, "first": 20})
