@@ -54,6 +54,8 @@ def make(name: str, action: Any, horizon: int, hold: int) -> Any:
     wide: dict[str, Any] = {"num_elites": 25, "std": 1.5}
     if name == "cem":
         return CEM(**common, **wide, num_samples=500, num_iterations=60, warm_iterations=40)
+    if name == "cem_long":
+        return CEM(**common, **wide, num_samples=1000, num_iterations=60, warm_iterations=40)
     if name == "cem_quick":  # the sampler's own settings
         return CEM(**common, num_samples=300, num_elites=30, num_iterations=20, warm_iterations=5)
     if name == "cem_200k":
