@@ -3,6 +3,7 @@
     python scripts/exact_closed.py --task push --relus 16 --planners cem mip bab mppi gradient
     python scripts/exact_closed.py --task push --planners cem_200k --starts 5
     python scripts/exact_closed.py --task push --open --starts 60
+    python scripts/exact_closed.py --task push --pair cem_200k mip
 
 Every planner plans from the same starts, each with a fixed amount of work, so that runs repeat bit
 for bit on any machine; the CPU time of a plan stands beside. task=piecewise_affine is planned on
@@ -208,6 +209,13 @@ def interval(prefix: str, values: np.ndarray, name: str | None = None) -> dict[s
     return {name or prefix: values.mean(), f"{prefix}_low": low, f"{prefix}_high": high}
 
 
+def paired(one: dict[str, Any], other: dict[str, Any], column: str = "costs") -> np.ndarray:
+    """Say what the first of two rows costs more than the other, start by start."""
+    costs = [np.array([float(x) for x in row[column].split()]) for row in (one, other)]
+    count = min(len(x) for x in costs)
+    return costs[0][:count] - costs[1][:count]
+
+
 def main() -> None:
     """Run planners that are not in the table yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -220,12 +228,22 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="of the starts, to run them in parts")
     parser.add_argument("--planners", nargs="+", default=["cem", "mip", "bab", "mppi", "gradient"])
     parser.add_argument("--open", action="store_true", help="one plan from each start")
+    parser.add_argument("--pair", nargs=2, help="print what the first costs more than the second")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     torch.set_num_threads(1)
     table = push_control.Table(
         given.out, FIELDS, KEY, f"scripts/exact_closed.py {shlex.join(sys.argv[1:])}"
     )
+    if given.pair:
+        row = {key: getattr(given, key, None) for key in KEY} | {"loop": "closed"}
+        one, other = (table.find(row | {"planner": x}, but="starts") for x in given.pair)
+        if one is None or other is None:
+            parser.error("--pair: both must be in the table; run them first")
+        more = paired(one, other)
+        mean, low, high = interval("gain", more).values()
+        print(f"{mean:.3f} [{low:.3f}, {high:.3f}], more on {(more > 0).sum()} of {len(more)}")
+        return
     if given.open:
         rows = first_plans(given)
         for row in (row for row in rows if not table.has(row)):
@@ -239,10 +257,7 @@ def main() -> None:
         first = table.find({**row, "planner": "cem"}, but="starts")
         if first is not None:
             for prefix in ("", "goal_"):
-                both = (r[f"{prefix}costs"].split() for r in (row, first))
-                mine, cem = (np.array([float(x) for x in values]) for values in both)
-                count = min(len(mine), len(cem))
-                row |= interval(f"{prefix}gain", cem[:count] - mine[:count])
+                row |= interval(f"{prefix}gain", paired(first, row, f"{prefix}costs"))
         table.add(row)
 
 

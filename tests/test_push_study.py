@@ -82,3 +82,8 @@ def test_gains_are_shares_of_the_mean_cost(exact_closed):
     assert gains["model_gain"] == pytest.approx(0.5) and gains["true_gain"] == pytest.approx(-1)
     assert gains["model_low"] == 0 and gains["model_high"] == pytest.approx(1)
     assert gains["true_low"] == gains["true_high"] == pytest.approx(-1)
+
+
+def test_rows_are_compared_start_by_start_as_far_as_both_go(exact_closed):
+    more = exact_closed.paired({"costs": "3.0 2.5 9"}, {"costs": "1 2.5"})
+    assert more.tolist() == [2, 0]

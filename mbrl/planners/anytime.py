@@ -109,7 +109,7 @@ class Anytime:
         discount: per environment step.
         sampler: "cem", "mppi" or "gradient".
         sampler_options: of the sampler, such as num_samples.
-        num_fresh: further plans that the sampler makes.
+        num_fresh: further plans that the sampler makes, from a wide distribution.
         integer: indices of actions that are whole numbers.
 
     Raises:

@@ -39,7 +39,7 @@ class BaB(Planner):
         discount: per environment step.
         sampler: what finds the incumbent: "cem", "mppi" or "gradient".
         sampler_options: of the sampler, such as num_samples.
-        num_fresh: further plans that the sampler makes, not from the plan before.
+        num_fresh: further plans that the sampler makes, wide and not from the plan before.
         batch_size: boxes split in each round.
         leaf_unstable: unstable neurons up to which a box's program is solved at once.
         max_leaves: programs solved in each round.

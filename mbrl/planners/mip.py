@@ -44,7 +44,7 @@ class MIP(Planner):
         bounds: how neurons are bounded: "interval", "crown", or "obbt" on top of it.
         sampler: what finds the incumbent: "cem", "mppi" or "gradient".
         sampler_options: of the sampler, such as num_samples.
-        num_fresh: further plans that the sampler makes, not from the plan before.
+        num_fresh: further plans that the sampler makes, wide and not from the plan before.
         max_lps: linear programs of the bound tightening, two for each unstable neuron.
         max_nodes: of the branch and bound tree; 0 bounds by the linear relaxation alone and leaves
             the plan to the descent, a fifth of one node's time with many unstable neurons.
