@@ -40,7 +40,7 @@ from mbrl.planners.piecewise_linear import Exact, obs_of
 
 OUT = Path(__file__).parent.parent / "results" / "mip_closed_loop.csv"
 EVERY = 3  # steps between comparisons with CEM from the same state
-KEY = ("loop", "task", "relus", "seed", "horizon", "hold", "planner", "first", "starts")
+KEY = ("loop", "task", "relus", "seed", "horizon", "hold", "reach", "planner", "first", "starts")
 FIELDS = [
     *KEY, "success", "cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high",
     "goal_cost", "goal_cost_low", "goal_cost_high", "goal_gain", "goal_gain_low", "goal_gain_high",
@@ -81,6 +81,8 @@ def problem(given: argparse.Namespace, starts: int) -> tuple[Any, Any]:
     unshaped = given.task == "push_unshaped"  # the same physics: one model for both
     model = push_control.fitted("push" if unshaped else given.task, given.relus, given.seed)[0]
     model.task = env.task
+    if given.reach:
+        model.task = push_control.kept_near(env.task, given.reach)
     return env, model
 
 
@@ -225,6 +227,9 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=5)
     parser.add_argument("--hold", type=int, default=1, help="steps for which an action is held")
     parser.add_argument("--starts", type=int, default=20)
+    parser.add_argument(
+        "--reach", type=float, help="cm from the slider in which plans of push stay"
+    )
     parser.add_argument("--first", type=int, default=0, help="of the starts, to run them in parts")
     parser.add_argument("--planners", nargs="+", default=["cem", "mip", "bab", "mppi", "gradient"])
     parser.add_argument("--open", action="store_true", help="one plan from each start")
