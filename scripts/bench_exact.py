@@ -1,14 +1,12 @@
 """Planner against planner on ReLU dynamics: equal horizon, equal wall time, one model and cost.
 
     python scripts/bench_exact.py open [--seconds 0.1] [--name _1s]  # results/mip_open_loop.csv
-    python scripts/bench_exact.py closed --run RUN [--starts 20]      # results/mip_closed_loop.csv
 
-open: one plan from each start of the problems in scripts/mip_problems.py, or of a run's model and
+One plan from each start of the problems in scripts/mip_problems.py, or of a run's model and
 environment (--run), within the same wall time. Scored by the cost in the model, as a share of the
 best that any planner found from that start (excess), with MIP's proven bound beside it. cem_200k
-draws 200_000 samples, as long as that takes. closed: whole episodes in the environment of a run
-made with dynamics=sparse_relu, every planner on its model; returns of the same starts are compared
-in pairs with CEM's. Intervals are 95%, from a bootstrap over starts.
+draws 200_000 samples, as long as that takes. Intervals are 95%, from a bootstrap over starts. Whole
+episodes are in scripts/exact_closed.py.
 """
 
 import argparse
@@ -21,8 +19,6 @@ import mip_problems as problems
 import numpy as np
 import torch
 
-from mbrl.agents import MPC
-from mbrl.loop import evaluate
 from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient, Plan, Planner, rollout
 from mbrl.planners.piecewise_linear import Exact, obs_of
 from mbrl.relu import attach
@@ -174,41 +170,18 @@ def restored(run: str) -> Any:
     return restore(RunFolder.open(Path(run)))
 
 
-def closed_loop(args: argparse.Namespace) -> tuple[str, list[str]]:
-    parts, lines = restored(args.run), []
-    agent, first = parts.agent, None
-    horizon, hold = args.horizon or agent.planner.horizon, agent.planner.action_hold
-    for name in ("cem", *(x for x in PLANNERS if x != "cem"), "cem_200k"):
-        count = 5 if name == "cem_200k" else args.starts
-        planner = make(name, parts.env.action, horizon, hold, args.seconds)
-        other = MPC(
-            action=parts.env.action, dynamics=agent.dynamics, planner=planner,
-            generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
-        score = evaluate(parts.make_eval_env, other, episodes=count, seed=0)
-        returns = np.array(score["eval/rewards"])
-        first = returns if first is None else first
-        pairs = interval(returns - first[: len(returns)])
-        lines.append(f"{Path(args.run).name},{horizon},{name},{count},{interval(returns)},{pairs}")
-        print(lines[-1], flush=True)
-    return "run,horizon,planner,starts,return,low,high,gain over cem,low,high", lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["open", "closed"])
+    parser.add_argument("what", choices=["open"])
     parser.add_argument("--run", help="a run with dynamics=sparse_relu")
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=0.1, help="for each plan")
     parser.add_argument("--name", default="", help="end of the table's file name")
-    parser.add_argument("--horizon", type=int)
     args = parser.parse_args()
-    if args.what == "closed" and not args.run:
-        parser.error("closed needs --run")
     torch.set_num_threads(1)
-    header, lines = (open_loop if args.what == "open" else closed_loop)(args)
+    header, lines = open_loop(args)
     command = f"# python scripts/bench_exact.py {' '.join(sys.argv[1:])}"
-    file = RESULTS / f"mip_{args.what}_loop{args.name}.csv"
+    file = RESULTS / f"mip_open_loop{args.name}.csv"
     file.write_text("\n".join([command, header, *lines]) + "\n")
 
 

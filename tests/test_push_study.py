@@ -1,6 +1,7 @@
 """The studies of pushing and of exact planning: rows are kept, and plans are charged alike."""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
@@ -41,9 +42,7 @@ def test_rows_are_kept_and_found_again(tmp_path):
 @pytest.fixture
 def exact_closed(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    import exact_closed
-
-    yield exact_closed
+    yield importlib.import_module("exact_closed")
     for name in ("exact_closed", "push_control"):
         sys.modules.pop(name, None)
 
