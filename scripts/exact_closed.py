@@ -76,6 +76,7 @@ def problem(given: argparse.Namespace, starts: int) -> tuple[Any, Any]:
     """Make the environment, and the model that all planners plan with."""
     if given.task == "piecewise_affine":
         env = piecewise_affine(num_envs=starts)
+        assert env.task.cost is not None
         return env, Exact(headwind(), env.task.cost)
     env = push_control.make(given.task, starts)
     unshaped = given.task == "push_unshaped"  # the same physics: one model for both

@@ -86,7 +86,9 @@ def collect(name: str, steps: int, seed: int, hold: int = 2) -> Transitions:
 def fitted(name: str, relus: int, seed: int, steps: int = 12_000) -> tuple[Any, Result]:
     """Give a network with so many ReLUs, 0 for all; it is fitted the first time."""
     env = make(name, 1)
-    options = {"dense_updates": 3000} if relus == 0 else {}  # as many as with two stages
+    options: dict[str, Any] = (
+        {"dense_updates": 3000} if relus == 0 else {}
+    )  # as many as with two stages
     model = SparseReLU(
         obs_dim=env.obs_dim, action=env.action, task=env.task,
         generator=torch.Generator().manual_seed(seed), hidden=HIDDEN,
