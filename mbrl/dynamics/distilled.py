@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.edges import EdgeMembers
-from mbrl.dynamics.judge import LearnedJudge
+from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.networks import Networks, train
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.types import ActionSpec, Transitions
@@ -121,3 +122,26 @@ class Distilled(LearnedJudge):
         """Give the student's reward (N,), in the teacher's units."""
         z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
         return self.student(z)[0, :, 0] * self.rewards.std + self.rewards.mean
+
+    @torch.no_grad()
+    def score(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        candidates: Candidates,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Score every candidate; what (obs, action) add to the first layer is computed once."""
+        n = obs.shape[1] + action.shape[1]
+        first, second, last = (weight[0] for weight in self.student.weights)
+        biases = [bias[0] for bias in self.student.biases]
+        first = first / self.scale.std[:, None]
+        bias = biases[0] - self.scale.mean @ first
+        given = torch.addmm(bias, torch.cat([obs, action], 1), first[:n])  # (B, hidden)
+        found = []
+        for after in candidates.next_obs:  # one at a time stays in the cache
+            x = silu(torch.addmm(given, after - obs, first[n:]))
+            x = silu(torch.addmm(biases[1], x, second))
+            found.append(torch.addmm(biases[2], x, last)[:, 0])
+        return torch.stack(found) * self.rewards.std + self.rewards.mean

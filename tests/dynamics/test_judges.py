@@ -83,6 +83,22 @@ def test_the_christoffel_judge_finds_the_truth_far_outside():
         assert best == pytest.approx(where**2 / 10, abs=0.05)
 
 
+def test_noise_in_next_obs_does_not_bend_the_christoffel_judge():
+    """An implicit polynomial is off by 1 to 3 here: noise lies along the change alone."""
+    data = parabola()
+    change = data.obs**2 / 2 + data.action / 2
+    change = change + 0.1 * change.std() * torch.randn(800, 1, generator=generator(9))
+    data = data._replace(next_obs=data.obs + change)
+    judge = Christoffel(obs_dim=1, action=ACTION)
+    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(5))
+    assert metrics["model/judge_linear"] == 1.0 and metrics["model/judge_degree"] == 2.0
+    grid = torch.linspace(-1, 6, 701)[:, None]
+    for where in (-1.0, 2.0, 3.0):
+        obs, action = torch.full((701, 1), where), torch.zeros(701, 1)
+        best = grid[judge.reward(obs, action, obs + grid).argmax()].item()
+        assert best == pytest.approx(where**2 / 2, abs=0.2)
+
+
 def test_the_polynomial_finds_its_degree_and_the_truth():
     data = parabola()
     model = PolynomialModel(1, 1)
