@@ -3,6 +3,8 @@
 Each draws data from where it is easy and true rollouts from where nothing was seen.
 """
 
+# mujoco has no type stubs
+# pyright: reportAttributeAccessIssue=false
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from mbrl.envs import SimulatedVecEnv, make_vec, pendulum
 from mbrl.envs.base import VecEnv
+from mbrl.envs.mujoco import MujocoSimulation
 from mbrl.envs.tasks.refrigerator import after as cooled
 from mbrl.types import Transitions
 
@@ -133,8 +136,9 @@ def pendulum_torque(seed: int, generator: torch.Generator) -> Setting:
 class Halfcheetah:
     """HalfCheetah-v5's successor of any observation: all of its state but where it is along x."""
 
-    def __init__(self, env: SimulatedVecEnv):
-        self.model = env.simulation.model  # pyright: ignore
+    def __init__(self, env: VecEnv):
+        assert isinstance(env, SimulatedVecEnv) and isinstance(env.simulation, MujocoSimulation)
+        self.model = env.simulation.model
         self.data = mujoco.MjData(self.model)
 
     def __call__(self, obs: Tensor, action: Tensor) -> Tensor:
