@@ -42,10 +42,10 @@ class Christoffel(LearnedJudge):
     Args:
         obs_dim: length of an observation.
         action: the environment's actions.
-        degrees: tried; those with more than max_features monomials are left out.
+        degrees: tried.
         ridges: eps tried.
         num_kept: settings whose ranks are averaged; 1 takes the chosen alone.
-        max_features: of a degree.
+        max_features: kinds with more are left out.
         max_rows: of the data, drawn at random, that the moments are taken from.
     """
 
@@ -69,12 +69,14 @@ class Christoffel(LearnedJudge):
         """Allocate the whitenings."""
         super().__init__()
         width = 2 * obs_dim + action.dim
-        self._degrees = [d for d in degrees if count(width, d) <= max_features]
         self._ridges, self._max_rows, self._given = ridges, max_rows, obs_dim + action.dim
-        self.num_kept = min(num_kept, 2 * len(self._degrees) * len(ridges))
+        sizes = {(d, False): count(width, d) for d in degrees}  # of (degree, linear in the change)
+        sizes |= {(d, True): count(self._given, d) + obs_dim for d in degrees if d > 1}
+        self._kinds = [kind for kind in sorted(sizes) if sizes[kind] <= max_features]
+        self.num_kept = min(num_kept, len(self._kinds) * len(ridges))
         self.scores_rewards = self.num_kept == 1  # else ranks
         self.scale = Normalizer(width, floor=1e-6)
-        largest = count(width, max(self._degrees))
+        largest = max(sizes[kind] for kind in self._kinds)
         shape = (self.num_kept, largest, largest)
         self.register_buffer("whiten", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("degree", torch.zeros(self.num_kept, dtype=torch.int64))
@@ -98,10 +100,8 @@ class Christoffel(LearnedJudge):
         questions = edges.questions(data, PERTURBED, generator=generator)
         outside = edges.edges(data.obs, data.action)
         spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
-        kinds = [(1, False)] if 1 in self._degrees else []  # the same as (1, True)
-        kinds += [(d, linear) for d in self._degrees if d != 1 for linear in (False, True)]
         found = []  # of each kind (edges, R)
-        for kind in kinds:
+        for kind in self._kinds:
             phi = self._monomials(z, *kind)
             whole = phi.T @ phi
             logs = []  # of each edge, (R,)
@@ -120,7 +120,7 @@ class Christoffel(LearnedJudge):
                 logs.append((picked / wrong.mean()).log())
             found.append(torch.stack(logs))
         errors = torch.cat(found, 1)  # (edges, settings)
-        settings = [(*kind, ridge) for kind in kinds for ridge in self._ridges]
+        settings = [(*kind, ridge) for kind in self._kinds for ridge in self._ridges]
         order = _order(errors, [degree for degree, _, _ in settings])[: self.num_kept]
         self.whiten.zero_()
         for slot, index in enumerate(order):
