@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mbrl.dynamics import Adversarial, Contrastive, Distilled, SINDy, SparseResidual
 from mbrl.dynamics.christoffel import Christoffel
 from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.polynomials import PolynomialModel, count, monomials
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
@@ -182,3 +183,6 @@ def test_a_student_orders_as_its_teacher():
     centered = [r - r.mean(0) for r in ranks]
     correlation = (centered[0] * centered[1]).sum(0) / centered[0].square().sum(0)
     assert correlation.mean() > 0.8
+    offered = Candidates(asked, asked)
+    plain = LearnedJudge.score(judge, held.obs, held.action, offered)
+    torch.testing.assert_close(judge.score(held.obs, held.action, offered), plain)
