@@ -145,20 +145,22 @@ def test_the_true_successor_earns_more_than_a_wrong_one(name):
 
 
 def test_the_adversarial_judge_speaks_outside_the_data():
-    """Twelve deviations out of linear data; D beaten at once, or saturated, gives 0.03 to 0.5."""
+    """Twelve deviations out, where the truth has curved by three more than a line would."""
     data = parabola()
-    data = data._replace(next_obs=0.96 * data.obs + data.action / 2)
     judge = Adversarial(
         obs_dim=1, action=ACTION, generator=generator(1), num_runs=2, num_snapshots=10, hidden=32
     )
     judge.fit(data, ToyDynamics(), edges=None, generator=generator(6))
     wrong = torch.linspace(-0.5, 0.5, 41)[:, None]
+    found = []
     for where in (-3.0, 4.0):
         for push in (-0.8, 0.0, 0.8):
             obs, action = torch.full((41, 1), where), torch.full((41, 1), push)
-            reward = judge.reward(obs, action, 0.96 * obs + push / 2 + wrong)
+            after = where + where**2 / 10 + push / 2 + wrong
+            reward = judge.reward(obs, action, after)
             ranks = [x.argsort().argsort().double() for x in (reward, -wrong[:, 0].abs())]
-            assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.6, (where, push)
+            found.append(torch.corrcoef(torch.stack(ranks))[0, 1])
+    assert min(found) > 0.5 and sum(found) / 6 > 0.8, found
 
 
 def test_a_student_orders_as_its_teacher():
