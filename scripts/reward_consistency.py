@@ -7,11 +7,12 @@ python scripts/reward_consistency.py [--tasks refrigerator pendulum] [--seeds 10
 Each seed draws its own data, ensemble and judges. Data come from where it is easy (a controller at
 5 deg C; torques up to 0.7, held ten steps; HalfCheetah's up to 0.5, held three), the questions from
 where nothing was seen (a controller at -5 deg C; torques up to 2; HalfCheetah's up to 1): the true
-actions are replayed in each filtered model, open loop. The error is the mean over steps, rollouts and observations, in standard deviations of the true
-rollouts; "ratio" is to the random elite of the same seed. --noise adds to every next_obs normal
-noise of that share of the changes' standard deviation. One configuration, of all tasks and seeds,
-stands in this file; --quick leaves out the judges that are networks. Rows are written seed by seed;
-those that are there are not computed again, but for the methods named by --again.
+actions are replayed in each filtered model, open loop. The error is the mean over steps, rollouts
+and observations, in standard deviations of the true rollouts; "ratio" is to the random elite of the
+same seed. --noise adds to every next_obs normal noise of that share of the changes' standard
+deviation. One configuration, of all tasks and seeds, stands in this file; --quick leaves out the
+judges that are networks. Rows are written seed by seed; those that are there are not computed
+again, but for the methods named by --again.
 """
 
 import argparse
@@ -260,6 +261,7 @@ def main() -> None:
             found |= {r["method"]: r for r in study(task, seed, options.noise, wanted)}
             rows = [r for r in rows if r not in here]
             rows += [found[m[0]] for m in METHODS if m[0] in found]
+            rows.sort(key=lambda r: (str(r["task"]), float(r["noise"]), int(r["seed"])))
             with options.out.open("w", newline="") as file:
                 file.write(f"# python {' '.join(sys.argv)}\n")
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
