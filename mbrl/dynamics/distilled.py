@@ -164,9 +164,9 @@ class Distilled(LearnedJudge):
         first = first / self.scale.std[:, None]
         bias = biases[0] - self.scale.mean @ first
         given = torch.addmm(bias, torch.cat([obs, action], 1), first[:n])  # (B, hidden)
-        found = []
-        for after in candidates.next_obs:  # one at a time stays in the cache
-            x = silu(torch.addmm(given, after - obs, first[n:]))
-            x = silu(torch.addmm(biases[1], x, second))
-            found.append(torch.addmm(biases[2], x, last)[:, 0])
-        return torch.stack(found) * self.rewards.std + self.rewards.mean
+        found = obs.new_empty(candidates.next_obs.shape[:2])
+        for k, after in enumerate(candidates.next_obs):  # one at a time stays in the cache
+            x = silu(torch.addmm(given, after - obs, first[n:]), inplace=True)
+            x = silu(torch.mm(x, second).add_(biases[1]), inplace=True)
+            found[k] = torch.mv(x, last[:, 0])
+        return (found + biases[2]) * self.rewards.std + self.rewards.mean

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -342,11 +341,14 @@ class GaussianEnsemble(Dynamics):
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
         turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
-        mean, log_var = (t[turn].flatten(0, 1) for t in out)
-        log_var[: num_means * x.shape[0]] = -math.inf
+        mean = out.mean[turn]  # (K, B, targets)
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            std = torch.exp(0.5 * out.log_var)[turn[num_means:]]
+            mean[num_means:] += std * noise[num_means:]
         obs, action = state.obs.repeat(len(turn), 1), action.repeat(len(turn), 1)
         judges = [self._elite_list[i] for i in turn]
-        pred = self._predict(obs, action, mean, log_var, judges, generator)
+        pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, judges, None)
         return Belief(pred.next_obs, state.members), pred
 
     def _predict(
