@@ -81,7 +81,7 @@ def play(model: Dynamics, seed: int, episodes: int) -> tuple[list[float], float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[200, 201, 202])
-    parser.add_argument("--episodes", type=int, default=5)
+    parser.add_argument("--episodes", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("results/filter_mpc.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
