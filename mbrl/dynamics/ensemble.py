@@ -334,21 +334,17 @@ class GaussianEnsemble(Dynamics):
         generator: torch.Generator | None,
         num_means: int = 0,
     ) -> tuple[Belief, Prediction]:
-        """Sample num successors of each row, the elites in turn; K leads: (K * B, ...).
-
-        Before them come num_means without noise; without a generator none has any.
-        """
+        """Sample num successors of each row after num_means without noise: (K * B, ...)."""
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
         turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
         mean = out.mean[turn]  # (K, B, targets)
         if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            std = torch.exp(0.5 * out.log_var)[turn[num_means:]]
-            mean[num_means:] += std * noise[num_means:]
-        obs, action = state.obs.repeat(len(turn), 1), action.repeat(len(turn), 1)
-        judges = [self._elite_list[i] for i in turn]
-        pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, judges, None)
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)[num_means:]
+            mean[num_means:] += torch.exp(0.5 * out.log_var)[turn[num_means:]] * noise
+        obs, action = (t.repeat(len(turn), 1) for t in (state.obs, action))
+        members = [self._elite_list[i] for i in turn]
+        pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, members, None)
         return Belief(pred.next_obs, state.members), pred
 
     def _predict(
