@@ -1,16 +1,18 @@
 """What a dynamics reward buys outside the data: filters of one model, judge by judge, pool by pool.
 
 python scripts/reward_consistency.py [--tasks refrigerator pendulum] [--seeds 100 101 ...]
-    [--noise 0] [--quick] [--out results/reward_consistency.csv]
+    [--noise 0] [--quick] [--again METHOD ...] [--skip METHOD ...]
+    [--out results/reward_consistency.csv]
 
 Each seed draws its own data, ensemble and judges. Data come from where it is easy (a controller at
-5 deg C; torques up to 0.7, held ten steps), the questions from where nothing was seen (a controller
-at -5 deg C; torques up to 2): the true actions are replayed in each filtered model, open loop. The
-error is the mean over steps, rollouts and observations, in standard deviations of the true
-rollouts; "ratio" is to the random elite of the same seed. --noise adds to every next_obs normal
-noise of that share of the changes' standard deviation. One configuration, of all tasks and seeds,
-stands in this file; --quick leaves out the judges that are networks. Rows are written seed by seed;
-those that are there are not computed again.
+5 deg C; torques up to 0.7, held ten steps; HalfCheetah's up to 0.5, held three), the questions from
+where nothing was seen (a controller at -5 deg C; torques up to 2; HalfCheetah's up to 1): the true
+actions are replayed in each filtered model, open loop. The error is the mean over steps, rollouts
+and observations, in standard deviations of the true rollouts; "ratio" is to the random elite of the
+same seed. --noise adds to every next_obs normal noise of that share of the changes' standard
+deviation. One configuration, of all tasks and seeds, stands in this file; --quick leaves out the
+judges that are networks. Rows are written seed by seed; those that are there are not computed
+again, but for the methods named by --again.
 """
 
 import argparse
@@ -18,11 +20,11 @@ import csv
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from reward_consistency_tasks import TASKS, Setting
 from torch import Tensor
 
 from mbrl.dynamics import (
@@ -45,9 +47,6 @@ from mbrl.dynamics import (
 )
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.fit import split_holdout
-from mbrl.envs import SimulatedVecEnv, make_vec, pendulum
-from mbrl.envs.base import VecEnv
-from mbrl.envs.tasks.refrigerator import after as cooled
 from mbrl.types import Transitions
 
 ENSEMBLE: dict[str, Any] = {
@@ -74,132 +73,15 @@ NETWORKS = {"adversarial", "distilled", "contrastive"}
 HORIZONS = (1, 10, 25, 50, 100)
 
 
-class Setting(NamedTuple):
-    """A task outside its data."""
-
-    data: Transitions  # (N, ...)
-    obs: Tensor  # (H + 1, B, obs_dim) true rollouts
-    action: Tensor  # (H, B, act_dim)
-    env: VecEnv
-    truth: Any  # (obs, action) -> next_obs
-
-
-class Thermostat:
-    """Hold a temperature in proportion, with noise."""
-
-    def __init__(self, target: float, noise: float, generator: torch.Generator):
-        self.target, self.noise, self.generator = target, noise, generator
-
-    def __call__(self, obs: Tensor) -> Tensor:
-        steady = 0.32 if self.target > 0 else 0.62  # about what holds it
-        draw = torch.randn(obs.shape, generator=self.generator)
-        return (steady + 0.15 * (obs - self.target) + self.noise * draw).clamp(0, 1)
-
-
-def roll(env: VecEnv, act: Any, steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Give obs (H + 1, B, n) and actions (H, B, m) of one episode of each environment."""
-    seen, acted = [env.reset(seed)], []
-    for _ in range(steps):
-        acted.append(act(seen[-1]))
-        seen.append(env.step(acted[-1]).next_obs)
-    return torch.stack(seen), torch.stack(acted)
-
-
-def flat(obs: Tensor, action: Tensor) -> Transitions:
-    """Put rollouts into transitions, episode by episode."""
-    steps, rows = action.shape[:2]
-    parts = [x.transpose(0, 1).flatten(0, 1) for x in (obs[:-1], action, obs[1:])]
-    zero = torch.zeros(steps * rows)
-    never = zero.bool()
-    episode = torch.arange(rows).repeat_interleave(steps)
-    return Transitions(parts[0], parts[1], zero, parts[2], never, never, episode)
-
-
-def refrigerator(seed: int, generator: torch.Generator) -> Setting:
-    env = make_vec("Refrigerator-v0", 20, seed=seed)
-    data = flat(*roll(env, Thermostat(5.0, 0.1, generator), 100, seed))
-    env = make_vec("Refrigerator-v0", 30, seed=seed)
-    obs, action = roll(env, Thermostat(-5.0, 0.0, generator), 100, 1_000_000 + seed)
-    return Setting(
-        data,
-        obs,
-        action,
-        env,
-        lambda s, a: cooled(s[:, 0].double(), a[:, 0].double())[:, None].float(),
-    )
-
-
-def swung(obs: Tensor, action: Tensor) -> Tensor:
-    """Give the pendulum's successor."""
-    angle, speed = torch.atan2(obs[:, 1], obs[:, 0]), obs[:, 2]
-    speed = speed + (15.0 * torch.sin(angle) + 3.0 * action[:, 0].clamp(-2, 2)) * 0.05
-    speed = speed.clamp(-8, 8)
-    angle = angle + speed * 0.05
-    return torch.stack([torch.cos(angle), torch.sin(angle), speed], 1)
-
-
-class Held:
-    """Draw torques uniformly and hold each for ten steps."""
-
-    def __init__(self, most: float, generator: torch.Generator):
-        self.most, self.generator, self.number = most, generator, 0
-
-    def __call__(self, obs: Tensor) -> Tensor:
-        if self.number % 10 == 0:
-            draw = torch.rand(len(obs), 1, generator=self.generator)
-            self.torque = self.most * (2 * draw - 1)
-        self.number += 1
-        return self.torque
-
-
-def hang(env: SimulatedVecEnv, generator: torch.Generator) -> None:
-    """Let every pendulum hang nearly still."""
-    state = 0.1 * torch.randn(env.num_envs, 2, generator=generator, dtype=torch.float64)
-    env.simulation.set_state((state + torch.tensor([torch.pi, 0.0])).numpy())
-
-
-def swing(most: float, rows: int, steps: int, seed: int, generator: torch.Generator) -> Any:
-    """Swing hanging pendulums with torques up to most."""
-    env = pendulum(num_envs=rows, seed=seed, max_torque=most)
-    env.reset(seed)
-    hang(env, generator)
-    angle, speed = torch.from_numpy(env.simulation.get_state()).T
-    first = torch.stack([torch.cos(angle), torch.sin(angle), speed], 1).float()
-    act, seen, acted = Held(most, generator), [first], []
-    for _ in range(steps):
-        acted.append(act(seen[-1]))
-        seen.append(env.step(acted[-1]).next_obs)
-    return env, torch.stack(seen), torch.stack(acted)
-
-
-def pendulum_outside(seed: int, generator: torch.Generator) -> Setting:
-    _, obs, action = swing(0.7, 25, 200, seed, generator)
-    data = flat(obs, action)
-    env, obs, action = swing(2.0, 30, 50, seed, generator)
-    return Setting(data, obs, action, env, swung)
-
-
-def pendulum_torque(seed: int, generator: torch.Generator) -> Setting:
-    env = pendulum(num_envs=25, seed=seed, max_torque=0.7)
-    data = flat(*roll(env, Held(0.7, generator), 200, seed))
-    env = pendulum(num_envs=30, seed=seed)
-    obs, action = roll(env, Held(2.0, generator), 50, 1_000_000 + seed)
-    return Setting(data, obs, action, env, swung)
-
-
-TASKS: dict[str, Callable[[int, torch.Generator], Setting]] = {
-    "refrigerator": refrigerator,
-    "pendulum": pendulum_outside,
-    "pendulum_torque": pendulum_torque,
-}
-
-
-def make_judges(setting: Setting, generator: torch.Generator) -> dict[str, Judge]:
-    """Make every judge, with its defaults."""
+def make_judges(setting: Setting, seed: int) -> dict[str, Judge]:
+    """Make every judge, with its defaults; each draws by itself."""
     n, env = setting.env.obs_dim, setting.env
     shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
-    drawn = {**shape, "generator": generator}
-    adversarial = Adversarial(**drawn)
+
+    def drawn(number: int) -> dict[str, Any]:
+        return {**shape, "generator": torch.Generator().manual_seed(10_000 * number + seed)}
+
+    adversarial = Adversarial(**drawn(1))
     return {
         "random": RandomPick(n),
         "mean": EnsembleMean(n),
@@ -207,8 +89,8 @@ def make_judges(setting: Setting, generator: torch.Generator) -> dict[str, Judge
         "mixture": MixtureLikelihood(n),
         "oracle": Oracle(n, setting.truth),
         "adversarial": adversarial,
-        "distilled": Distilled(**drawn, teacher=adversarial, fit_teacher=False),
-        "contrastive": Contrastive(**drawn),
+        "distilled": Distilled(**drawn(2), teacher=adversarial, fit_teacher=False),
+        "contrastive": Contrastive(**drawn(3)),
         "residual": SparseResidual(obs_dim=n, sparse=SINDy(**shape, task=env.task, degree=3)),
         "christoffel": Christoffel(**shape),
         "christoffel ranks": Christoffel(**shape, num_kept=3),
@@ -274,7 +156,7 @@ def study(
     pools["polynomial"].fit(part, with_edges=True, generator=generator)
     for pool in pools.values():
         pool.edges = edges  # one set of edge members serves all
-    judges = make_judges(setting, generator)
+    judges = make_judges(setting, seed)
     thresholds = {}
     for name in dict.fromkeys(judge for _, _, judge in methods):
         judge = judges[name]
@@ -356,10 +238,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 110)))
     parser.add_argument("--noise", type=float, default=0.0)
     parser.add_argument("--quick", action="store_true", help="without judges that are networks")
+    parser.add_argument("--again", nargs="+", default=[], choices=[m[0] for m in METHODS])
+    parser.add_argument("--skip", nargs="+", default=[], choices=[m[0] for m in METHODS])
     parser.add_argument("--out", type=Path, default=Path("results/reward_consistency.csv"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     methods = [m for m in METHODS if not (options.quick and m[2] in NETWORKS)]
+    methods = [m for m in methods if m[0] not in options.skip]
     rows: list[dict[str, Any]] = []
     if options.out.exists():
         lines = options.out.read_text().splitlines()
@@ -367,9 +252,16 @@ def main() -> None:
     for seed in options.seeds:
         for task in options.tasks:
             key = (task, options.noise, seed)
-            if any((r["task"], float(r["noise"]), int(r["seed"])) == key for r in rows):
+            here = [r for r in rows if (r["task"], float(r["noise"]), int(r["seed"])) == key]
+            found = {r["method"]: r for r in here if r["method"] not in options.again}
+            wanted = [m for m in methods if m[0] not in found]
+            if not wanted:
                 continue
-            rows += study(task, seed, options.noise, methods)
+            wanted = [METHODS[0], *(m for m in wanted if m != METHODS[0])]  # what ratios are to
+            found |= {r["method"]: r for r in study(task, seed, options.noise, wanted)}
+            rows = [r for r in rows if r not in here]
+            rows += [found[m[0]] for m in METHODS if m[0] in found]
+            rows.sort(key=lambda r: (str(r["task"]), float(r["noise"]), int(r["seed"])))
             with options.out.open("w", newline="") as file:
                 file.write(f"# python {' '.join(sys.argv)}\n")
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reward_consistency import TASKS
+from reward_consistency_tasks import TASKS
 
 from mbrl.dynamics import Christoffel, Contrastive, LearnedJudge, SINDy, SparseResidual
 from mbrl.dynamics.base import Dynamics

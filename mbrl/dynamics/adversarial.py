@@ -13,19 +13,28 @@ from mbrl.dynamics.edges import EdgeMembers
 from mbrl.dynamics.judge import LearnedJudge
 from mbrl.dynamics.networks import Networks
 from mbrl.dynamics.normalizer import Normalizer
+from mbrl.dynamics.polynomials import count, monomials
 from mbrl.errors import NumericalFault
 from mbrl.types import ActionSpec, Transitions
 
 
 class Adversarial(LearnedJudge):
-    """Reward transitions by -log(1 - mean_t D_t), Luo et al. 2024 (MOREC).
+    """Reward transitions by what discriminators say of them, Luo et al. 2024 (MOREC).
 
     The generator is a Gaussian model of the change of obs. It begins untrained and learns to fool
     the discriminator, one step at a time; the discriminator's weights are kept along the way, so
-    that the D_t have been against every kind of mistake, the coarse ones first. A penalty on the
-    discriminator's slope at real transitions (Mescheder et al. 2018) is what lets it speak outside
-    the data: without it the rewards there are noise. Independent runs are averaged: single ones
-    fail now and then.
+    that the D_t have been against every kind of mistake, the coarse ones first. Independent runs
+    are averaged. Four things decide whether the rewards are worth anything outside the data:
+
+    - The generator learns slower than the discriminator. At equal rates it is as good as the data
+      before the discriminator has learned anything, and every D_t is nearly flat.
+    - A penalty on the discriminator's slope at real transitions (Mescheder et al. 2018).
+    - The paper's reward is -log(1 - mean_t D_t), but out there D_t are 0 or 1 to many digits and
+      their mean is a count of votes. What is averaged here are the logits, log D_t - log(1 - D_t)
+      (the reward of Fu et al. 2018, AIRL): 0, not ln 2, where nobody can tell.
+    - Far out a network goes on in straight lines, so a discriminator of (obs, action, change) says
+      there what a linear regression would. Ours sees their monomials up to a degree, whitened: the
+      curvature that the data show is then worth as much as their slope, and goes on too.
 
     Args:
         obs_dim: length of an observation.
@@ -36,9 +45,16 @@ class Adversarial(LearnedJudge):
         hidden: width of the two hidden layers.
         num_updates: gradient steps.
         batch_size: rows of a step.
-        learning_rate: of both.
+        learning_rate: of the discriminators.
+        generator_rate: of the generators.
         slope_penalty: weight of the squared slope.
+        degree: of the monomials, lower where there would be more than max_features.
+        max_features: see degree.
+        floor: variance of a direction that counts as none.
     """
+
+    center: Tensor  # (F,) mean of the monomials
+    whiten: Tensor  # (F, F)
 
     def __init__(
         self,
@@ -46,26 +62,36 @@ class Adversarial(LearnedJudge):
         obs_dim: int,
         action: ActionSpec,
         generator: torch.Generator,
-        num_runs: int = 6,
+        num_runs: int = 3,
         num_snapshots: int = 20,
         hidden: int = 64,
         num_updates: int = 1500,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
+        generator_rate: float = 3e-4,
         slope_penalty: float = 1.0,
+        degree: int = 2,
+        max_features: int = 100,
+        floor: float = 1e-4,
     ):
         """Draw the networks."""
         super().__init__()
         inputs = obs_dim + action.dim
         self._runs, self._snapshots, self._obs_dim = num_runs, num_snapshots, obs_dim
         self._num_updates, self._batch_size = num_updates, batch_size
-        self._rate, self._slope_penalty = learning_rate, slope_penalty
-        sizes = [inputs + obs_dim, hidden, hidden, 1]
+        self._rates, self._slope_penalty = (generator_rate, learning_rate), slope_penalty
+        width = inputs + obs_dim
+        fitting = [d for d in range(1, degree + 1) if count(width, d) <= max_features]
+        self._degree, self._floor = max(fitting, default=1), floor
+        features = count(width, self._degree) - 1
+        sizes = [features, hidden, hidden, 1]
         self.model = Networks([inputs, hidden, hidden, 2 * obs_dim], num_runs, generator=generator)
         self.discriminator = Networks(sizes, num_runs, generator=generator)
         self.kept = Networks(sizes, num_runs * num_snapshots, generator=generator)
         self.kept.requires_grad_(False)
-        self.scale = Normalizer(inputs + obs_dim, floor=1e-6)
+        self.scale = Normalizer(width, floor=1e-6)
+        self.register_buffer("center", torch.zeros(features))
+        self.register_buffer("whiten", torch.eye(features))
 
     def fit(
         self,
@@ -79,10 +105,11 @@ class Adversarial(LearnedJudge):
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
         self.scale.fit(x)
         z = self.scale(x)
+        self._whiten(z)
         n = z.shape[1] - self._obs_dim
         ours, theirs = (
-            torch.optim.Adam(each.parameters(), lr=self._rate, betas=(0.5, 0.99), fused=True)
-            for each in (self.model, self.discriminator)
+            torch.optim.Adam(each.parameters(), lr=rate, betas=(0.5, 0.99), fused=True)
+            for each, rate in zip((self.model, self.discriminator), self._rates, strict=True)
         )
         every = max(1, self._num_updates // self._snapshots)
         slot, device = 0, generator.device
@@ -91,11 +118,12 @@ class Adversarial(LearnedJudge):
             rows = torch.randint(
                 len(z), (self._runs, self._batch_size), generator=generator, device=device
             )
-            real = z[rows].requires_grad_(True)  # (R, n, ...)
+            real = self._features(z[rows]).requires_grad_(True)  # (R, n, F)
             given = z[rows][..., :n]
             mean, log_std = self.model(given).chunk(2, -1)
             noise = torch.randn(mean.shape, generator=generator, device=device)
-            fake = torch.cat([given, mean + log_std.clamp(-5, 1).exp() * noise], -1)
+            change = mean + log_std.clamp(-5, 1).exp() * noise
+            fake = self._features(torch.cat([given, change], -1))
 
             told = self.discriminator(real)
             (slope,) = torch.autograd.grad(told.sum(), real, create_graph=True)
@@ -109,6 +137,18 @@ class Adversarial(LearnedJudge):
         if not torch.isfinite(loss):
             raise NumericalFault(f"the discriminators' loss is {loss.item()}")
         return {"model/discriminator_loss": loss.item() / (2 * math.log(2))}
+
+    def _whiten(self, z: Tensor) -> None:
+        """Find what makes the monomials of z (B, n) uncorrelated, of variance 1."""
+        phi = monomials(z.double(), self._degree)[:, 1:]
+        self.center.copy_(phi.mean(0))
+        values, vectors = torch.linalg.eigh((phi - phi.mean(0)).T @ (phi - phi.mean(0)) / len(phi))
+        self.whiten.copy_(vectors / (values.clamp(min=0) + self._floor).sqrt())
+
+    def _features(self, z: Tensor) -> Tensor:
+        """Give whitened monomials (..., F) of z (..., n)."""
+        phi = monomials(z.flatten(0, -2), self._degree)[:, 1:]
+        return ((phi - self.center) @ self.whiten).unflatten(0, z.shape[:-1])
 
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -126,7 +166,6 @@ class Adversarial(LearnedJudge):
 
     @torch.no_grad()
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the dynamics reward (N,); ln 2 where nobody can tell."""
+        """Give the dynamics reward (N,); 0 where nobody can tell."""
         z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
-        doubt = logsigmoid(-self.kept(z)[..., 0])  # log(1 - D_t)
-        return math.log(len(doubt)) - torch.logsumexp(doubt, 0)
+        return self.kept(self._features(z))[..., 0].mean(0)

@@ -29,16 +29,23 @@ class Christoffel(LearnedJudge):
     a polynomial that vanishes on them vanishes on the whole set. Lasserre and Pauwels 2019 (the
     Christoffel function), Luo et al. 2024 (MOREC, what the judge is for).
 
-    Degree and eps are chosen at the data's edges: fitted to the rest, judges choose among perturbed
-    predictions of networks that never saw the edge; the best are kept, and their ranks averaged.
+    Noise in next_obs blurs that set along the change alone, and powers of the change then carry the
+    blur into M: the set that is found is bent. So features that hold the change only linearly,
+    beside the monomials of (obs, action), are tried too: what they say at one (obs, action) is how
+    far the change is from a polynomial regression.
+
+    Kind, degree and eps are chosen at the data's edges: fitted to the rest, judges choose among
+    perturbed predictions of networks that never saw the edge. The lowest degree wins that is not
+    worse than the best by more than two standard errors of their difference: edges are near, and
+    what does no harm there can do much further out. More may be kept, their ranks averaged.
 
     Args:
         obs_dim: length of an observation.
         action: the environment's actions.
-        degrees: tried; those with more than max_features monomials are left out.
+        degrees: tried.
         ridges: eps tried.
-        num_kept: settings whose ranks are averaged; 1 takes the best alone.
-        max_features: of a degree.
+        num_kept: settings whose ranks are averaged; 1 takes the chosen alone.
+        max_features: kinds with more are left out.
         max_rows: of the data, drawn at random, that the moments are taken from.
     """
 
@@ -46,6 +53,7 @@ class Christoffel(LearnedJudge):
     whiten: Tensor  # (S, F, F)
     degree: Tensor  # (S,) int64
     ridge: Tensor  # (S,)
+    linear: Tensor  # (S,) bool, in the change
 
     def __init__(
         self,
@@ -61,15 +69,19 @@ class Christoffel(LearnedJudge):
         """Allocate the whitenings."""
         super().__init__()
         width = 2 * obs_dim + action.dim
-        self._degrees = [d for d in degrees if count(width, d) <= max_features]
-        self._ridges, self._max_rows = ridges, max_rows
-        self.num_kept = min(num_kept, len(self._degrees) * len(ridges))
+        self._ridges, self._max_rows, self._given = ridges, max_rows, obs_dim + action.dim
+        sizes = {(d, False): count(width, d) for d in degrees}  # of (degree, linear in the change)
+        sizes |= {(d, True): count(self._given, d) + obs_dim for d in degrees if d > 1}
+        self._kinds = [kind for kind in sorted(sizes) if sizes[kind] <= max_features]
+        self.num_kept = min(num_kept, len(self._kinds) * len(ridges))
+        self.scores_rewards = self.num_kept == 1  # else ranks
         self.scale = Normalizer(width, floor=1e-6)
-        largest = count(width, max(self._degrees))
+        largest = max(sizes[kind] for kind in self._kinds)
         shape = (self.num_kept, largest, largest)
         self.register_buffer("whiten", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("degree", torch.zeros(self.num_kept, dtype=torch.int64))
         self.register_buffer("ridge", torch.zeros(self.num_kept, dtype=torch.float64))
+        self.register_buffer("linear", torch.zeros(self.num_kept, dtype=torch.bool))
 
     def fit(
         self,
@@ -88,9 +100,9 @@ class Christoffel(LearnedJudge):
         questions = edges.questions(data, PERTURBED, generator=generator)
         outside = edges.edges(data.obs, data.action)
         spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
-        settings, errors = [], []
-        for degree in self._degrees:
-            phi = monomials(z, degree)
+        found = []  # of each kind (edges, R)
+        for kind in self._kinds:
+            phi = self._monomials(z, *kind)
             whole = phi.T @ phi
             logs = []  # of each edge, (R,)
             for (rows, offered), edge in zip(questions, outside, strict=True):
@@ -101,25 +113,27 @@ class Christoffel(LearnedJudge):
                     data.action[rows].repeat(n, 1),
                     offered.flatten(0, 1),
                 )
-                score = -_rewards(monomials(asked, degree), inside, self._ridges)
+                score = -_rewards(self._monomials(asked, *kind), inside, self._ridges)
                 best = score.view(len(self._ridges), n, -1).argmin(1, keepdim=True)
                 wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
                 picked = wrong.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
                 logs.append((picked / wrong.mean()).log())
-            errors += torch.stack(logs).mean(0).tolist()
-            settings += [(degree, ridge) for ridge in self._ridges]
-        order = sorted(range(len(errors)), key=errors.__getitem__)[: self.num_kept]
+            found.append(torch.stack(logs))
+        errors = torch.cat(found, 1)  # (edges, settings)
+        settings = [(*kind, ridge) for kind in self._kinds for ridge in self._ridges]
+        order = _order(errors, [degree for degree, _, _ in settings])[: self.num_kept]
         self.whiten.zero_()
         for slot, index in enumerate(order):
-            degree, ridge = settings[index]
-            phi = monomials(z, degree)
+            degree, linear, ridge = settings[index]
+            phi = self._monomials(z, degree, linear)
             w = _whitening(phi.T @ phi / len(phi), ridge)
             self.whiten[slot, : len(w), : len(w)] = w
-            self.degree[slot], self.ridge[slot] = degree, ridge
+            self.degree[slot], self.linear[slot], self.ridge[slot] = degree, linear, ridge
         return {
             "model/judge_degree": float(self.degree[0]),
+            "model/judge_linear": float(self.linear[0]),
             "model/judge_ridge": float(self.ridge[0]),
-            "model/judge_edge_ratio": math.exp(errors[order[0]]),
+            "model/judge_edge_ratio": errors[:, order[0]].mean().exp().item(),
         }
 
     def _features(
@@ -130,6 +144,12 @@ class Christoffel(LearnedJudge):
         if refit:
             self.scale.fit(x)
         return self.scale(x).double()
+
+    def _monomials(self, z: Tensor, degree: int, linear: bool) -> Tensor:
+        """Give the features (N, F) of a kind."""
+        if not linear:
+            return monomials(z, degree)
+        return torch.cat([monomials(z[:, : self._given], degree), z[:, self._given :]], 1)
 
     @torch.no_grad()
     def rewards(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
@@ -143,7 +163,7 @@ class Christoffel(LearnedJudge):
         z = self._features(obs, action, next_obs)
         found = []
         for slot in range(self.num_kept):
-            phi = monomials(z, int(self.degree[slot]))
+            phi = self._monomials(z, int(self.degree[slot]), bool(self.linear[slot]))
             w = self.whiten[slot, : phi.shape[1], : phi.shape[1]]
             found.append(-(phi @ w).square().sum(1).log())
         return torch.stack(found)
@@ -169,6 +189,15 @@ class Christoffel(LearnedJudge):
             return found[0].to(obs.dtype)
         ranks = found.argsort(1).argsort(1).to(obs.dtype)
         return ranks.mean(0) + ranks[0] / (count * self.num_kept)  # ties go to the best setting
+
+
+def _order(errors: Tensor, degrees: list[int]) -> list[int]:
+    """Order settings by their errors (edges, settings): first the simplest of the best."""
+    order = errors.mean(0).argsort(stable=True).tolist()
+    worse = errors - errors[:, order[:1]]
+    level = worse.mean(0) <= 2 * worse.std(0) / math.sqrt(len(errors))
+    first = next(i for i in sorted(order, key=degrees.__getitem__) if level[i])
+    return [first, *(i for i in order if i != first)]
 
 
 def _rewards(phi: Tensor, moments: Tensor, ridges: tuple[float, ...]) -> Tensor:

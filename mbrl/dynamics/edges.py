@@ -14,6 +14,8 @@ from mbrl.dynamics.networks import Networks, train
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.types import Transitions
 
+NEAR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # of a change's deviation: tells good judges apart
+
 
 class EdgeMembers(nn.Module):
     """Small networks for the change of obs, each blind to one edge of the data.
@@ -113,7 +115,7 @@ class EdgeMembers(nn.Module):
     def questions(
         self, data: Transitions, spread: tuple[float, ...], *, generator: torch.Generator
     ) -> list[tuple[Tensor, Tensor]]:
-        """Ask each edge's networks about it, their answers perturbed.
+        """Ask each edge's networks about it, their answers and the truth perturbed.
 
         Args:
             data: transitions (B, ...).
@@ -133,5 +135,9 @@ class EdgeMembers(nn.Module):
             wide = [middle + k * (own - middle) for k in spread]
             shape = (4, *middle.shape)
             noise = torch.randn(shape, generator=generator, device=generator.device) * scale
-            found.append((rows, torch.cat([middle[None], *wide, middle + 0.1 * noise])))
+            shape = (len(NEAR), *middle.shape)
+            little = torch.randn(shape, generator=generator, device=generator.device) * scale
+            sizes = torch.tensor(NEAR, device=generator.device)[:, None, None]
+            near = data.next_obs[rows] + sizes * little
+            found.append((rows, torch.cat([middle[None], *wide, middle + 0.1 * noise, near])))
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -335,18 +334,17 @@ class GaussianEnsemble(Dynamics):
         generator: torch.Generator | None,
         num_means: int = 0,
     ) -> tuple[Belief, Prediction]:
-        """Sample num successors of each row, the elites in turn; K leads: (K * B, ...).
-
-        Before them come num_means without noise; without a generator none has any.
-        """
+        """Sample num successors of each row after num_means without noise: (K * B, ...)."""
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
         turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
-        mean, log_var = (t[turn].flatten(0, 1) for t in out)
-        log_var[: num_means * x.shape[0]] = -math.inf
-        obs, action = state.obs.repeat(len(turn), 1), action.repeat(len(turn), 1)
-        judges = [self._elite_list[i] for i in turn]
-        pred = self._predict(obs, action, mean, log_var, judges, generator)
+        mean = out.mean[turn]  # (K, B, targets)
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)[num_means:]
+            mean[num_means:] += torch.exp(0.5 * out.log_var)[turn[num_means:]] * noise
+        obs, action = (t.repeat(len(turn), 1) for t in (state.obs, action))
+        members = [self._elite_list[i] for i in turn]
+        pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, members, None)
         return Belief(pred.next_obs, state.members), pred
 
     def _predict(

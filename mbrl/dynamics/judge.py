@@ -65,7 +65,13 @@ class Judge(nn.Module, ABC):
 
 
 class LearnedJudge(Judge):
-    """Score each transition by itself."""
+    """Score each transition by itself.
+
+    Attributes:
+        scores_rewards: whether scores are the rewards, and not something of the same order.
+    """
+
+    scores_rewards: bool = True
 
     @abstractmethod
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:

@@ -128,12 +128,13 @@ class RewardConsistent(Dynamics):
         if self.is_base:
             inner, pred = self.base.step(state.inner, action, **options)
             return Filtered(inner, pred.next_obs), pred
-        offered, score = self._offer(state, action, generator)
+        offered, told = self._offer(state, action, generator)
+        score = told
         if self._temperature > 0 and generator is not None:
             score = (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
             draw = torch.rand(score.shape, generator=generator, device=score.device)
             score = score / self._temperature - torch.log(-torch.log(draw.clamp(1e-20, 1 - 1e-7)))
-        pred = self._predict(state, action, offered, score.argmax(0))
+        pred = self._predict(state, action, offered, told, score.argmax(0))
         if with_uncertainty:
             doubt = self.base.step(state.inner, action, **options)[1].uncertainty
             pred = pred._replace(uncertainty=doubt)
@@ -149,7 +150,8 @@ class RewardConsistent(Dynamics):
             return Filtered(inner, pred.next_obs), pred
         offered, score = self._offer(state, action, generator)
         order = torch.sort(score, dim=0, descending=True, stable=True).indices
-        chosen = [self._predict(state, action, offered, order[k % len(order)]) for k in range(num)]
+        turn = [order[k % len(order)] for k in range(num)]
+        chosen = [self._predict(state, action, offered, score, index) for index in turn]
         fields = zip(*(pred[:4] for pred in chosen), strict=True)
         parts: Any = [torch.cat(field) for field in fields]
         inner = self.base.candidates(state.inner, action, num, generator=None)[0]
@@ -179,7 +181,7 @@ class RewardConsistent(Dynamics):
         return torch.nan_to_num(score, nan=-torch.inf)
 
     def _predict(
-        self, state: Filtered, action: Tensor, offered: Proposals, index: Tensor
+        self, state: Filtered, action: Tensor, offered: Proposals, score: Tensor, index: Tensor
     ) -> Prediction:
         """Take candidate index (B,) of each row; say whether it can be stood by."""
         obs, task = state.obs, self._task
@@ -192,8 +194,11 @@ class RewardConsistent(Dynamics):
         if task.terminated is not None:
             terminated = task.terminated(obs, action, after)
         if isinstance(self.judge, LearnedJudge) and self._stop_rate > 0:
-            with torch.no_grad():
-                low = self.judge.reward(obs, action, after) < self.threshold
+            earned = score[index, rows]
+            if not self.judge.scores_rewards:
+                with torch.no_grad():
+                    earned = self.judge.reward(obs, action, after)
+            low = earned < self.threshold
             if self._on_low == "truncate":
                 valid = valid & ~low
             else:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mbrl.dynamics import Adversarial, Contrastive, Distilled, SINDy, SparseResidual
 from mbrl.dynamics.christoffel import Christoffel
 from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.polynomials import PolynomialModel, count, monomials
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
@@ -83,6 +84,22 @@ def test_the_christoffel_judge_finds_the_truth_far_outside():
         assert best == pytest.approx(where**2 / 10, abs=0.05)
 
 
+def test_noise_in_next_obs_does_not_bend_the_christoffel_judge():
+    """An implicit polynomial is off by 1 to 3 here: noise lies along the change alone."""
+    data = parabola()
+    change = data.obs**2 / 2 + data.action / 2
+    change = change + 0.1 * change.std() * torch.randn(800, 1, generator=generator(9))
+    data = data._replace(next_obs=data.obs + change)
+    judge = Christoffel(obs_dim=1, action=ACTION)
+    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(5))
+    assert metrics["model/judge_linear"] == 1.0 and metrics["model/judge_degree"] == 2.0
+    grid = torch.linspace(-1, 6, 701)[:, None]
+    for where in (-1.0, 2.0, 3.0):
+        obs, action = torch.full((701, 1), where), torch.zeros(701, 1)
+        best = grid[judge.reward(obs, action, obs + grid).argmax()].item()
+        assert best == pytest.approx(where**2 / 2, abs=0.2)
+
+
 def test_the_polynomial_finds_its_degree_and_the_truth():
     data = parabola()
     model = PolynomialModel(1, 1)
@@ -127,6 +144,25 @@ def test_the_true_successor_earns_more_than_a_wrong_one(name):
     assert twin.reward(held.obs, held.action, wrong).equal(bad), "a fit does not repeat"
 
 
+def test_the_adversarial_judge_speaks_outside_the_data():
+    """Twelve deviations out, where the truth has curved by three more than a line would."""
+    data = parabola()
+    judge = Adversarial(
+        obs_dim=1, action=ACTION, generator=generator(1), num_runs=2, num_snapshots=10, hidden=32
+    )
+    judge.fit(data, ToyDynamics(), edges=None, generator=generator(6))
+    wrong = torch.linspace(-0.5, 0.5, 41)[:, None]
+    found = []
+    for where in (-3.0, 4.0):
+        for push in (-0.8, 0.0, 0.8):
+            obs, action = torch.full((41, 1), where), torch.full((41, 1), push)
+            after = where + where**2 / 10 + push / 2 + wrong
+            reward = judge.reward(obs, action, after)
+            ranks = [x.argsort().argsort().double() for x in (reward, -wrong[:, 0].abs())]
+            found.append(torch.corrcoef(torch.stack(ranks))[0, 1])
+    assert min(found) > 0.5 and sum(found) / 6 > 0.8, found
+
+
 def test_a_student_orders_as_its_teacher():
     data = collect(ToyEnv(4), 300).all()
     teacher = Adversarial(
@@ -149,3 +185,6 @@ def test_a_student_orders_as_its_teacher():
     centered = [r - r.mean(0) for r in ranks]
     correlation = (centered[0] * centered[1]).sum(0) / centered[0].square().sum(0)
     assert correlation.mean() > 0.8
+    offered = Candidates(asked, asked)
+    plain = LearnedJudge.score(judge, held.obs, held.action, offered)
+    torch.testing.assert_close(judge.score(held.obs, held.action, offered), plain)

@@ -172,6 +172,19 @@ def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
     torch.testing.assert_close(cut.reward - charged.reward, 7.0 * low)
 
 
+@pytest.mark.parametrize("kept", [1, 3])
+def test_what_is_stood_by_earns_the_threshold(data, kept):
+    """Also where scores are ranks."""
+    model = build(judge=Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2), num_kept=kept))
+    model.fit(data, generator=generator(4))
+    state = model.initial(data.obs)
+    after = model.step(state, data.action, generator=generator(5))[1].next_obs
+    earned = model.judge.reward(data.obs, data.action, after)
+    model.threshold.copy_(torch.quantile(earned, 0.3001))  # between two rows
+    valid = model.step(state, data.action, generator=generator(5))[1].valid
+    assert valid.equal(earned >= model.threshold) and valid.float().mean() > 0.6
+
+
 def test_a_softmax_prefers_the_better_and_is_drawn_from_the_generator(data):
     model = build(judge=Near(), temperature=1.0)
     model.fit(data, generator=generator(4))
