@@ -188,7 +188,7 @@ def train_offline(
 
     if saved is None:
         logger.rewind(0)
-        with _counted(progress):
+        with _counted(progress, unit="updates"):
             metrics = agent.fit(buffer)
         if metrics:
             logger.log({**metrics, **progress.metrics()}, 0)
@@ -209,12 +209,12 @@ def train_offline(
     while not finished and not stop():
         marks = [every for every in (log_every, evaluates, save_every) if every is not None]
         until = min(total_steps, *((progress.step // every + 1) * every for every in marks))
-        with _counted(progress):
+        with _counted(progress, unit="updates"):
             metrics = agent.learn(buffer, until - progress.step)
         progress.step = until
         finished = until >= total_steps
         if make_eval_env is not None and evaluates and (progress.due(evaluates) or finished):
-            with _counted(progress, "in the evaluation "):
+            with _counted(progress, "in the evaluation ", "updates"):
                 found = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
             progress.evaluations.append([until, found.pop("eval/rewards")])
             scaled = score(found["eval/mean_reward"])
@@ -352,9 +352,9 @@ def fitting(run: RunFolder, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def _counted(progress: Progress, where: str = "") -> Iterator[None]:
-    """Add to a fault after how many steps it came."""
-    when = f"({where}after {progress.step} steps)"
+def _counted(progress: Progress, where: str = "", unit: str = "transitions") -> Iterator[None]:
+    """Add to a fault after how many transitions, or updates, it came."""
+    when = f"({where}after {progress.step} {unit})"
     try:
         yield
     except NumericalFault as fault:

@@ -98,12 +98,12 @@ def test_the_agent_takes_every_uncertain_model(dynamics):
     dense = {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}
     arguments = [f"dynamics={dynamics}", "env=pendulum", "experiment=none", "learner.hidden=16"]
     config = compose(["agent=coplanner", *arguments, "agent.learning_starts=60",
-                      "agent.num_rollouts=200", "total_steps=100"]).config  # fmt: skip
+                      "agent.num_rollouts=200", "total_steps=400"]).config  # fmt: skip
     for node in (config["dynamics"], config["dynamics"].get("dense", {})):
         if node.get("_target_", "").endswith("GaussianEnsemble"):
             node |= dense
     parts = build(config)
-    buffer = collect(parts.env, 80)
+    buffer = collect(parts.env, 300)  # fewer, and a filter hardly stands by any step
     metrics = parts.agent.update(buffer)
     action = parts.agent.act(buffer.all().obs[:4], explore=True)
     assert action.shape == (4, 1) and action.isfinite().all()
