@@ -61,6 +61,7 @@ METHODS = {
     "iql": ["agent=iql"],
     "plain": ["agent=mopo", "agent.penalty=null"],
     "mopo": ["agent=mopo"],
+    "mopo_long": ["agent=mopo", "agent.rollout_length=100"],  # as MOREC's, without its filter
     "mobile": ["agent=mobile"],
     "combo": ["agent=combo"],
     "morec": ["agent=morec"],
@@ -106,9 +107,9 @@ def settings(task: str, method: str, seed: int) -> list[str]:
     data = TASKS[task]
     found = [*METHODS[method], f"env={data.env}", f"dataset={data.id}", f"seed={seed}"]
     found += ["eval_every=5000", "log_every=1000", *SAME[data.same]]
-    if method == "morec":
+    if method in ("morec", "mopo_long"):
         found.append(f"agent.num_rollouts={ROLLOUTS[data.same]}")
-    if method in ("plain", "mopo", "mobile", "combo", "morec"):
+    if method in ("plain", "mopo", "mopo_long", "mobile", "combo", "morec"):
         prefix = "dynamics.base" if method == "morec" else "dynamics"
         found += [f"{prefix}.{key}={value}" for key, value in MODELS[data.same].items()]
     return found
