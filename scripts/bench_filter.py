@@ -9,6 +9,7 @@ is one evaluation of the five means, as any candidate must have; "one elite" is 
 
 import argparse
 import csv
+import shlex
 import statistics
 import sys
 import time
@@ -116,7 +117,7 @@ def main() -> None:
             rows.append([width, name, f"{median / whole:.2f}", f"{options.rows / median:.0f}"])
             print(f"width {width:4} {name:22} {median / whole:6.2f}x  {rows[-1][3]:>8}/CPU s")
     with options.out.open("w", newline="") as file:
-        file.write(f"# python {' '.join(sys.argv)}\n")
+        file.write(f"# python {shlex.join(sys.argv)}\n")
         writer = csv.writer(file, lineterminator="\n")
         head = ["width", "variant", "ratio_to_all_elites", "transitions_per_cpu_second"]
         writer.writerows([head, *rows])

@@ -12,6 +12,7 @@ starts; CPU seconds are of planning.
 
 import argparse
 import csv
+import shlex
 import statistics
 import sys
 import time
@@ -98,7 +99,7 @@ def main() -> None:
             rows.append([seed, name, f"{statistics.mean(returns):.1f}", f"{spent:.1f}", each])
             print(*rows[-1], flush=True)
         with options.out.open("w", newline="") as file:
-            file.write(f"# python {' '.join(sys.argv)}\n")
+            file.write(f"# python {shlex.join(sys.argv)}\n")
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([["seed", "model", "mean_return", "cpu_seconds", "each"], *rows])
 

@@ -17,6 +17,7 @@ again, but for the methods named by --again.
 
 import argparse
 import csv
+import shlex
 import statistics
 import sys
 import time
@@ -263,7 +264,7 @@ def main() -> None:
             rows += [found[m[0]] for m in METHODS if m[0] in found]
             rows.sort(key=lambda r: (str(r["task"]), float(r["noise"]), int(r["seed"])))
             with options.out.open("w", newline="") as file:
-                file.write(f"# python {' '.join(sys.argv)}\n")
+                file.write(f"# python {shlex.join(sys.argv)}\n")
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
                 writer.writeheader()
                 writer.writerows(rows)
