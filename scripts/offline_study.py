@@ -9,7 +9,10 @@ is in results/offline/TASK.csv is not done again. Datasets go to $MINARI_DATASET
 FOLDER/datasets. They are self-made: scores are 0 for a random policy and 100 for the agent that
 they were collected with, never to be compared with those of public datasets. Every method has one
 configuration for all tasks of a size (SAME), chosen on seeds of 9000 and above; what is evaluated
-is the last policy, deterministic, over 10 episodes.
+is the last policy, deterministic, over 10 episodes. MOREC first stopped 5% of true transitions, and
+failed on Pendulum: these runs are kept in results/offline/stop_5_percent, and Pendulum has new
+seeds since (from 100). With torch 2.11 were run: Hopper's MOPO and TD3+BC, seeds 0-3 of cart-pole's
+MOPO, MOBILE, TD3+BC and cloning, and what has device=cuda.
 
 results/offline/summary.csv has the interquartile mean of each method's scores, that of the paired
 differences from MOPO, with 95% percentile intervals of 10,000 bootstrap resamples of the seeds, and

@@ -146,7 +146,10 @@ class OfflineAgent(Actor):
 
     @abstractmethod
     def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
-        """Take num_updates updates of the policy; however they are split, the result is one.
+        """Take num_updates updates of the policy.
+
+        Draws may come in blocks, so that other splits of the same updates may end in other digits;
+        the loop splits at the same places in a resumed run.
 
         Returns:
             Metrics of the last update.
