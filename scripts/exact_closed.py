@@ -68,6 +68,8 @@ def make(name: str, action: Any, horizon: int, hold: int) -> Any:
     if name == "bab":
         return BaB(**common, max_boxes=100)
     kind, _, nodes = name.partition("_")
+    if kind == "regions":
+        return MIP(**common, bounds="crown", formulation="regions", max_nodes=int(nodes or 50))
     assert kind == "mip", name
     return MIP(**common, bounds="crown", max_nodes=int(nodes or 0))
 

@@ -103,6 +103,31 @@ def test_costs_by_hand():
     ]
 
 
+@pytest.mark.parametrize("goal", ["position", "pose"])
+def test_a_slider_that_has_arrived_asks_for_no_other_side(goal):
+    task, _ = make(shape="box", goal=goal)
+    obs = torch.tensor([[3.0, -4.0, 0.9, 0.0, 0.0], [3.0, -4.0, 1.1, 0.0, 0.0]])
+    turned = torch.tensor([[3.0, -4.0, 0.9, 0.0, 0.15]])
+    obs, turned = (obs, turned) if goal == "pose" else (obs[:, :4], turned[:, :4])
+    stay, move = task.anchors(obs)
+    assert stay.tolist() == [3, -4] and move[0] == pytest.approx(6.5)
+    assert (task.anchors(turned)[0, 0] == 3) == (goal == "position")  # its angle is still off
+    assert task.reward(obs[:1], torch.zeros(1, 2), obs[:1]).item() == pytest.approx(-0.09)
+
+
+def test_nudging_knows_slow_pushes():
+    task, env = make(num_envs=200)
+    obs, draws = env.reset(3), generator(1)
+    slow = []
+    for _ in range(20):
+        action = Nudge(task.task).select(obs, generator=draws)
+        near = (obs[:, :2].norm(dim=1) < 6.5 + 3) & (obs[:, 2:4].norm(dim=1) < 12)
+        slow.append(action[near].norm(dim=1))
+        obs = env.step(action).obs
+    speeds = torch.cat(slow)
+    assert len(speeds) > 500 and 0.07 < (speeds < 0.1).double().mean() < 0.13
+
+
 def test_half_the_starts_are_on_the_wrong_side():
     task, env = make(num_envs=400)
     obs = env.reset(5)

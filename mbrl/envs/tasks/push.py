@@ -28,6 +28,7 @@ SPEED = 20.0  # cm/s, the pusher's at action 1
 WALL = 10.0  # cm from the goal on the x axis: 8 cm wide, 2 cm thick
 SCALE = 0.1  # of the cost, for each cm
 ARM = 8.0  # cm by which an angle of one radian counts
+ARRIVED = 1.0, 0.1  # cm and rad from the goal within which nothing is left to push
 
 
 class Push(MujocoTask):
@@ -35,7 +36,8 @@ class Push(MujocoTask):
 
     The cost of a step is 0.1 for each cm between slider and goal (and 0.8 for each radian), plus
     the shaping for each cm between the pusher and its place behind the slider, as it was when the
-    plan began. L1 norms throughout.
+    plan began. L1 norms throughout. A slider that has arrived has no behind: the pusher's place is
+    then where it stands.
 
     Args:
         shape: of the slider, 10 cm wide.
@@ -102,7 +104,7 @@ class Push(MujocoTask):
         if self._pose:
             aside = (-ARM * obs[:, 4:5]).clamp(-0.6 * HALF, 0.6 * HALF)
             aim = aim + aside * torch.stack([-away[:, 1], away[:, 0]], 1)
-        return aim
+        return torch.where(self._within(obs, *ARRIVED)[:, None], obs[:, :2], aim)
 
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Pay minus the cost (B,), the pusher's place taken from before the step."""
@@ -110,8 +112,12 @@ class Push(MujocoTask):
 
     def reached(self, obs: Tensor) -> Tensor:
         """Tell where the slider is within 2 cm, and 0.2 rad, of the goal: (B,) bool."""
-        near = obs[:, 2:4].norm(dim=1) < 2
-        return near & (obs[:, 4].abs() < 0.2) if self._pose else near
+        return self._within(obs, 2.0, 0.2)
+
+    def _within(self, obs: Tensor, far: float, angle: float) -> Tensor:
+        """Tell where the slider is so near to the goal: (B,) bool."""
+        near = obs[:, 2:4].norm(dim=1) < far
+        return near & (obs[:, 4].abs() < angle) if self._pose else near
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
         """Put the slider 8 to 20 cm from the goal, the pusher behind or, half the time, before it.
@@ -192,14 +198,15 @@ class ScriptedPush:
         left = torch.stack([-ahead[:, 1], ahead[:, 0]], 1)
         to_go = distance + (radius - reach).clamp(min=0)
         push = _unit(-ahead + 3 * off * left) * (to_go / self._step).clamp(max=1)
-        return torch.where(off.abs() > 0.4, orbit, torch.where(distance < 0.5, 0.0, push))
+        return torch.where(off.abs() > 0.4, orbit, torch.where(distance < ARRIVED[0], 0.0, push))
 
 
 class Nudge:
     """Explore: go to the slider and push it about; an ActionSelector of the push environments.
 
-    Far from the slider it is approached; near it the pusher goes anywhere, mostly against it. A
-    slider that has been pushed away is mostly pushed back, by the script.
+    Far from the slider it is approached; near it the pusher goes anywhere, mostly against it, at
+    any speed: without slow ones a model lets a slider drift that nothing moves, and a planner waits
+    for it. A slider that has been pushed away is mostly pushed back, by the script.
 
     Args:
         task: of one of the push environments.
@@ -224,7 +231,7 @@ class Nudge:
         anywhere = math.pi * (2 * uniform[:, 0] - 1)
         spread = torch.where(uniform[:, 1] < 0.3, anywhere, 0.8 * normal)
         angle = ahead + torch.where(gap > self._near, 0.3 * normal, spread)
-        speed = torch.where(gap > self._near, 1.0, 0.3 + 0.7 * uniform[:, 2])
+        speed = torch.where(gap > self._near, 1.0, uniform[:, 2])
         free = speed[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
         back = self._script.select(obs, generator=generator)
         back = back + 0.3 * torch.randn(rows, 2, generator=generator, device=device)

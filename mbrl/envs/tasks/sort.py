@@ -94,17 +94,21 @@ class Sort(MujocoTask):
         )
 
     def anchors(self, obs: Tensor) -> Tensor:
-        """Say where the pusher should be (B, 2): behind the farthest puck; once there, past it."""
+        """Say where the pusher should be (B, 2): behind the farthest puck; once there, past it.
+
+        When all are in their bins it is where it stands.
+        """
         place = obs[:, 2:].unflatten(1, (PUCKS, 2))
         way = torch.from_numpy(BINS).to(place) - place
-        farthest = (way.abs() - ROOM).clamp(min=0).sum(2).argmax(1)
+        far, farthest = (way.abs() - ROOM).clamp(min=0).sum(2).max(1)
         rows = torch.arange(len(obs), device=obs.device)
         puck, way = place[rows, farthest], way[rows, farthest]
         ahead = way / way.norm(dim=1, keepdim=True).clamp(min=1e-3)
         offset = obs[:, :2] - puck
         behind = (offset * ahead).sum(1, keepdim=True) < -0.8 * offset.norm(dim=1, keepdim=True)
         near = offset.norm(dim=1, keepdim=True) < TOUCH + 1.5
-        return puck + torch.where(behind & near, 0.0, -TOUCH - 0.5) * ahead
+        aim = puck + torch.where(behind & near, 0.0, -TOUCH - 0.5) * ahead
+        return torch.where(far[:, None] > 0, aim, obs[:, :2])
 
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Pay minus the cost (B,), the pusher's place taken from before the step."""
