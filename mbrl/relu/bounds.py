@@ -118,6 +118,9 @@ class _Crown:
         self.pre_bias = [np.concatenate([x.bias, -x.bias]) for x in network.layers]
         self.sizes = [np.abs(x.weight) for x in network.layers]
         self.out_abs = np.abs(network.weight)
+        # weights with the bias as one more column, so that one product gives both
+        self.out_table = np.column_stack([network.weight, network.bias])
+        self.tables = [np.column_stack([x.weight, x.bias]) for x in network.layers]
 
     def run(self, known: Bounds | None) -> Bounds:
         """Bound step after step, layer after layer."""
@@ -221,16 +224,15 @@ class _Crown:
         Returns:
             Bounds (R,), and the sums of magnitudes that went into them (R,).
         """
-        network, n = self.network, self.n
+        layers, n = len(self.network.layers), self.n
         total = bias.copy()
         error = np.zeros_like(total)
         for s in range(t - 1, -1, -1):
             width = rows.shape[1]
-            total += rows @ network.bias[:width]
+            product = rows @ self.out_table[:width]
+            total += product[:, -1]
             error += np.abs(rows) @ self.out_size[s, :width]
-            full = self._through(
-                rows @ network.weight[:width], s, len(network.layers), total, error
-            )
+            full = self._through(product[:, :-1], s, layers, total, error)
             self._collect(actions, full, s)
             rows = full[:, :n]
         total += rows @ self.obs + actions @ self.u_mid
@@ -257,7 +259,6 @@ class _Crown:
         Returns:
             Rows over [obs, action] of step s; total and error are added to in place.
         """
-        network = self.network
         for index in range(layer - 1, -1, -1):
             begin, end = self.starts[index : index + 2]
             at = slice(begin - self.starts[0], end - self.starts[0])
@@ -265,9 +266,10 @@ class _Crown:
             above = np.maximum(neurons, 0)
             below = neurons - above
             pre = above * self.slope[s, at] + below * self.slope_low[s, at]
-            total += above @ self.lift[s, at] + pre @ network.layers[index].bias
-            error += np.abs(pre) @ self.pre_size[s, at] + above @ self.lift[s, at]
-            full[:, :begin] += pre @ network.layers[index].weight
+            lifted, product = above @ self.lift[s, at], pre @ self.tables[index]
+            total += lifted + product[:, -1]
+            error += lifted + np.abs(pre) @ self.pre_size[s, at]
+            full[:, :begin] += product[:, :-1]
         return full
 
     def _collect(self, actions: Array, full: Array, s: int) -> None:
