@@ -17,42 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import push_control
 import torch
 
 from mbrl.agents import MPC
-from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics import SparseReLU
-from mbrl.envs.mujoco import threaded_mujoco
-from mbrl.envs.tasks import Nudge, Push
-from mbrl.planners import CEM
 from mbrl.types import Transitions, sequences
 
 HIDDEN, STAGES = (32, 32), (32, 16, 8, 4)
 DENSE, STAGE = 1000, 1000  # gradient steps
-FRAME_SKIP = 20  # a step of 0.2 s
 FIELDS = ["seed", "model", "relus", "mse_1", "mse_4", "cm_1", "cm_4", "fit_cpu_s", "cost", "within"]
-
-
-def collect(task: Push, steps: int, seed: int, num_envs: int = 20) -> Transitions:
-    """Nudge the slider about; each action is held for 2 steps."""
-    env = threaded_mujoco(task, num_envs=num_envs)
-    buffer = ReplayBuffer(steps, env.obs_dim, env.action.dim)
-    draws, selector = torch.Generator().manual_seed(seed), Nudge(task.task)
-    obs, episode = env.reset(10_000 * (seed + 1)), torch.arange(num_envs)
-    action = torch.zeros(num_envs, 2)
-    for t in range(steps // num_envs):
-        if t % 2 == 0:
-            action = env.action.clip(selector.select(obs, generator=draws))
-        step = env.step(action)
-        done = step.terminated | step.truncated
-        buffer.add(
-            Transitions(
-                obs, action, step.reward, step.next_obs, step.terminated, step.truncated, episode
-            )
-        )
-        episode, obs = episode + num_envs * done, step.obs
-    env.close()
-    return buffer.all()
 
 
 @torch.no_grad()
@@ -70,32 +44,23 @@ def errors(model: SparseReLU, data: Transitions) -> dict[str, float]:
     return found
 
 
-def control(task: Push, model: Any, seed: int, episodes: int = 60) -> dict[str, float]:
+def control(model: Any, seed: int, episodes: int = 60) -> dict[str, float]:
     """Run CEM on a model from the starts of a seed: mean cost, share within 2 cm at the end."""
-    env = threaded_mujoco(task, num_envs=episodes)
-    planner = CEM(
-        action=env.action, horizon=5, num_samples=150, num_elites=15, num_iterations=5,
-        warm_iterations=3,
-    )  # fmt: skip
+    env = push_control.make("push", episodes)
     agent = MPC(
-        action=env.action, dynamics=model, planner=planner, learning_starts=1,
-        generator=torch.Generator().manual_seed(seed),
+        action=env.action, dynamics=model, planner=push_control.planner("cem", env, 5),
+        learning_starts=1, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    obs, cost = env.reset(1_000_000 + 1_000 * seed), 0.0
-    last = obs
-    for _ in range(task.max_episode_steps):
-        step = env.step(agent.act(obs, explore=False, env_state=env.env_state))
-        cost -= step.reward.mean().item()
-        obs, last = step.obs, step.next_obs
+    found = push_control.run(env, lambda obs: agent.act(obs, explore=False), seed, 0)
     env.close()
-    return {"cost": cost, "within": task.reached(last).double().mean().item()}
+    return {"cost": found["cost"], "within": found["success"]}
 
 
 def study(seed: int) -> list[dict[str, Any]]:
     """Fit and run every model of a seed."""
-    task = Push(frame_skip=FRAME_SKIP)
-    data, test = collect(task, 12_000, seed), collect(task, 6_000, seed + 500)
-    action = threaded_mujoco(task).action
+    env = push_control.make("push", 1)
+    data = push_control.collect("push", 12_000, seed)
+    test = push_control.collect("push", 6_000, seed + 500)
     whole = DENSE + 2 * STAGE
     models: dict[str, dict[str, Any]] = {"full": {"schedule": (), "dense_updates": whole}}
     for end in (1, 2, 3, 4):
@@ -109,13 +74,13 @@ def study(seed: int) -> list[dict[str, Any]]:
         options = {"hidden": HIDDEN, "dense_updates": DENSE, "stage_updates": STAGE, **options}
         began = time.process_time()
         model = SparseReLU(
-            obs_dim=4, action=action, task=task.task,
+            obs_dim=env.obs_dim, action=env.action, task=env.task,
             generator=torch.Generator().manual_seed(seed), **options,
         )  # fmt: skip
         fit = model.fit(data, generator=torch.Generator().manual_seed(seed + 1))
         taken = time.process_time() - began
         row = {"seed": seed, "model": name, "relus": int(fit["model/relus"]), "fit_cpu_s": taken}
-        row |= errors(model, test) | control(task, model, seed)
+        row |= errors(model, test) | control(model, seed)
         rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
         print(rows[-1], flush=True)
     return rows

@@ -181,7 +181,8 @@ class SimulatedVecEnv:
 
     def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
         """Name the environment whose values are not finite in the dtype handed out."""
-        finite = np.abs(values) <= self._largest  # False for a NaN
+        largest = min(self._largest, float(np.finfo(values.dtype).max))
+        finite = np.abs(values) <= largest  # False for a NaN
         if finite.all():
             return
         row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
