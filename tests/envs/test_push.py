@@ -104,15 +104,17 @@ def test_costs_by_hand():
 
 
 @pytest.mark.parametrize("goal", ["position", "pose"])
-def test_a_slider_that_has_arrived_asks_for_no_other_side(goal):
+def test_a_slider_that_has_arrived_is_left_alone(goal):
     task, _ = make(shape="box", goal=goal)
-    obs = torch.tensor([[3.0, -4.0, 0.9, 0.0, 0.0], [3.0, -4.0, 1.1, 0.0, 0.0]])
-    turned = torch.tensor([[3.0, -4.0, 0.9, 0.0, 0.15]])
+    obs = torch.tensor([[3.0, -6.0, 0.9, 0.0, 0.0], [3.0, -6.0, 1.1, 0.0, 0.0]])
+    turned = torch.tensor([[3.0, -6.0, 0.9, 0.0, 0.15]])
     obs, turned = (obs, turned) if goal == "pose" else (obs[:, :4], turned[:, :4])
-    stay, move = task.anchors(obs)
-    assert stay.tolist() == [3, -4] and move[0] == pytest.approx(6.5)
-    assert (task.anchors(turned)[0, 0] == 3) == (goal == "position")  # its angle is still off
-    assert task.reward(obs[:1], torch.zeros(1, 2), obs[:1]).item() == pytest.approx(-0.09)
+    rest, behind = task.anchors(obs)
+    assert behind[0] == pytest.approx(6.5)
+    assert rest[0] / rest[1] == pytest.approx(-0.5)  # on the side where it stands
+    gap = rest * (1 - 2.5 / rest.norm())  # less the pusher and a centimetre
+    assert gap.abs().max() == pytest.approx(5)  # the box's face
+    assert (task.anchors(turned)[0, 0] < 5) == (goal == "position")  # its angle is still off
 
 
 def test_nudging_knows_slow_pushes():

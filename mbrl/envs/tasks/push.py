@@ -29,6 +29,7 @@ WALL = 10.0  # cm from the goal on the x axis: 8 cm wide, 2 cm thick
 SCALE = 0.1  # of the cost, for each cm
 ARM = 8.0  # cm by which an angle of one radian counts
 ARRIVED = 1.0, 0.1  # cm and rad from the goal within which nothing is left to push
+CLEAR = 1.0  # cm between the pusher and a slider that has arrived
 
 
 class Push(MujocoTask):
@@ -37,7 +38,7 @@ class Push(MujocoTask):
     The cost of a step is 0.1 for each cm between slider and goal (and 0.8 for each radian), plus
     the shaping for each cm between the pusher and its place behind the slider, as it was when the
     plan began. L1 norms throughout. A slider that has arrived has no behind: the pusher's place is
-    then where it stands.
+    then a centimetre off it, on the side where it stands.
 
     Args:
         shape: of the slider, 10 cm wide.
@@ -96,7 +97,8 @@ class Push(MujocoTask):
 
         For a pose it stands aside from the middle, so that pushing turns the slider back.
         """
-        away = _unit(obs[:, 2:4])
+        arrived = self._within(obs, *ARRIVED)[:, None]
+        away = _unit(torch.where(arrived, obs[:, :2], obs[:, 2:4]))
         reach = torch.full_like(away[:, :1], HALF)
         if self._shape == "box":
             reach = HALF / away.abs().amax(1, keepdim=True).clamp(min=0.5)
@@ -104,7 +106,7 @@ class Push(MujocoTask):
         if self._pose:
             aside = (-ARM * obs[:, 4:5]).clamp(-0.6 * HALF, 0.6 * HALF)
             aim = aim + aside * torch.stack([-away[:, 1], away[:, 0]], 1)
-        return torch.where(self._within(obs, *ARRIVED)[:, None], obs[:, :2], aim)
+        return torch.where(arrived, away * (reach + PUSHER + CLEAR), aim)
 
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Pay minus the cost (B,), the pusher's place taken from before the step."""
