@@ -141,8 +141,8 @@ class GatedNetwork(nn.Module):
         """Keep the budget's most useful neurons as ReLUs; the linear fit of the rest is absorbed.
 
         A neuron is worth what of it no affine map of the inputs and the layers before explains,
-        times the weights of what reads it. Of an open one that stays, the identity's share is
-        absorbed as well.
+        times how steeply the outputs follow it there. Of an open one that stays, the identity's
+        share is absorbed as well.
 
         Args:
             x: inputs (M, B, inputs) to judge by.
@@ -151,7 +151,7 @@ class GatedNetwork(nn.Module):
         whole, hard = (y.double() for y in self._parts(x))
         kinds = torch.cat([layer.kind for layer in self._gated()], 1)
         left = whole - self._explain(x, whole, hard * (kinds != ZERO)[:, None])[0]
-        worth = left.square().mean(1).sqrt() * self._readers().double()  # (M, N)
+        worth = (left.square() * self._steepness(x).double()).mean(1)  # (M, N)
         worth = torch.where(kinds == ZERO, -1.0, worth)
         kept = torch.zeros_like(kinds, dtype=torch.bool)
         kept.scatter_(1, worth.topk(min(budget, worth.shape[1]), 1).indices, True)
@@ -215,15 +215,19 @@ class GatedNetwork(nn.Module):
             weight[:, count:] *= scale[:, :known, None]
             weight[:, count:] += taken[:, count + 1 : count + 1 + known]
 
-    def _readers(self) -> Tensor:
-        """Give the size of the weights that read each neuron: (M, N)."""
-        count, total = self.num_inputs, self.weight.shape[1] - self.num_inputs
-        size = self.weight[:, count:].square().sum(-1)
-        for layer in self._gated():
-            known = layer.weight.shape[1] - count
-            read = layer.weight[:, count:].square().sum(-1)
-            size = size + torch.nn.functional.pad(read, (0, total - known))
-        return size.sqrt()
+    def _steepness(self, x: Tensor) -> Tensor:
+        """Give the outputs' squared derivatives by each neuron at x, summed: (M, B, N)."""
+        with torch.enable_grad():
+            seen, neurons = x, []
+            for layer in self._gated():
+                neurons.append(layer(seen)[0])
+                seen = torch.cat([seen, neurons[-1]], -1)
+            out = torch.baddbmm(self.bias, seen, self.weight)
+            by_output = [
+                torch.cat(torch.autograd.grad(y.sum(), neurons, retain_graph=True), -1)
+                for y in out.unbind(-1)
+            ]
+        return torch.stack(by_output).square().sum(0)
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Part what holds all neurons (M, N) by layers."""

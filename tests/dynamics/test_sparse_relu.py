@@ -67,6 +67,21 @@ def test_neurons_that_are_affine_on_the_data_cost_nothing():
     assert (net(x) - before).abs().max() > 1e-2  # those were worth something
 
 
+def test_a_neuron_is_worth_what_the_outputs_make_of_it():
+    """Weights that lead nowhere count for nothing, and neither does a side never taken."""
+    net = GatedNetwork(1, 2, 1, (3, 1), generator=generator())
+    first, second = net.layers
+    with torch.no_grad():
+        first.weight[0] = torch.tensor([[1.0, 0, 1], [0, 1, 1]])
+        first.bias.zero_()
+        second.weight.zero_()
+        second.weight[0, 2:4, 0] = torch.tensor([100.0, 0])  # reads the first loudly ...
+        second.bias.fill_(-1e4)  # ... and never speaks
+        net.weight[0, :, 0] = torch.tensor([0.0, 0, 0, 0.5, 0.2, 5])
+    net.prune(torch.randn(1, 500, 2, generator=generator(2)), 2)
+    assert first.kind[0].tolist() == [ZERO, RELU, RELU] and second.kind.item() == ZERO
+
+
 def test_an_open_choice_is_closed_without_a_jump():
     net = GatedNetwork(1, 3, 2, (8,), generator=generator())
     with torch.no_grad():
