@@ -22,7 +22,10 @@ from mbrl.relu.program import Problem, relu_only
 from mbrl.types import ActionSpec
 
 SAMPLERS = {"cem": CEM, "mppi": MPPI, "gradient": Gradient}
-QUICK = {"num_samples": 300, "num_elites": 30, "num_iterations": 10, "warm_iterations": 5}
+
+# few elites: the mean of many lies between valleys, and the broadest takes them all (measured, the
+# excess after descent with 30: contact .009 for .005, headwind .095 for .017)
+QUICK = {"num_samples": 300, "num_elites": 8, "num_iterations": 10, "warm_iterations": 5}
 
 # a plan made afresh is to end in another valley: most of its samples are at the actions' limits,
 # where the optima of piecewise linear costs often are (measured on pushing: excess .013 for .041)
