@@ -49,6 +49,7 @@ class Christoffel(LearnedJudge):
     """
 
     needs_edges = True
+    needs_means = True
     whiten: Tensor  # (F, F)
     degree: Tensor  # () int64; 0: the regression
     ridge: Tensor  # ()

@@ -28,7 +28,7 @@ class Distilled(LearnedJudge):
         action: the environment's actions.
         generator: source of the initial weights.
         teacher: the judge.
-        hidden: width of the two hidden layers.
+        hidden: width of the first hidden layer; the second has half of it.
         num_updates: gradient steps.
         batch_size: rows of a step.
         reach: rows are moved out from their mean by factors up to this.
@@ -56,7 +56,7 @@ class Distilled(LearnedJudge):
         super().__init__()
         width = 2 * obs_dim + action.dim
         self.teacher = teacher
-        self.student = Networks([width, hidden, hidden, 1], 1, generator=generator)
+        self.student = Networks([width, hidden, hidden // 2, 1], 1, generator=generator)
         self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
         self._updates, self._batch_size, self._reach = num_updates, batch_size, reach
         self._fit_teacher, self._num_steps, self._action = fit_teacher, num_steps, action
@@ -164,9 +164,10 @@ class Distilled(LearnedJudge):
         first = first / self.scale.std[:, None]
         bias = biases[0] - self.scale.mean @ first
         given = torch.addmm(bias, torch.cat([obs, action], 1), first[:n])  # (B, hidden)
-        found = obs.new_empty(candidates.next_obs.shape[:2])
-        for k, after in enumerate(candidates.next_obs):  # one at a time stays in the cache
-            x = silu(torch.addmm(given, after - obs, first[n:]), inplace=True)
-            x = silu(torch.mm(x, second).add_(biases[1]), inplace=True)
-            found[k] = torch.mv(x, last[:, 0])
-        return (found + biases[2]) * self.rewards.std + self.rewards.mean
+        found = []
+        for after in candidates.next_obs.split(max(1, 4096 // len(obs))):  # stays in the cache
+            each = given.expand(len(after), *given.shape), first[n:].expand(len(after), -1, -1)
+            x = silu(torch.baddbmm(each[0], after - obs, each[1]), inplace=True).flatten(0, 1)
+            x = silu(torch.addmm(biases[1], x, second), inplace=True)
+            found.append(torch.mv(x, last[:, 0]).view(len(after), -1))
+        return (torch.cat(found) + biases[2]) * self.rewards.std + self.rewards.mean

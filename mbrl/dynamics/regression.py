@@ -152,6 +152,7 @@ class Regression(LearnedJudge):
         max_rows: of the data, drawn at random.
     """
 
+    needs_means = True
     scores_rewards = False
 
     def __init__(

@@ -134,7 +134,7 @@ class RewardConsistent(Dynamics):
             score = (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
             draw = torch.rand(score.shape, generator=generator, device=score.device)
             score = score / self._temperature - torch.log(-torch.log(draw.clamp(1e-20, 1 - 1e-7)))
-        pred = self._predict(state, action, offered, told, score.argmax(0))
+        pred = self._predict(state, action, offered, told, score.max(0).indices)
         if with_uncertainty:
             doubt = self.base.step(state.inner, action, **options)[1].uncertainty
             pred = pred._replace(uncertainty=doubt)
@@ -167,9 +167,8 @@ class RewardConsistent(Dynamics):
     ) -> tuple[Proposals, Tensor]:
         """Propose successors and score them (K, B)."""
         score = partial(self._score, state.obs.detach(), action.detach(), generator)
-        offered = self.pool.propose(
-            self.base, state.inner, state.obs, action, score, generator=generator
-        )
+        options: Any = {"generator": generator, "with_means": self.judge.needs_means}
+        offered = self.pool.propose(self.base, state.inner, state.obs, action, score, **options)
         return offered, score(offered.candidates)
 
     @torch.no_grad()
@@ -187,12 +186,13 @@ class RewardConsistent(Dynamics):
         obs, task = state.obs, self._task
         rows = torch.arange(len(index), device=index.device)
         after = offered.candidates.next_obs[index, rows]
-        reward, terminated = offered.reward[index, rows], offered.terminated[index, rows]
+        known = task.reward, task.terminated
+        told = offered.reward, offered.terminated
+        reward, terminated = (
+            said[index, rows] if says is None else says(obs, action, after)
+            for says, said in zip(known, told, strict=True)
+        )
         valid = offered.valid[index, rows]
-        if task.reward is not None:
-            reward = task.reward(obs, action, after)
-        if task.terminated is not None:
-            terminated = task.terminated(obs, action, after)
         if isinstance(self.judge, LearnedJudge) and self._stop_rate > 0:
             earned = score[index, rows]
             if not self.judge.scores_rewards:
