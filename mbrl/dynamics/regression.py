@@ -14,7 +14,8 @@ from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.polynomials import count, monomials
 from mbrl.types import ActionSpec, Transitions
 
-FLOOR = 1e-5  # of the noise, in standard deviations of a target: what rounding leaves
+ENOUGH = 1e-3  # of a target's deviation: of errors below, none weighs more than another
+FLOOR = 1e-7  # of the noise, in standard deviations of a target: what rounding leaves
 
 
 class BayesianPolynomial(nn.Module):
@@ -64,13 +65,16 @@ class BayesianPolynomial(nn.Module):
         self.scale.fit(x)
         self.targets.fit(y)
         phi, z = self.features(x), self.targets(y).double()
-        gram = phi.T @ phi
-        for target, column in enumerate(z.T):
-            self.hyper[target] = self._likeliest(gram, phi.T @ column[:, None], column)
+        q, r = torch.linalg.qr(phi)
+        told = q.T @ z
+        left = (z - q @ told).square().sum(0)  # what no weights explain
+        for target in range(z.shape[1]):
+            column = told[:, target]
+            self.hyper[target] = self._likeliest(r, column, left[target], len(z))
         self.solve(x, y)
 
-    def _likeliest(self, gram: Tensor, cross: Tensor, column: Tensor) -> Tensor:
-        """Maximise the evidence of a target (N,): (n + 2,); see _whiten."""
+    def _likeliest(self, r: Tensor, column: Tensor, left: Tensor, rows: int) -> Tensor:
+        """Maximise the evidence of a target, given as in _whiten: (n + 2,)."""
         start = torch.full_like(self.hyper[0], -1.0)
         start[0], start[-1] = 0.0, math.log(0.1)
         hyper = start.clone().requires_grad_(True)
@@ -79,9 +83,11 @@ class BayesianPolynomial(nn.Module):
         def surprise() -> Tensor:
             search.zero_grad()
             noise = self._noise(hyper)
-            root, told = self._whiten(hyper, gram, cross)
-            left = column.square().sum() - told.square().sum()
-            found = (len(column) * noise.log() + left / noise) / 2 + root.diagonal().log().sum()
+            q, root = self._whiten(hyper, r)
+            fit = q[: len(r)].T @ column
+            misfit = left + (column - q[: len(r)] @ fit).square().sum()
+            misfit = (misfit + (q[len(r) :] @ fit).square().sum()) / noise
+            found = (rows * noise.log() + misfit) / 2 + root.diagonal().abs().log().sum()
             found = found + (hyper - start)[:-1].square().sum() / 18  # where the data are mute
             found.backward()
             return found
@@ -92,13 +98,14 @@ class BayesianPolynomial(nn.Module):
 
     def solve(self, x: Tensor, y: Tensor) -> None:
         """Find the weights of x (N, n), y (N, t) under the prior there is."""
-        phi, y = self.features(x), self.targets(y).double()
-        gram, cross = phi.T @ phi, phi.T @ y
+        q, r = torch.linalg.qr(self.features(x))
+        told = q.T @ self.targets(y).double()
         for target, hyper in enumerate(self.hyper):
-            root, told = self._whiten(hyper, gram, cross[:, target : target + 1])
+            q, root = self._whiten(hyper, r)
             prior = self._prior(hyper).diag()
-            self.root[target] = torch.linalg.solve_triangular(root, prior, upper=False).T
-            self.weights[:, target] = (self.root[target] @ told)[:, 0] / self.noise[target].sqrt()
+            self.root[target] = torch.linalg.solve_triangular(root, prior, upper=True, left=False)
+            fit = q[: len(r)].T @ told[:, target]
+            self.weights[:, target] = self.root[target] @ fit / self.noise[target].sqrt()
 
     @staticmethod
     def _noise(hyper: Tensor) -> Tensor:
@@ -110,20 +117,17 @@ class BayesianPolynomial(nn.Module):
         factorials = torch.lgamma(self.powers + 1).sum(1)
         return (hyper[0] + self.powers @ hyper[1:-1] - factorials / 2).clamp(-30, 15).exp()
 
-    def _whiten(self, hyper: Tensor, gram: Tensor, cross: Tensor) -> tuple[Tensor, Tensor]:
-        """Give L (F, F) with L L' = I + D gram D / noise, D the prior, and L^-1 D cross / noise^.5.
+    def _whiten(self, hyper: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Decompose [r D / noise^.5; I] = Q R, D the prior: R' R is the weights' precision D by D.
+
+        No square of the monomials is formed: on clean data its rounding would be what is seen.
 
         Args:
             hyper: (n + 2,).
-            gram: of the monomials (F, F).
-            cross: of the monomials and the target (F, 1).
+            r: the triangle (F, F) of the monomials; in its frame the target is (F,).
         """
-        prior, noise = self._prior(hyper), self._noise(hyper)
-        precision = gram * prior * prior[:, None] / noise
-        slack = 1 + 1e-13 * precision.diagonal().sum()  # rounding must not make it indefinite
-        root = torch.linalg.cholesky(precision + slack * torch.eye(len(gram)).to(gram))
-        right = prior[:, None] * cross / noise.sqrt()
-        return root, torch.linalg.solve_triangular(root, right, upper=False)
+        scaled = r * self._prior(hyper) / self._noise(hyper).sqrt()
+        return torch.linalg.qr(torch.cat([scaled, torch.eye(r.shape[1]).to(r)]))
 
     def features(self, x: Tensor) -> Tensor:
         """Give the monomials (N, F) of x (N, n), float64."""
@@ -213,6 +217,6 @@ class Regression(LearnedJudge):
             self.polynomial.targets(x - obs) for x in (candidates.next_obs, candidates.means)
         )
         spread = told.var(0, correction=0)
-        wrong = (after - mean).square() / (variance + FLOOR**2)
+        wrong = (after - mean).square() / (variance + ENOUGH**2)
         apart = (after - told.mean(0)).square() * torch.where(spread > 0, 1 / spread, 0.0)
         return -0.5 * (wrong + apart).sum(2).to(obs.dtype)
