@@ -256,7 +256,8 @@ def test_the_adversarial_judge_speaks_outside_the_data():
     assert min(found) > 0.5 and sum(found) / 6 > 0.8, found
 
 
-def test_a_student_orders_as_its_teacher():
+@pytest.mark.parametrize("degree", [1, 2])
+def test_a_student_orders_as_its_teacher(degree):
     data = collect(ToyEnv(4), 300).all()
     teacher = Adversarial(
         obs_dim=2,
@@ -266,9 +267,8 @@ def test_a_student_orders_as_its_teacher():
         num_snapshots=5,
         num_updates=200,
     )
-    judge = Distilled(
-        obs_dim=2, action=ACTION, generator=generator(2), teacher=teacher, num_updates=500
-    )
+    settings = {"teacher": teacher, "num_updates": 500, "degree": degree}
+    judge = Distilled(obs_dim=2, action=ACTION, generator=generator(2), **settings)
     judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(3))
     held = collect(ToyEnv(4), 50, seed=7).all()
     noise = torch.randn(10, *held.obs.shape, generator=generator(8))
@@ -280,4 +280,5 @@ def test_a_student_orders_as_its_teacher():
     assert correlation.mean() > 0.8
     offered = Candidates(asked, asked)
     plain = LearnedJudge.score(judge, held.obs, held.action, offered)
-    torch.testing.assert_close(judge.score(held.obs, held.action, offered), plain)
+    shared = judge.score(held.obs, held.action, offered)  # in another order: rounding, whitened
+    assert (shared - plain).abs().max() < 1e-4 * plain.std(0).mean()
