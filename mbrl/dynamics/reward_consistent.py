@@ -39,8 +39,9 @@ class RewardConsistent(Dynamics):
         pool: what is chosen from; by default the wide one.
         generator: source of the initial weights of a default pool.
         temperature: of a softmax over standardised scores; 0 takes the best.
-        stop_rate: share of real held-out transitions whose reward is below the threshold; 0 never
-            stops.
+        stop_rate: share of held-out transitions whose reward is below the threshold; 0 never stops.
+        calibration: whose reward that is: the real "transitions", or the "choices" that the filter
+            makes there, which on clean data are never as good, and on noisy data always better.
         on_low: what happens to a step below it: "truncate" (valid = False) or "penalise".
         penalty: taken off the reward of a penalised step.
         device: where base, judge and pool live.
@@ -63,6 +64,7 @@ class RewardConsistent(Dynamics):
         pool: Pool | None = None,
         temperature: float = 0.0,
         stop_rate: float = 0.05,
+        calibration: Literal["transitions", "choices"] = "transitions",
         on_low: Literal["truncate", "penalise"] = "truncate",
         penalty: float = 1.0,
         device: torch.device | str = "cpu",
@@ -75,7 +77,7 @@ class RewardConsistent(Dynamics):
         self.pool = pool or Pool(obs_dim=obs_dim, action=action, task=task, generator=generator)
         self._task = task
         self._temperature, self._stop_rate = temperature, stop_rate
-        self._on_low, self._penalty = on_low, penalty
+        self._on_low, self._penalty, self._calibration = on_low, penalty, calibration
         self.register_buffer("threshold", torch.tensor(-torch.inf))
         self.to(device)
 
@@ -96,7 +98,11 @@ class RewardConsistent(Dynamics):
         metrics |= judge.fit(part, self.base, edges=pool.edges, generator=generator)
         if isinstance(judge, LearnedJudge) and self._stop_rate > 0:
             rest = Transitions(*(x[held.to(x.device)] for x in data))
-            reward = judge.reward(rest.obs, rest.action, rest.next_obs)
+            after = rest.next_obs
+            if self._calibration == "choices":
+                state = self.initial(rest.obs)
+                after = self.step(state, rest.action, generator=generator)[1].next_obs
+            reward = judge.reward(rest.obs, rest.action, after)
             self.threshold.copy_(torch.quantile(reward.double(), self._stop_rate))
             metrics["model/reward_threshold"] = self.threshold.item()
         return metrics

@@ -161,6 +161,18 @@ def test_the_calibrated_stop_rate_on_true_transitions():
     assert 0.03 <= low.float().mean().item() <= 0.07
 
 
+@pytest.mark.parametrize("calibration", ["transitions", "choices"])
+def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibration):
+    """No prediction is as good as clean data are."""
+    seen = collect(ToyEnv(4), 1000).all()
+    model = build(calibration=calibration, judge=Near())
+    model.fit(seen, generator=generator(4))
+    held = collect(ToyEnv(4), 500, seed=9).all()
+    state = model.initial(held.obs)
+    kept = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
+    assert 0.9 < kept < 0.99 if calibration == "choices" else kept < 0.1
+
+
 def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
     class Never(Near):
         def reward(self, obs, action, next_obs):
