@@ -40,8 +40,8 @@ class RewardConsistent(Dynamics):
         generator: source of the initial weights of a default pool.
         temperature: of a softmax over standardised scores; 0 takes the best.
         stop_rate: share of held-out transitions whose reward is below the threshold; 0 never stops.
-        calibration: whose reward that is: the real "transitions", or the "choices" that the filter
-            makes there, which on clean data are never as good, and on noisy data always better.
+        calibration: whose reward that is: of the "choices" that the filter makes there, or of the
+            real "transitions": better than any prediction on clean data, worse on noisy ones.
         on_low: what happens to a step below it: "truncate" (valid = False) or "penalise".
         penalty: taken off the reward of a penalised step.
         device: where base, judge and pool live.
@@ -64,7 +64,7 @@ class RewardConsistent(Dynamics):
         pool: Pool | None = None,
         temperature: float = 0.0,
         stop_rate: float = 0.05,
-        calibration: Literal["transitions", "choices"] = "transitions",
+        calibration: Literal["choices", "transitions"] = "choices",
         on_low: Literal["truncate", "penalise"] = "truncate",
         penalty: float = 1.0,
         device: torch.device | str = "cpu",

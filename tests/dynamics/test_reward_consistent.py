@@ -154,7 +154,7 @@ def test_better_candidates_come_first(near, seed, num):
 
 def test_the_calibrated_stop_rate_on_true_transitions():
     seen = collect(ToyEnv(4), 1000).all()
-    model = build()
+    model = build(calibration="transitions")
     model.fit(seen, generator=generator(4))
     held = collect(ToyEnv(4), 500, seed=9).all()
     low = model.judge.reward(held.obs, held.action, held.next_obs) < model.threshold
