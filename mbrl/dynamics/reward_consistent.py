@@ -27,8 +27,8 @@ class RewardConsistent(Dynamics):
     """Filter the transitions of any model by a dynamics reward, as MOREC does (Luo et al. 2024).
 
     With one plain candidate it is its base model, bit for bit. Where even the best candidate's
-    reward is below what choices on held-out transitions earn, the step is not stood by: by default the
-    rollout is truncated there and the value bootstrapped, as nothing has ended in truth.
+    reward is below what choices on held-out transitions earn, the step is not stood by: by default
+    the rollout is truncated there and the value bootstrapped, as nothing has ended in truth.
 
     Args:
         obs_dim: length of an observation.
