@@ -2,7 +2,7 @@
 
 python scripts/filter_online.py [--envs pendulum cartpole_swingup] [--seeds 0 1 2 3 4] [--jobs 1]
 
-Both have the same ensemble; the filter adds a wide pool, the Christoffel judge and a stop at 5%.
+Both have the same ensemble; the filter adds a wide pool, the Christoffel judge and its stop.
 Rows, one per evaluation, go to results/filter_online.csv; runs that are in it are not done again.
 """
 

@@ -42,6 +42,7 @@ from mbrl.dynamics import (
     Oracle,
     Pool,
     RandomPick,
+    Regression,
     RewardConsistent,
     SINDy,
     SparseResidual,
@@ -64,8 +65,8 @@ METHODS = [  # name, pool, judge
     ("adversarial distilled, wide", "wide", "distilled"),
     ("contrastive, wide", "wide", "contrastive"),
     ("sindy residual, wide", "wide", "residual"),
+    ("regression, wide", "wide", "regression"),
     ("christoffel, wide", "wide", "christoffel"),
-    ("christoffel ranks, wide", "wide", "christoffel ranks"),
     ("oracle, wide", "wide", "oracle"),
     ("polynomial alone", "polynomial", "random"),
     ("christoffel, search", "search", "christoffel"),
@@ -93,8 +94,8 @@ def make_judges(setting: Setting, seed: int) -> dict[str, Judge]:
         "distilled": Distilled(**drawn(2), teacher=adversarial, fit_teacher=False),
         "contrastive": Contrastive(**drawn(3)),
         "residual": SparseResidual(obs_dim=n, sparse=SINDy(**shape, task=env.task, degree=3)),
+        "regression": Regression(**shape),
         "christoffel": Christoffel(**shape),
-        "christoffel ranks": Christoffel(**shape, num_kept=3),
     }
 
 

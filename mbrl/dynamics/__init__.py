@@ -18,6 +18,7 @@ from mbrl.dynamics.judge import (
 )
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.pool import Pool
+from mbrl.dynamics.regression import Regression
 from mbrl.dynamics.residual import Residual
 from mbrl.dynamics.residual_judge import SparseResidual
 from mbrl.dynamics.reward_consistent import RewardConsistent
@@ -42,6 +43,7 @@ __all__ = [
     "Oracle",
     "Pool",
     "RandomPick",
+    "Regression",
     "Residual",
     "RewardConsistent",
     "SINDy",

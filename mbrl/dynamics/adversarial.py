@@ -13,7 +13,7 @@ from mbrl.dynamics.edges import EdgeMembers
 from mbrl.dynamics.judge import LearnedJudge
 from mbrl.dynamics.networks import Networks
 from mbrl.dynamics.normalizer import Normalizer
-from mbrl.dynamics.polynomials import count, monomials
+from mbrl.dynamics.polynomials import Whitened
 from mbrl.errors import NumericalFault
 from mbrl.types import ActionSpec, Transitions
 
@@ -53,9 +53,6 @@ class Adversarial(LearnedJudge):
         floor: variance of a direction that counts as none.
     """
 
-    center: Tensor  # (F,) mean of the monomials
-    whiten: Tensor  # (F, F)
-
     def __init__(
         self,
         *,
@@ -81,17 +78,13 @@ class Adversarial(LearnedJudge):
         self._num_updates, self._batch_size = num_updates, batch_size
         self._rates, self._slope_penalty = (generator_rate, learning_rate), slope_penalty
         width = inputs + obs_dim
-        fitting = [d for d in range(1, degree + 1) if count(width, d) <= max_features]
-        self._degree, self._floor = max(fitting, default=1), floor
-        features = count(width, self._degree) - 1
-        sizes = [features, hidden, hidden, 1]
+        self.features = Whitened(width, degree=degree, max_features=max_features, floor=floor)
+        sizes = [self.features.size, hidden, hidden, 1]
         self.model = Networks([inputs, hidden, hidden, 2 * obs_dim], num_runs, generator=generator)
         self.discriminator = Networks(sizes, num_runs, generator=generator)
         self.kept = Networks(sizes, num_runs * num_snapshots, generator=generator)
         self.kept.requires_grad_(False)
         self.scale = Normalizer(width, floor=1e-6)
-        self.register_buffer("center", torch.zeros(features))
-        self.register_buffer("whiten", torch.eye(features))
 
     def fit(
         self,
@@ -105,7 +98,7 @@ class Adversarial(LearnedJudge):
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
         self.scale.fit(x)
         z = self.scale(x)
-        self._whiten(z)
+        self.features.fit(z)
         n = z.shape[1] - self._obs_dim
         ours, theirs = (
             torch.optim.Adam(each.parameters(), lr=rate, betas=(0.5, 0.99), fused=True)
@@ -118,12 +111,12 @@ class Adversarial(LearnedJudge):
             rows = torch.randint(
                 len(z), (self._runs, self._batch_size), generator=generator, device=device
             )
-            real = self._features(z[rows]).requires_grad_(True)  # (R, n, F)
+            real = self.features(z[rows]).requires_grad_(True)  # (R, n, F)
             given = z[rows][..., :n]
             mean, log_std = self.model(given).chunk(2, -1)
             noise = torch.randn(mean.shape, generator=generator, device=device)
             change = mean + log_std.clamp(-5, 1).exp() * noise
-            fake = self._features(torch.cat([given, change], -1))
+            fake = self.features(torch.cat([given, change], -1))
 
             told = self.discriminator(real)
             (slope,) = torch.autograd.grad(told.sum(), real, create_graph=True)
@@ -137,18 +130,6 @@ class Adversarial(LearnedJudge):
         if not torch.isfinite(loss):
             raise NumericalFault(f"the discriminators' loss is {loss.item()}")
         return {"model/discriminator_loss": loss.item() / (2 * math.log(2))}
-
-    def _whiten(self, z: Tensor) -> None:
-        """Find what makes the monomials of z (B, n) uncorrelated, of variance 1."""
-        phi = monomials(z.double(), self._degree)[:, 1:]
-        self.center.copy_(phi.mean(0))
-        values, vectors = torch.linalg.eigh((phi - phi.mean(0)).T @ (phi - phi.mean(0)) / len(phi))
-        self.whiten.copy_(vectors / (values.clamp(min=0) + self._floor).sqrt())
-
-    def _features(self, z: Tensor) -> Tensor:
-        """Give whitened monomials (..., F) of z (..., n)."""
-        phi = monomials(z.flatten(0, -2), self._degree)[:, 1:]
-        return ((phi - self.center) @ self.whiten).unflatten(0, z.shape[:-1])
 
     @staticmethod
     def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -168,4 +149,4 @@ class Adversarial(LearnedJudge):
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Give the dynamics reward (N,); 0 where nobody can tell."""
         z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
-        return self.kept(self._features(z))[..., 0].mean(0)
+        return self.kept(self.features(z))[..., 0].mean(0)

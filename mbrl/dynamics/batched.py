@@ -18,6 +18,11 @@ def in_blocks(x: Tensor, blocks: int) -> Tensor:
     return torch.cat([x, x[-1:].expand(blocks * size - x.shape[0], -1)]).view(blocks, size, -1)
 
 
+def in_turn(x: Tensor, num: int) -> Tensor:
+    """Give num members' x (M, ...), again from the first if there are fewer: (num, ...)."""
+    return x[:num] if num <= len(x) else x.repeat(-(-num // len(x)), *[1] * (x.dim() - 1))[:num]
+
+
 def draw(
     members: int, widths: Sequence[int], *, generator: torch.Generator
 ) -> tuple[nn.ParameterList, nn.ParameterList]:

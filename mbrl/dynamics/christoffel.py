@@ -12,6 +12,7 @@ from mbrl.dynamics.edges import EdgeMembers
 from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.polynomials import count, monomials
+from mbrl.dynamics.regression import Regression
 from mbrl.types import ActionSpec, Transitions
 
 PERTURBED = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # of the edge members' answers
@@ -29,31 +30,29 @@ class Christoffel(LearnedJudge):
     a polynomial that vanishes on them vanishes on the whole set. Lasserre and Pauwels 2019 (the
     Christoffel function), Luo et al. 2024 (MOREC, what the judge is for).
 
-    Noise in next_obs blurs that set along the change alone, and powers of the change then carry the
-    blur into M: the set that is found is bent. So features that hold the change only linearly,
-    beside the monomials of (obs, action), are tried too: what they say at one (obs, action) is how
-    far the change is from a polynomial regression.
+    Noise in next_obs blurs that set, powers of the change carry the blur into M, and the set that
+    is found is bent. A Bayesian regression of the change (Regression), which knows what noise has
+    left uncertain, is therefore tried first.
 
-    Kind, degree and eps are chosen at the data's edges: fitted to the rest, judges choose among
-    perturbed predictions of networks that never saw the edge. The lowest degree wins that is not
-    worse than the best by more than two standard errors of their difference: edges are near, and
-    what does no harm there can do much further out. More may be kept, their ranks averaged.
+    Which of the two, degree and eps are chosen at the data's edges: fitted to the rest, judges
+    choose among perturbed predictions of networks that never saw the edge. The simplest wins that
+    is not worse than the best by more than two standard errors of their difference: edges are near,
+    and what does no harm there can do much further out.
 
     Args:
         obs_dim: length of an observation.
         action: the environment's actions.
         degrees: tried.
         ridges: eps tried.
-        num_kept: settings whose ranks are averaged; 1 takes the chosen alone.
-        max_features: kinds with more are left out.
+        max_features: degrees with more are left out.
         max_rows: of the data, drawn at random, that the moments are taken from.
     """
 
     needs_edges = True
-    whiten: Tensor  # (S, F, F)
-    degree: Tensor  # (S,) int64
-    ridge: Tensor  # (S,)
-    linear: Tensor  # (S,) bool, in the change
+    needs_means = True
+    whiten: Tensor  # (F, F)
+    degree: Tensor  # () int64; 0: the regression
+    ridge: Tensor  # ()
 
     def __init__(
         self,
@@ -62,26 +61,25 @@ class Christoffel(LearnedJudge):
         action: ActionSpec,
         degrees: tuple[int, ...] = (1, 2, 3, 4),
         ridges: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
-        num_kept: int = 1,
         max_features: int = 600,
         max_rows: int = 20_000,
     ):
-        """Allocate the whitenings."""
+        """Allocate the whitening."""
         super().__init__()
         width = 2 * obs_dim + action.dim
-        self._ridges, self._max_rows, self._given = ridges, max_rows, obs_dim + action.dim
-        sizes = {(d, False): count(width, d) for d in degrees}  # of (degree, linear in the change)
-        sizes |= {(d, True): count(self._given, d) + obs_dim for d in degrees if d > 1}
-        self._kinds = [kind for kind in sorted(sizes) if sizes[kind] <= max_features]
-        self.num_kept = min(num_kept, len(self._kinds) * len(ridges))
-        self.scores_rewards = self.num_kept == 1  # else ranks
+        self._ridges, self._max_rows = ridges, max_rows
+        self._degrees = [d for d in degrees if count(width, d) <= max_features]
+        self.regression = Regression(obs_dim=obs_dim, action=action, max_rows=max_rows)
         self.scale = Normalizer(width, floor=1e-6)
-        largest = max(sizes[kind] for kind in self._kinds)
-        shape = (self.num_kept, largest, largest)
-        self.register_buffer("whiten", torch.zeros(shape, dtype=torch.float64))
-        self.register_buffer("degree", torch.zeros(self.num_kept, dtype=torch.int64))
-        self.register_buffer("ridge", torch.zeros(self.num_kept, dtype=torch.float64))
-        self.register_buffer("linear", torch.zeros(self.num_kept, dtype=torch.bool))
+        largest = count(width, max(self._degrees))
+        self.register_buffer("whiten", torch.zeros(largest, largest, dtype=torch.float64))
+        self.register_buffer("degree", torch.tensor(0))
+        self.register_buffer("ridge", torch.tensor(0.0, dtype=torch.float64))
+
+    @property
+    def scores_rewards(self) -> bool:
+        """Tell whether scores are the rewards: the regression's are not."""
+        return bool(self.degree > 0)
 
     def fit(
         self,
@@ -97,43 +95,41 @@ class Christoffel(LearnedJudge):
             data = Transitions(*(x[draw[: self._max_rows]] for x in data))
         assert edges is not None
         z = self._features(data.obs, data.action, data.next_obs, refit=True)
+        found = self.regression.fit(data, model, edges=edges, generator=generator)
+        phis = [monomials(z, degree) for degree in self._degrees]
+        wholes = [phi.T @ phi for phi in phis]
         questions = edges.questions(data, PERTURBED, generator=generator)
         outside = edges.edges(data.obs, data.action)
         spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
-        found = []  # of each kind (edges, R)
-        for kind in self._kinds:
-            phi = self._monomials(z, *kind)
-            whole = phi.T @ phi
-            logs = []  # of each edge, (R,)
-            for (rows, offered), edge in zip(questions, outside, strict=True):
+        errors = []  # of each edge (settings,)
+        for (rows, offered), edge in zip(questions, outside, strict=True):
+            n, obs, action = len(offered), data.obs[rows], data.action[rows]
+            asked = self._features(obs.repeat(n, 1), action.repeat(n, 1), offered.flatten(0, 1))
+            self.regression.refit(Transitions(*(x[~edge] for x in data)))
+            alone = Candidates(offered, offered[:1])  # no members to listen to
+            scores = [self.regression.score(obs, action, alone).double()[None]]
+            for degree, phi, whole in zip(self._degrees, phis, wholes, strict=True):
                 inside = (whole - phi[edge].T @ phi[edge]) / int((~edge).sum())
-                n = offered.shape[0]
-                asked = self._features(
-                    data.obs[rows].repeat(n, 1),
-                    data.action[rows].repeat(n, 1),
-                    offered.flatten(0, 1),
-                )
-                score = -_rewards(self._monomials(asked, *kind), inside, self._ridges)
-                best = score.view(len(self._ridges), n, -1).argmin(1, keepdim=True)
-                wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
-                picked = wrong.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
-                logs.append((picked / wrong.mean()).log())
-            found.append(torch.stack(logs))
-        errors = torch.cat(found, 1)  # (edges, settings)
-        settings = [(*kind, ridge) for kind in self._kinds for ridge in self._ridges]
-        order = _order(errors, [degree for degree, _, _ in settings])[: self.num_kept]
+                told = _rewards(monomials(asked, degree), inside, self._ridges)
+                scores.append(told.view(-1, n, len(rows)))
+            best = torch.cat(scores).argmax(1, keepdim=True)
+            wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
+            picked = wrong.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
+            errors.append((picked / wrong.mean()).log())
+        self.regression.refit(data)
+        settings = [(0, 0.0), *((d, ridge) for d in self._degrees for ridge in self._ridges)]
+        chosen = _choose(torch.stack(errors), [degree for degree, _ in settings])
+        degree, ridge = settings[chosen]
+        self.degree.fill_(degree)
+        self.ridge.fill_(ridge)
         self.whiten.zero_()
-        for slot, index in enumerate(order):
-            degree, linear, ridge = settings[index]
-            phi = self._monomials(z, degree, linear)
-            w = _whitening(phi.T @ phi / len(phi), ridge)
-            self.whiten[slot, : len(w), : len(w)] = w
-            self.degree[slot], self.linear[slot], self.ridge[slot] = degree, linear, ridge
-        return {
-            "model/judge_degree": float(self.degree[0]),
-            "model/judge_linear": float(self.linear[0]),
-            "model/judge_ridge": float(self.ridge[0]),
-            "model/judge_edge_ratio": errors[:, order[0]].mean().exp().item(),
+        if degree:
+            w = _whitening(wholes[self._degrees.index(degree)] / len(z), ridge)
+            self.whiten[: len(w), : len(w)] = w
+        return found | {
+            "model/judge_degree": float(degree),
+            "model/judge_ridge": ridge,
+            "model/judge_edge_ratio": torch.stack(errors)[:, chosen].mean().exp().item(),
         }
 
     def _features(
@@ -145,32 +141,14 @@ class Christoffel(LearnedJudge):
             self.scale.fit(x)
         return self.scale(x).double()
 
-    def _monomials(self, z: Tensor, degree: int, linear: bool) -> Tensor:
-        """Give the features (N, F) of a kind."""
-        if not linear:
-            return monomials(z, degree)
-        return torch.cat([monomials(z[:, : self._given], degree), z[:, self._given :]], 1)
-
     @torch.no_grad()
-    def rewards(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the reward under each setting kept: (S, N).
-
-        Args:
-            obs: (N, obs_dim).
-            action: (N, act_dim).
-            next_obs: (N, obs_dim).
-        """
-        z = self._features(obs, action, next_obs)
-        found = []
-        for slot in range(self.num_kept):
-            phi = self._monomials(z, int(self.degree[slot]), bool(self.linear[slot]))
-            w = self.whiten[slot, : phi.shape[1], : phi.shape[1]]
-            found.append(-(phi @ w).square().sum(1).log())
-        return torch.stack(found)
-
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the reward under the best setting (N,)."""
-        return self.rewards(obs, action, next_obs)[0].to(obs.dtype)
+        """Give the reward (N,) under what was chosen."""
+        if not self.degree:
+            return self.regression.reward(obs, action, next_obs)
+        phi = monomials(self._features(obs, action, next_obs), int(self.degree))
+        w = self.whiten[: phi.shape[1], : phi.shape[1]]
+        return -(phi @ w).square().sum(1).log().to(obs.dtype)
 
     def score(
         self,
@@ -180,24 +158,18 @@ class Christoffel(LearnedJudge):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Score candidates by the best setting, or by their mean rank under all kept: (K, B)."""
-        count, rows = candidates.next_obs.shape[:2]
-        found = self.rewards(
-            obs.repeat(count, 1), action.repeat(count, 1), candidates.next_obs.flatten(0, 1)
-        ).view(self.num_kept, count, rows)
-        if self.num_kept == 1:
-            return found[0].to(obs.dtype)
-        ranks = found.argsort(1).argsort(1).to(obs.dtype)
-        return ranks.mean(0) + ranks[0] / (count * self.num_kept)  # ties go to the best setting
+        """Score every candidate; see Judge.score."""
+        if self.degree:
+            return super().score(obs, action, candidates, generator=generator)
+        return self.regression.score(obs, action, candidates, generator=generator)
 
 
-def _order(errors: Tensor, degrees: list[int]) -> list[int]:
-    """Order settings by their errors (edges, settings): first the simplest of the best."""
+def _choose(errors: Tensor, degrees: list[int]) -> int:
+    """Choose of settings, given their errors (edges, settings), the simplest of the best."""
     order = errors.mean(0).argsort(stable=True).tolist()
     worse = errors - errors[:, order[:1]]
     level = worse.mean(0) <= 2 * worse.std(0) / math.sqrt(len(errors))
-    first = next(i for i in sorted(order, key=degrees.__getitem__) if level[i])
-    return [first, *(i for i in order if i != first)]
+    return next(i for i in sorted(order, key=degrees.__getitem__) if level[i])
 
 
 def _rewards(phi: Tensor, moments: Tensor, ridges: tuple[float, ...]) -> Tensor:

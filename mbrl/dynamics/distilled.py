@@ -11,6 +11,7 @@ from mbrl.dynamics.edges import EdgeMembers
 from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.networks import Networks, train
 from mbrl.dynamics.normalizer import Normalizer
+from mbrl.dynamics.polynomials import Whitened
 from mbrl.types import ActionSpec, Transitions
 
 
@@ -28,7 +29,8 @@ class Distilled(LearnedJudge):
         action: the environment's actions.
         generator: source of the initial weights.
         teacher: the judge.
-        hidden: width of the two hidden layers.
+        hidden: width of the first hidden layer; the second has half of it.
+        degree: of the monomials that it sees, whitened on the data as the adversarial judge's.
         num_updates: gradient steps.
         batch_size: rows of a step.
         reach: rows are moved out from their mean by factors up to this.
@@ -46,6 +48,7 @@ class Distilled(LearnedJudge):
         generator: torch.Generator,
         teacher: LearnedJudge,
         hidden: int = 32,
+        degree: int = 2,
         num_updates: int = 2000,
         batch_size: int = 64,
         reach: float = 2.0,
@@ -56,7 +59,9 @@ class Distilled(LearnedJudge):
         super().__init__()
         width = 2 * obs_dim + action.dim
         self.teacher = teacher
-        self.student = Networks([width, hidden, hidden, 1], 1, generator=generator)
+        self.features = Whitened(width, degree=degree)
+        sizes = [self.features.size, hidden, hidden // 2, 1]
+        self.student = Networks(sizes, 1, generator=generator)
         self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
         self._updates, self._batch_size, self._reach = num_updates, batch_size, reach
         self._fit_teacher, self._num_steps, self._action = fit_teacher, num_steps, action
@@ -75,9 +80,12 @@ class Distilled(LearnedJudge):
         if self._fit_teacher:
             found = self.teacher.fit(data, model, edges=edges, generator=generator)
         questions, rewards = self._questions(data, model, edges, generator)
-        self.scale.fit(questions.flatten(0, 1))
         self.rewards.fit(rewards.reshape(-1, 1))
-        z, y = self.scale(questions), (rewards - self.rewards.mean) / self.rewards.std
+        x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
+        self.scale.fit(x)
+        self.features.fit(self.scale(x))
+        z = self.features(self.scale(questions))
+        y = (rewards - self.rewards.mean) / self.rewards.std
         weight = 1 / (y.std(0, correction=0) + 0.1)  # (B,)
         device = generator.device
 
@@ -146,7 +154,7 @@ class Distilled(LearnedJudge):
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         """Give the student's reward (N,), in the teacher's units."""
         z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
-        return self.student(z)[0, :, 0] * self.rewards.std + self.rewards.mean
+        return self.student(self.features(z))[0, :, 0] * self.rewards.std + self.rewards.mean
 
     @torch.no_grad()
     def score(
@@ -157,16 +165,21 @@ class Distilled(LearnedJudge):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Score every candidate; what (obs, action) add to the first layer is computed once."""
+        """Score every candidate; what (obs, action) add to a linear first layer is found once."""
+        if self.features.degree > 1:
+            return super().score(obs, action, candidates, generator=generator)
         n = obs.shape[1] + action.shape[1]
         first, second, last = (weight[0] for weight in self.student.weights)
         biases = [bias[0] for bias in self.student.biases]
+        first = self.features.whiten @ first
+        bias = biases[0] - self.features.center @ first
         first = first / self.scale.std[:, None]
-        bias = biases[0] - self.scale.mean @ first
+        bias = bias - self.scale.mean @ first
         given = torch.addmm(bias, torch.cat([obs, action], 1), first[:n])  # (B, hidden)
-        found = obs.new_empty(candidates.next_obs.shape[:2])
-        for k, after in enumerate(candidates.next_obs):  # one at a time stays in the cache
-            x = silu(torch.addmm(given, after - obs, first[n:]), inplace=True)
-            x = silu(torch.mm(x, second).add_(biases[1]), inplace=True)
-            found[k] = torch.mv(x, last[:, 0])
-        return (found + biases[2]) * self.rewards.std + self.rewards.mean
+        found = []
+        for after in candidates.next_obs.split(max(1, 4096 // len(obs))):  # stays in the cache
+            each = given.expand(len(after), *given.shape), first[n:].expand(len(after), -1, -1)
+            x = silu(torch.baddbmm(each[0], after - obs, each[1]), inplace=True).flatten(0, 1)
+            x = silu(torch.addmm(biases[1], x, second), inplace=True)
+            found.append(torch.mv(x, last[:, 0]).view(len(after), -1))
+        return (torch.cat(found) + biases[2]) * self.rewards.std + self.rewards.mean

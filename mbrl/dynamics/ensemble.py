@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.batched import draw, evaluate, in_blocks
+from mbrl.dynamics.batched import draw, evaluate, in_blocks, in_turn
 from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
@@ -337,13 +337,13 @@ class GaussianEnsemble(Dynamics):
         """Sample num successors of each row after num_means without noise: (K * B, ...)."""
         x = self.inputs(torch.cat([state.obs, action], 1))
         out = self._run(x.expand(self.num_elites, *x.shape), self._elite_list)
-        turn = [i % self.num_elites for i in (*range(num_means), *range(num))]
-        mean = out.mean[turn]  # (K, B, targets)
+        mean = in_turn(out.mean, num)  # (K, B, targets)
         if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)[num_means:]
-            mean[num_means:] += torch.exp(0.5 * out.log_var)[turn[num_means:]] * noise
-        obs, action = (t.repeat(len(turn), 1) for t in (state.obs, action))
-        members = [self._elite_list[i] for i in turn]
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            mean = noise.mul_(in_turn(torch.exp(0.5 * out.log_var), num)).add_(mean)
+        mean = torch.cat([in_turn(out.mean, num_means), mean]) if num_means else mean
+        members = [self._elite_list[i % self.num_elites] for i in (*range(num_means), *range(num))]
+        obs, action = (t.repeat(len(members), 1) for t in (state.obs, action))
         pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, members, None)
         return Belief(pred.next_obs, state.members), pred
 

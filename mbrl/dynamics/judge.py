@@ -30,9 +30,11 @@ class Judge(nn.Module, ABC):
 
     Attributes:
         needs_edges: whether fit must be given edge members.
+        needs_means: whether score looks at the members' means.
     """
 
     needs_edges: bool = False
+    needs_means: bool = True
 
     @abstractmethod
     def fit(
@@ -71,6 +73,7 @@ class LearnedJudge(Judge):
         scores_rewards: whether scores are the rewards, and not something of the same order.
     """
 
+    needs_means = False
     scores_rewards: bool = True
 
     @abstractmethod
@@ -124,6 +127,8 @@ class Baseline(Judge):
 
 class RandomPick(Baseline):
     """Pick any candidate: with the plain pool a random elite, as MBPO does."""
+
+    needs_means = False
 
     def score(
         self,

@@ -40,6 +40,43 @@ def count(variables: int, degree: int) -> int:
     )
 
 
+class Whitened(nn.Module):
+    """Give the monomials of standardised inputs but the constant, uncorrelated and of variance 1.
+
+    Args:
+        inputs: n.
+        degree: of the monomials, lower where there would be more than max_features.
+        max_features: see degree.
+        floor: variance of a direction that counts as none.
+    """
+
+    center: Tensor  # (F,) mean of the monomials
+    whiten: Tensor  # (F, F)
+
+    def __init__(
+        self, inputs: int, *, degree: int = 2, max_features: int = 100, floor: float = 1e-4
+    ):
+        """Begin with the monomials as they are."""
+        super().__init__()
+        fitting = [d for d in range(1, degree + 1) if count(inputs, d) <= max_features]
+        self.degree, self._floor = max(fitting, default=1), floor
+        self.size = count(inputs, self.degree) - 1
+        self.register_buffer("center", torch.zeros(self.size))
+        self.register_buffer("whiten", torch.eye(self.size))
+
+    def fit(self, z: Tensor) -> None:
+        """Find the whitening of z (B, n)."""
+        phi = monomials(z.double(), self.degree)[:, 1:]
+        self.center.copy_(phi.mean(0))
+        values, vectors = torch.linalg.eigh((phi - phi.mean(0)).T @ (phi - phi.mean(0)) / len(phi))
+        self.whiten.copy_(vectors / (values.clamp(min=0) + self._floor).sqrt())
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Give the features (..., F) of z (..., n)."""
+        phi = monomials(z.flatten(0, -2), self.degree)[:, 1:]
+        return ((phi - self.center) @ self.whiten).unflatten(0, z.shape[:-1])
+
+
 class PolynomialModel(nn.Module):
     """Predict the change of obs by one polynomial in (obs, action), its degree found at the edges.
 

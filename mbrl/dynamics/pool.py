@@ -105,6 +105,7 @@ class Pool(nn.Module):
         score: Score,
         *,
         generator: torch.Generator | None,
+        with_means: bool = True,
     ) -> Proposals:
         """Propose K successors of each row.
 
@@ -115,12 +116,13 @@ class Pool(nn.Module):
             action: (B, act_dim).
             score: the judge's, for a search.
             generator: of the samples; without one there are none.
+            with_means: whether the judge looks at the means; plain samples come without, else.
         """
-        own, samples = self._ask(base, state, action, generator)
+        own, samples, first = self._ask(base, state, action, generator, with_means)
         rows = obs.shape[0]
         after = own.next_obs.view(-1, rows, obs.shape[1])
-        means = after[: self._num_means]
-        taken = after[self._num_means :] if self.kind == "plain" and samples else after
+        means = after[:first]
+        taken = after[first:] if self.kind == "plain" and samples else after
         if self.kind == "wide":
             middle = means.mean(0)
             beyond = [middle + k * (means - middle) for k in self._spread]
@@ -136,33 +138,41 @@ class Pool(nn.Module):
         candidates = Candidates(taken, means)
         fields = [x.view(-1, rows) for x in (own.reward, own.terminated, own.valid)]
         if self.kind == "plain" and samples:
-            drawn = [x[self._num_means :] for x in fields]
+            drawn = [x[first:] for x in fields]
             return Proposals(candidates, drawn[0], drawn[1], drawn[2])
         kept = len(after) if self.kind in ("plain", "wide") else 0
         reward, terminated, valid = (x[:kept] for x in fields)
         rest = len(taken) - kept
-        first = [x[: self._num_means].to(obs.dtype).mean(0).expand(rest, -1) for x in fields]
+        most = [x[:first].to(obs.dtype).mean(0).expand(rest, -1) for x in fields]
         return Proposals(
             candidates,
-            torch.cat([reward, first[0]]),
-            torch.cat([terminated, first[1] > 0.5]),
-            torch.cat([valid, first[2] > 0.5]),
+            torch.cat([reward, most[0]]),
+            torch.cat([terminated, most[1] > 0.5]),
+            torch.cat([valid, most[2] > 0.5]),
         )
 
     def _ask(
-        self, base: Dynamics, state: Any, action: Tensor, generator: torch.Generator | None
-    ) -> tuple[Prediction, bool]:
-        """Ask the base for its means, then for samples if there is a generator."""
+        self,
+        base: Dynamics,
+        state: Any,
+        action: Tensor,
+        generator: torch.Generator | None,
+        with_means: bool,
+    ) -> tuple[Prediction, bool, int]:
+        """Ask the base for its means, then for samples if there is a generator.
+
+        Returns:
+            The answers, whether there are samples among them, and the number of means.
+        """
         num = self.num_samples if generator is not None and self.kind in ("plain", "wide") else 0
+        first = 0 if num and self.kind == "plain" and not with_means else self._num_means
         if isinstance(base, GaussianEnsemble):  # both in one evaluation
-            options: Any = {"generator": generator, "num_means": self._num_means}
-            return base.candidates(state, action, num, **options)[1], num > 0
-        pred = base.candidates(state, action, self._num_means, generator=None)[1]
-        if num:
-            drawn = base.candidates(state, action, num, generator=generator)[1]
-            parts: Any = [torch.cat(pair) for pair in zip(pred[:4], drawn[:4], strict=True)]
-            pred = Prediction(parts[0], parts[1], parts[2], parts[3], None)
-        return pred, num > 0
+            options: Any = {"generator": generator, "num_means": first}
+            return base.candidates(state, action, num, **options)[1], num > 0, first
+        asked = [(first, None), (num, generator)]
+        found = [base.candidates(state, action, k, generator=g)[1] for k, g in asked if k]
+        parts: Any = [torch.cat(fields) for fields in zip(*(x[:4] for x in found), strict=True)]
+        return Prediction(parts[0], parts[1], parts[2], parts[3], None), num > 0, first
 
     def _project(self, next_obs: Tensor) -> Tensor:
         """Put next_obs (K, B, obs_dim) back onto the task's manifold."""

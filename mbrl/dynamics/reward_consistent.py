@@ -27,8 +27,8 @@ class RewardConsistent(Dynamics):
     """Filter the transitions of any model by a dynamics reward, as MOREC does (Luo et al. 2024).
 
     With one plain candidate it is its base model, bit for bit. Where even the best candidate's
-    reward is below what held-out real transitions earn, the step is not stood by: by default the
-    rollout is truncated there and the value bootstrapped, as nothing has ended in truth.
+    reward is below what choices on held-out transitions earn, the step is not stood by: by default
+    the rollout is truncated there and the value bootstrapped, as nothing has ended in truth.
 
     Args:
         obs_dim: length of an observation.
@@ -39,8 +39,9 @@ class RewardConsistent(Dynamics):
         pool: what is chosen from; by default the wide one.
         generator: source of the initial weights of a default pool.
         temperature: of a softmax over standardised scores; 0 takes the best.
-        stop_rate: share of real held-out transitions whose reward is below the threshold; 0 never
-            stops.
+        stop_rate: share of held-out transitions whose reward is below the threshold; 0 never stops.
+        calibration: whose reward that is: of the "choices" that the filter makes there, or of the
+            real "transitions": better than any prediction on clean data, worse on noisy ones.
         on_low: what happens to a step below it: "truncate" (valid = False) or "penalise".
         penalty: taken off the reward of a penalised step.
         device: where base, judge and pool live.
@@ -63,6 +64,7 @@ class RewardConsistent(Dynamics):
         pool: Pool | None = None,
         temperature: float = 0.0,
         stop_rate: float = 0.05,
+        calibration: Literal["choices", "transitions"] = "choices",
         on_low: Literal["truncate", "penalise"] = "truncate",
         penalty: float = 1.0,
         device: torch.device | str = "cpu",
@@ -75,7 +77,7 @@ class RewardConsistent(Dynamics):
         self.pool = pool or Pool(obs_dim=obs_dim, action=action, task=task, generator=generator)
         self._task = task
         self._temperature, self._stop_rate = temperature, stop_rate
-        self._on_low, self._penalty = on_low, penalty
+        self._on_low, self._penalty, self._calibration = on_low, penalty, calibration
         self.register_buffer("threshold", torch.tensor(-torch.inf))
         self.to(device)
 
@@ -96,7 +98,11 @@ class RewardConsistent(Dynamics):
         metrics |= judge.fit(part, self.base, edges=pool.edges, generator=generator)
         if isinstance(judge, LearnedJudge) and self._stop_rate > 0:
             rest = Transitions(*(x[held.to(x.device)] for x in data))
-            reward = judge.reward(rest.obs, rest.action, rest.next_obs)
+            after = rest.next_obs
+            if self._calibration == "choices":
+                state = self.initial(rest.obs)
+                after = self.step(state, rest.action, generator=generator)[1].next_obs
+            reward = judge.reward(rest.obs, rest.action, after)
             self.threshold.copy_(torch.quantile(reward.double(), self._stop_rate))
             metrics["model/reward_threshold"] = self.threshold.item()
         return metrics
@@ -134,7 +140,7 @@ class RewardConsistent(Dynamics):
             score = (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
             draw = torch.rand(score.shape, generator=generator, device=score.device)
             score = score / self._temperature - torch.log(-torch.log(draw.clamp(1e-20, 1 - 1e-7)))
-        pred = self._predict(state, action, offered, told, score.argmax(0))
+        pred = self._predict(state, action, offered, told, score.max(0).indices)
         if with_uncertainty:
             doubt = self.base.step(state.inner, action, **options)[1].uncertainty
             pred = pred._replace(uncertainty=doubt)
@@ -167,9 +173,8 @@ class RewardConsistent(Dynamics):
     ) -> tuple[Proposals, Tensor]:
         """Propose successors and score them (K, B)."""
         score = partial(self._score, state.obs.detach(), action.detach(), generator)
-        offered = self.pool.propose(
-            self.base, state.inner, state.obs, action, score, generator=generator
-        )
+        options: Any = {"generator": generator, "with_means": self.judge.needs_means}
+        offered = self.pool.propose(self.base, state.inner, state.obs, action, score, **options)
         return offered, score(offered.candidates)
 
     @torch.no_grad()
@@ -187,12 +192,13 @@ class RewardConsistent(Dynamics):
         obs, task = state.obs, self._task
         rows = torch.arange(len(index), device=index.device)
         after = offered.candidates.next_obs[index, rows]
-        reward, terminated = offered.reward[index, rows], offered.terminated[index, rows]
+        known = task.reward, task.terminated
+        told = offered.reward, offered.terminated
+        reward, terminated = (
+            said[index, rows] if says is None else says(obs, action, after)
+            for says, said in zip(known, told, strict=True)
+        )
         valid = offered.valid[index, rows]
-        if task.reward is not None:
-            reward = task.reward(obs, action, after)
-        if task.terminated is not None:
-            terminated = task.terminated(obs, action, after)
         if isinstance(self.judge, LearnedJudge) and self._stop_rate > 0:
             earned = score[index, rows]
             if not self.judge.scores_rewards:

@@ -15,6 +15,7 @@ from mbrl.dynamics import (
     Oracle,
     Pool,
     RandomPick,
+    Regression,
     RewardConsistent,
 )
 from mbrl.dynamics.christoffel import Christoffel
@@ -57,6 +58,13 @@ def data() -> Transitions:
 @pytest.fixture(scope="module")
 def fitted(data) -> RewardConsistent:
     model = build()
+    model.fit(data, generator=generator(4))
+    return model
+
+
+@pytest.fixture(scope="module")
+def near(data) -> RewardConsistent:
+    model = build(judge=Near())
     model.fit(data, generator=generator(4))
     return model
 
@@ -132,25 +140,37 @@ def test_any_dynamics_can_be_filtered(data, base):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 12))
-def test_better_candidates_come_first(fitted, seed, num):
+def test_better_candidates_come_first(near, seed, num):
     obs = torch.randn(6, 2, generator=generator(seed))
     action = ACTION.sample(6, generator=generator(seed))
-    state = fitted.initial(obs)
-    following, pred = fitted.candidates(state, action, num, generator=generator(seed))
-    reward = fitted.judge.reward(obs.repeat(num, 1), action.repeat(num, 1), pred.next_obs)
+    state = near.initial(obs)
+    following, pred = near.candidates(state, action, num, generator=generator(seed))
+    reward = near.judge.reward(obs.repeat(num, 1), action.repeat(num, 1), pred.next_obs)
     ordered = reward.view(num, 6)
     assert (ordered[:-1] >= ordered[1:] - 1e-6).all()
-    first = fitted.step(state, action, generator=generator(seed))[1].next_obs
+    first = near.step(state, action, generator=generator(seed))[1].next_obs
     assert first.equal(pred.next_obs[:6]) and following.obs.equal(pred.next_obs)
 
 
 def test_the_calibrated_stop_rate_on_true_transitions():
     seen = collect(ToyEnv(4), 1000).all()
-    model = build()
+    model = build(calibration="transitions")
     model.fit(seen, generator=generator(4))
     held = collect(ToyEnv(4), 500, seed=9).all()
     low = model.judge.reward(held.obs, held.action, held.next_obs) < model.threshold
     assert 0.03 <= low.float().mean().item() <= 0.07
+
+
+@pytest.mark.parametrize("calibration", ["transitions", "choices"])
+def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibration):
+    """No prediction is as good as clean data are."""
+    seen = collect(ToyEnv(4), 1000).all()
+    model = build(calibration=calibration, judge=Near())
+    model.fit(seen, generator=generator(4))
+    held = collect(ToyEnv(4), 500, seed=9).all()
+    state = model.initial(held.obs)
+    kept = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
+    assert 0.9 < kept < 0.99 if calibration == "choices" else kept < 0.1
 
 
 def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
@@ -172,10 +192,10 @@ def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
     torch.testing.assert_close(cut.reward - charged.reward, 7.0 * low)
 
 
-@pytest.mark.parametrize("kept", [1, 3])
-def test_what_is_stood_by_earns_the_threshold(data, kept):
-    """Also where scores are ranks."""
-    model = build(judge=Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2), num_kept=kept))
+@pytest.mark.parametrize("judge", [Near(), Regression(obs_dim=2, action=ACTION)])
+def test_what_is_stood_by_earns_the_threshold(data, judge):
+    """Also where scores are not the rewards."""
+    model = build(judge=judge)
     model.fit(data, generator=generator(4))
     state = model.initial(data.obs)
     after = model.step(state, data.action, generator=generator(5))[1].next_obs
