@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.fit import draw_rows
 from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.polynomials import count, monomials
@@ -90,9 +91,7 @@ class Christoffel(LearnedJudge):
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Choose the settings at the edges; take the moments of everything."""
-        if len(data.reward) > self._max_rows:
-            draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)
-            data = Transitions(*(x[draw[: self._max_rows]] for x in data))
+        data = draw_rows(data, self._max_rows, generator=generator)
         assert edges is not None
         z = self._features(data.obs, data.action, data.next_obs, refit=True)
         found = self.regression.fit(data, model, edges=edges, generator=generator)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mbrl.types import Transitions
+
 
 def split_holdout(rows: int, fraction: float) -> tuple[Tensor, Tensor]:
     """Split row numbers into training and holdout.
@@ -32,6 +34,14 @@ def batch_size_for(rows: int, largest: int) -> int:
     With few rows, small batches decide: they give the many gradient steps a fit needs.
     """
     return min(largest, max(32, 2 ** int(math.log2(max(1, rows // 32)))))
+
+
+def draw_rows(data: Transitions, most: int, *, generator: torch.Generator) -> Transitions:
+    """Draw so many rows at random, without repeats; fewer are taken as they are."""
+    if len(data.reward) <= most:
+        return data
+    draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)[:most]
+    return Transitions(*(x[draw] for x in data))
 
 
 class BestSnapshots:

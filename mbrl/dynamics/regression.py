@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.fit import draw_rows
 from mbrl.dynamics.judge import Candidates, LearnedJudge
 from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.polynomials import count, monomials
@@ -184,9 +185,7 @@ class Regression(LearnedJudge):
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Regress the change of obs; see Judge.fit."""
-        if len(data.reward) > self._max_rows:
-            draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)
-            data = Transitions(*(x[draw[: self._max_rows]] for x in data))
+        data = draw_rows(data, self._max_rows, generator=generator)
         self.polynomial.fit(torch.cat([data.obs, data.action], 1), data.next_obs - data.obs)
         return {"model/judge_noise": self.polynomial.noise.sqrt().mean().item()}
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
+from mbrl.dynamics.fit import BestSnapshots, batch_size_for, draw_rows, split_holdout
+from tests.toys import ToyEnv, collect, generator
 
 
 def test_a_row_once_held_out_stays_held_out():
@@ -18,6 +19,15 @@ def test_batches_are_small_while_data_are_few():
         32, 32, 32, 64, 256, 256,
     ]  # fmt: skip
     assert batch_size_for(10**6, 64) == 64 and batch_size_for(10, 16) == 16
+
+
+def test_rows_are_drawn_whole_and_once():
+    data = collect(ToyEnv(4), 25).all()
+    assert draw_rows(data, 100, generator=generator()) is data
+    drawn = draw_rows(data, 60, generator=generator())
+    places = [int((data.obs == obs).all(1).nonzero()[0, 0]) for obs in drawn.obs]
+    assert len(set(places)) == 60 and places != sorted(places)
+    assert drawn.next_obs.equal(data.next_obs[places])
 
 
 def test_each_member_gets_its_own_best_weights_back():
