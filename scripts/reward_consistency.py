@@ -226,7 +226,9 @@ def plot(rows: list[dict[str, Any]], folder: Path, stem: str) -> None:
     for axis, task in zip(axes[0], tasks, strict=True):
         for method, _, _ in METHODS:
             own = [r for r in rows if r["task"] == task and r["method"] == method]
-            horizons = [h for h in HORIZONS if own and str(own[0].get(f"error@{h}", "")) != ""]
+            if not own:
+                continue
+            horizons = [h for h in HORIZONS if str(own[0].get(f"error@{h}", "")) != ""]
             medians = [statistics.median(float(r[f"error@{h}"]) for r in own) for h in horizons]
             axis.plot(horizons, medians, marker="o", label=method)
         axis.set(xscale="log", yscale="log", title=task, xlabel="steps", ylabel="error (sd)")
