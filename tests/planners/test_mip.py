@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from mbrl.envs import piecewise_affine
+from mbrl.envs.tasks.piecewise_affine import headwind
 from mbrl.errors import BadInput
 from mbrl.planners import CEM, MIP, BaB
 from mbrl.planners.base import rollout
@@ -267,3 +269,20 @@ def test_soft_limits_never_make_a_program_infeasible():
     path = obs + plan.actions[..., 0].cumsum(1)
     assert path.max(1).values[0] <= 1 + 1e-6
     torch.testing.assert_close(path[1], torch.tensor([2.0, 1, 1, 1]), rtol=1e-5, atol=1e-5)
+
+
+def test_few_elites_find_the_way_round_the_wind():
+    """The mean of many lies between the ways round, and before the wind where it is cheap."""
+    env = piecewise_affine(num_envs=8)
+    assert env.task.cost is not None
+    model = Exact(headwind(), env.task.cost)
+    state = model.initial(env.reset(777))
+    costs = []
+    for options in ({}, {"num_elites": 30}):
+        made = MIP(
+            action=env.action, horizon=10, action_hold=4, bounds="crown", max_nodes=0,
+            sampler_options=options,
+        )  # fmt: skip
+        costs.append(-made.plan(state, model, generator=generator(3)).value)
+    assert (costs[0] < costs[1] + 1e-6).double().mean() > 0.7
+    assert costs[0].mean() < costs[1].mean() - 0.5
