@@ -284,5 +284,5 @@ def test_few_elites_find_the_way_round_the_wind():
             sampler_options=options,
         )  # fmt: skip
         costs.append(-made.plan(state, model, generator=generator(3)).value)
-    assert (costs[0] < costs[1] + 1e-6).double().mean() > 0.7
+    assert (costs[0] < costs[1] + 1e-3).all()  # float32
     assert costs[0].mean() < costs[1].mean() - 0.5
