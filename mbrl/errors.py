@@ -1,8 +1,8 @@
 """What can go wrong that a user can act on; free of torch, so that bad input answers fast."""
 
 
-class BadInput(Exception):
-    """Report a key, file or value that the user can put right (exit status 2)."""
+class BadInput(ValueError):
+    """A key, file, argument or value that the user can put right (exit status 2)."""
 
 
 class EnvironmentFault(RuntimeError):

@@ -42,7 +42,7 @@ class Prediction(NamedTuple):
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]  # (obs, action, next_obs) -> (B,)
 
 
-class Edges(NamedTuple):
+class InteractionEdges(NamedTuple):
     """Who acts on whom: edges of one kind, to be described by one network shared by all of them.
 
     The change of obs is the sum over edges e of outputs[e] @ f(inputs[e] @ [obs, action]).
@@ -70,7 +70,8 @@ class Task(NamedTuple):
     cost: PiecewiseLinearCost | None = None  # minus the reward, for planners that ask for its form
     # what a cost may refer to beside obs, fixed when a plan begins
     anchors: Callable[[Tensor], Tensor] | None = None  # obs (B, obs_dim) -> (B, num_anchors)
-    edges: tuple[Edges, ...] = ()  # by kind, where objects act on each other; () = all on all
+    # by kind, where objects act on each other; () = all on all
+    edges: tuple[InteractionEdges, ...] = ()
 
 
 class ActionSpec(NamedTuple):

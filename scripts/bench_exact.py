@@ -19,9 +19,11 @@ import mip_problems as problems
 import numpy as np
 import torch
 
-from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient, Plan, Planner, rollout
-from mbrl.planners.piecewise_linear import Exact, obs_of
+from mbrl.imagination.rollout import rollout
+from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient
+from mbrl.planners.exact.piecewise_linear import Exact, obs_of
 from mbrl.relu import attach
+from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -164,8 +166,8 @@ def open_loop(args: argparse.Namespace) -> tuple[str, list[str]]:
 
 
 def restored(run: str) -> Any:
-    from mbrl.cli.common import restore
-    from mbrl.run import RunFolder
+    from mbrl.config.restore import restore
+    from mbrl.training.run_folder import RunFolder
 
     return restore(RunFolder.open(Path(run)))
 

@@ -21,11 +21,11 @@ import torch
 
 from mbrl.dynamics import (
     Adversarial,
+    CandidateGenerator,
     Christoffel,
     Distilled,
+    DynamicsReward,
     GaussianEnsemble,
-    Judge,
-    Pool,
     RandomPick,
     RewardConsistent,
 )
@@ -52,12 +52,12 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
     base.fit(data, generator=generator)
     settings: Any = {"num_updates": 20}
     pools = {
-        kind: Pool(**shape, task=task, **draw, kind=kind, edges=settings)
+        kind: CandidateGenerator(**shape, task=task, **draw, kind=kind, edges=settings)
         for kind in ("plain", "wide")
     }
     pools["wide"].fit(data, with_edges=True, generator=generator)
     gan = Adversarial(**shape, **draw, num_updates=40)
-    judges: dict[str, Judge] = {
+    judges: dict[str, DynamicsReward] = {
         "random": RandomPick(OBS),
         "distilled": Distilled(**shape, **draw, teacher=gan, num_updates=20),
         "christoffel": Christoffel(**shape, degrees=(1, 2)),

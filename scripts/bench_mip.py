@@ -23,7 +23,8 @@ import mip_problems as problems
 import numpy as np
 import torch
 
-from mbrl.planners import MIP, mip_pyomo
+from mbrl.planners import MIP
+from mbrl.planners.exact import pyomo_backend as mip_pyomo
 from mbrl.relu import bounds, crown, highs
 from mbrl.relu.obbt import tighten
 from mbrl.relu.program import Problem, build

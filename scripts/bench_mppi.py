@@ -21,7 +21,8 @@ import torch
 from pytorch_mppi import MPPI as PeerMPPI  # pyright: ignore[reportMissingImports]  # extra: bench
 from torch import Tensor
 
-from mbrl.planners import MPPI, Plan
+from mbrl.planners import MPPI
+from mbrl.roles import Plan
 from mbrl.types import ActionSpec, Prediction
 
 OBS_DIM, ACT_DIM, STD = 4, 2, 0.5

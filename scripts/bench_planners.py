@@ -23,7 +23,8 @@ import torch
 from bench_mppi import ACT_DIM, ACTION, OBS_DIM, SIZES, Network
 
 from mbrl.dynamics import GaussianEnsemble
-from mbrl.planners import CEM, ICEM, MPPI, Gradient, Plan, Planner
+from mbrl.planners import CEM, ICEM, MPPI, Gradient
+from mbrl.roles import Plan, Planner
 from mbrl.types import Task
 
 PLANNERS: dict[str, Callable[..., Planner]] = {

@@ -19,8 +19,8 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.logger import configure
 
-from mbrl.agents import SAC
 from mbrl.buffer import ReplayBuffer
+from mbrl.learners import SAC
 from mbrl.types import ActionSpec, Transitions
 
 OBS_DIM, ACT_DIM, BATCH_SIZE, ROWS = 11, 3, 256, 50_000

@@ -22,9 +22,9 @@ import numpy as np
 import pysindy
 import torch
 
-from mbrl.dynamics.sindy_compile import Predictor, System
-from mbrl.dynamics.sindy_fit import Problem, bags, fit_members
-from mbrl.dynamics.sindy_library import candidates, polynomial
+from mbrl.dynamics.sindy.codegen import Predictor, System
+from mbrl.dynamics.sindy.fit import Problem, bags, fit_members
+from mbrl.dynamics.sindy.library import candidates, polynomial
 
 OUT = Path(__file__).parent.parent / "results" / "sindy_speed.csv"
 

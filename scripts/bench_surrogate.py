@@ -23,7 +23,7 @@ import mbrl.envs  # registers mbrl/...  # noqa: F401
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics import SINDy
 from mbrl.envs import make_vec
-from mbrl.gym import ImaginedVecEnv, ModelVectorEnv
+from mbrl.imagination import ImaginedVecEnv, ModelVectorEnv
 from mbrl.types import Transitions
 
 OUT = Path(__file__).parent.parent / "results" / "surrogate.csv"

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from mbrl.config import build, compose
 from mbrl.dynamics.ensemble import GaussianEnsemble
-from mbrl.planners import UPMPC, rollout
+from mbrl.imagination.rollout import rollout
+from mbrl.planners import UPMPC
 from mbrl.types import Transitions
 
 FIT = ["dynamics.min_updates=300", "dynamics.max_updates=300"]

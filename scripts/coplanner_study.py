@@ -139,7 +139,7 @@ def train(task: str, method: str, seed: int, extra: list[str], folder: Path) -> 
 def measure(path: Path, name: str) -> list[dict[str, Any]]:
     """Measure a finished run: a row for each evaluation."""
     from mbrl.buffer import ReplayBuffer
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     task = TASKS[name]
     saved = RunFolder.open(path).load()

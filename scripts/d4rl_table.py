@@ -37,7 +37,7 @@ FIELDS = ["method", "seed", "step", "return", "score", "cpu_seconds", "wall_seco
 LAST = 10  # evaluations that a score is the mean of
 SHORT = ["total_steps=1000000", "eval_every=10000", "save_every=100000", "log_every=1000"]
 JUDGE = "dynamics.judge={_target_: mbrl.dynamics.Christoffel, max_features: 1000}"
-WIDE = "dynamics.pool={_target_: mbrl.dynamics.Pool, kind: wide}"
+WIDE = "dynamics.pool={_target_: mbrl.dynamics.CandidateGenerator, kind: wide}"
 METHODS = {
     "bc": ["agent=bc", *SHORT],
     "td3_bc": ["agent=td3_bc", *SHORT],

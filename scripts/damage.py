@@ -16,7 +16,7 @@ from kill_resume import CASES
 
 from mbrl.cli import main as mbrl
 from mbrl.errors import BadInput
-from mbrl.run import RunFolder
+from mbrl.training.run_folder import RunFolder
 
 
 def damage(content: bytes, draws: random.Random) -> tuple[str, bytes]:

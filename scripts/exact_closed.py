@@ -35,8 +35,9 @@ from torch import Tensor
 
 from mbrl.envs import piecewise_affine
 from mbrl.envs.tasks.piecewise_affine import headwind
-from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient, Plan
-from mbrl.planners.piecewise_linear import Exact, obs_of
+from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient
+from mbrl.planners.exact.piecewise_linear import Exact, obs_of
+from mbrl.roles import Plan
 
 OUT = Path(__file__).parent.parent / "results" / "mip_closed_loop.csv"
 EVERY = 3  # steps between comparisons with CEM from the same state

@@ -24,11 +24,17 @@ from reward_consistency import ENSEMBLE
 from reward_consistency_tasks import TASKS
 
 from mbrl.agents import MPC
-from mbrl.dynamics import Christoffel, GaussianEnsemble, Pool, RandomPick, RewardConsistent
-from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics import (
+    CandidateGenerator,
+    Christoffel,
+    GaussianEnsemble,
+    RandomPick,
+    RewardConsistent,
+)
 from mbrl.dynamics.simulator import Simulator
 from mbrl.envs import pendulum
 from mbrl.planners import ICEM
+from mbrl.roles import Dynamics
 
 PLANNER: dict[str, Any] = {
     "horizon": 20, "num_samples": 60, "num_elites": 8, "num_iterations": 4, "warm_iterations": 2,
@@ -43,7 +49,10 @@ def make_models(seed: int, generator: torch.Generator) -> dict[str, Dynamics]:
     shape: dict[str, Any] = {"obs_dim": env.obs_dim, "action": env.action, "task": env.task}
     base = GaussianEnsemble(**shape, generator=generator, reward="known", **ENSEMBLE)
     base.fit(data, generator=generator)
-    pools = {kind: Pool(**shape, generator=generator, kind=kind) for kind in ("wide", "polynomial")}
+    pools = {
+        kind: CandidateGenerator(**shape, generator=generator, kind=kind)
+        for kind in ("wide", "polynomial")
+    }
     pools["polynomial"].fit(data, with_edges=True, generator=generator)
     pools["wide"].edges = pools["polynomial"].edges
     judge = Christoffel(obs_dim=env.obs_dim, action=env.action)

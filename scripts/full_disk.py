@@ -18,7 +18,7 @@ from pathlib import Path
 from kill_resume import CASES, ENVIRONMENT, ends, newest
 
 from mbrl.errors import BadInput
-from mbrl.run import RunFolder
+from mbrl.training.run_folder import RunFolder
 
 
 def train(*arguments: str) -> tuple[int, str]:

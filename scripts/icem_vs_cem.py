@@ -23,7 +23,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mbrl.planners import CEM, ICEM, Planner
+from mbrl.planners import CEM, ICEM
+from mbrl.roles import Planner
 from mbrl.types import ActionSpec, Prediction
 
 ROOT = Path(__file__).parent.parent

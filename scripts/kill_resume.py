@@ -93,18 +93,18 @@ def child(marks: Path, arguments: list[str]) -> int:
         setattr(owner, method, watched)
 
     write()
-    import mbrl.loop as loop
-    from mbrl.agents.sac import SAC
+    import mbrl.training.loop as loop
     from mbrl.cli import main
     from mbrl.dynamics import GaussianEnsemble
-    from mbrl.run import RunFolder
+    from mbrl.learners.sac import SAC
+    from mbrl.training.run_folder import RunFolder
 
     watch(RunFolder, "load", "loading")
     watch(RunFolder, "save", "saving")
     watch(GaussianEnsemble, "fit", "fitting")
     watch(SAC, "improve", "learning")
     watch(loop, "evaluate", "evaluating")  # type: ignore[arg-type]
-    advance, restore = loop.Progress.advance, loop.Progress.load_state_dict
+    advance, restore = loop.TrainingCounters.advance, loop.TrainingCounters.load_state_dict
 
     def advanced(self, reward, done) -> None:
         nonlocal phase, step
@@ -118,7 +118,7 @@ def child(marks: Path, arguments: list[str]) -> int:
         resumed = self.step
         write()
 
-    loop.Progress.advance, loop.Progress.load_state_dict = advanced, restored
+    loop.TrainingCounters.advance, loop.TrainingCounters.load_state_dict = advanced, restored
     return main(["train", *arguments])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.planners.piecewise_linear import Exact
+from mbrl.planners.exact.piecewise_linear import Exact
 from mbrl.relu import RELU, Layer, PiecewiseLinearCost, ReluNetwork, Term, distance
 from mbrl.relu.program import Problem
 from mbrl.types import ActionSpec

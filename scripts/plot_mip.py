@@ -20,10 +20,11 @@ import mip_problems as problems
 import numpy as np
 import torch
 
-from mbrl.planners import MIP, BaB, Plan
-from mbrl.planners.piecewise_linear import obs_of
+from mbrl.planners import MIP, BaB
+from mbrl.planners.exact.piecewise_linear import obs_of
 from mbrl.relu import attach, crown
 from mbrl.relu.program import Problem
+from mbrl.roles import Plan
 from mbrl.types import ActionSpec
 
 matplotlib.use("Agg")

@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from mbrl import loop
 from mbrl.agents.dyna import Dyna
-from mbrl.agents.sac import SAC
 from mbrl.cli import main as command
-from mbrl.dynamics.batched import CHUNK
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.envs.simulation import SimulatedVecEnv
-from mbrl.run import RunFolder
+from mbrl.learners.sac import SAC
+from mbrl.nn.batched import CHUNK
+from mbrl.training import loop
+from mbrl.training.run_folder import RunFolder
 
 DEFAULT = ["agent=mbpo", "env=hopper", "seed=0", "total_steps=5000"]
 PARTS = [

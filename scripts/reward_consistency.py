@@ -30,25 +30,25 @@ from torch import Tensor
 
 from mbrl.dynamics import (
     Adversarial,
+    CandidateGenerator,
     Christoffel,
     Consensus,
     Contrastive,
     Distilled,
+    DynamicsReward,
     EnsembleMean,
     GaussianEnsemble,
-    Judge,
-    LearnedJudge,
+    LearnedDynamicsReward,
     MixtureLikelihood,
     Oracle,
-    Pool,
     RandomPick,
     Regression,
     RewardConsistent,
     SINDy,
     SparseResidual,
 )
-from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.fit import split_holdout
+from mbrl.nn.early_stopping import split_holdout
+from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 
 ENSEMBLE: dict[str, Any] = {
@@ -75,7 +75,7 @@ NETWORKS = {"adversarial", "distilled", "contrastive"}
 HORIZONS = (1, 10, 25, 50, 100)
 
 
-def make_judges(setting: Setting, seed: int) -> dict[str, Judge]:
+def make_judges(setting: Setting, seed: int) -> dict[str, DynamicsReward]:
     """Make every judge, with its defaults; each draws by itself."""
     n, env = setting.env.obs_dim, setting.env
     shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
@@ -126,7 +126,7 @@ def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generat
         a, b = (r - r.mean(0) for r in ranks)
         correlation = ((a * b).sum(0) / a.square().sum(0)).mean().item()
     stopped = float("nan")
-    if isinstance(model.judge, LearnedJudge):
+    if isinstance(model.judge, LearnedDynamicsReward):
         stopped = (model.judge.reward(obs, action, true) < model.threshold).double().mean().item()
     return [regret, correlation, stopped]
 
@@ -151,7 +151,7 @@ def study(
     rows, held = split_holdout(len(data.reward), 0.2)  # as the filter does
     part, rest = (Transitions(*(x[index] for x in data)) for index in (rows, held))
     pools = {
-        kind: Pool(**shape, generator=generator, kind=kind)
+        kind: CandidateGenerator(**shape, generator=generator, kind=kind)
         for kind in ("plain", "polynomial", "wide", "search")
     }
     edges = pools["polynomial"].edges
@@ -165,7 +165,7 @@ def study(
         began = time.process_time()
         judge.fit(part, base, edges=edges, generator=torch.Generator().manual_seed(seed))
         seconds[name] = time.process_time() - began
-        if isinstance(judge, LearnedJudge):
+        if isinstance(judge, LearnedDynamicsReward):
             reward = judge.reward(rest.obs, rest.action, rest.next_obs)
             thresholds[name] = torch.quantile(reward.double(), 0.05)
     found: list[dict[str, Any]] = []

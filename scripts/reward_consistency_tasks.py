@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from mbrl.envs import SimulatedVecEnv, make_vec, pendulum
-from mbrl.envs.base import VecEnv
 from mbrl.envs.mujoco import MujocoSimulation
 from mbrl.envs.tasks.refrigerator import after as cooled
+from mbrl.roles import VecEnv
 from mbrl.types import Transitions
 
 

@@ -28,13 +28,13 @@ from mbrl.dynamics import (
     Christoffel,
     Contrastive,
     GaussianEnsemble,
-    LearnedJudge,
+    LearnedDynamicsReward,
     RewardConsistent,
     SINDy,
     SparseResidual,
 )
-from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.edges import EdgeMembers
+from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
+from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 
 
@@ -85,11 +85,11 @@ def main() -> None:
                 Transitions(*(x[mask] for x in data))
                 for mask in (fifth < 3, fifth == 3, fifth == 4)
             )
-            edges = EdgeMembers(n, env.action.dim, generator=generator)
+            edges = TailHoldoutEnsemble(n, env.action.dim, generator=generator)
             edges.fit(part, generator=generator)
             shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
             sparse = SINDy(**shape, task=env.task, degree=3)
-            judges: dict[str, LearnedJudge] = {
+            judges: dict[str, LearnedDynamicsReward] = {
                 "christoffel": Christoffel(**shape),
                 "sindy residual": SparseResidual(obs_dim=n, sparse=sparse),
                 "contrastive": Contrastive(**shape, generator=generator),

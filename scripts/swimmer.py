@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 import mbrl
-from mbrl.dynamics import GaussianEnsemble, Residual, SINDy
-from mbrl.dynamics.base import Dynamics
+from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
+from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -111,8 +111,11 @@ def models(seed: int, rows: int) -> None:
         ("sparse, quadratic", sparse(degree=2)),
         ("sparse, quadratic, structured", sparse(degree=2, structured=True)),
         ("sparse, as in the paper", sparse(**papers)),
-        ("hybrid, as in the paper", Residual(sparse=sparse(**papers), dense=dense())),
-        ("hybrid, structured", Residual(sparse=sparse(degree=2, structured=True), dense=dense())),
+        ("hybrid, as in the paper", ResidualDynamics(sparse=sparse(**papers), dense=dense())),
+        (
+            "hybrid, structured",
+            ResidualDynamics(sparse=sparse(degree=2, structured=True), dense=dense()),
+        ),
         ("ensemble", dense()),
     ):
         begun = time.process_time()

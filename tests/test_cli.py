@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.agents.base import Agent
 from mbrl.cli import COMMANDS, main
 from mbrl.errors import BadInput, EnvironmentFault
-from mbrl.run import RunFolder
+from mbrl.roles import Agent
+from mbrl.training.run_folder import RunFolder
 from tests import toys
 from tests.test_config import write
 

@@ -23,7 +23,7 @@ ROOMS = [f"mbrl.{init.parent.name}" for init in sorted(HOUSE.glob("*/__init__.py
 FILES = [f"mbrl.{file.stem}" for file in sorted(HOUSE.glob("*.py")) if file.stem[0] != "_"]
 ON_DEMAND = ["mbrl.GymAgent", "mbrl.load", "mbrl.make_vec", "mbrl.gym.SB3ModelEnv"]
 # parts that are no paper's algorithm: a baseline, frames, the environment itself
-NO_PAPER = {"Random", "ModelFree", "Offline", "Simulator", "Fallback", "Residual"}
+NO_PAPER = {"Random", "ModelFree", "Offline", "Simulator", "FallbackDynamics", "ResidualDynamics"}
 
 
 def is_api(thing: Any) -> bool:

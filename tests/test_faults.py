@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from mbrl.agents import MPC, SAC, Dyna, ModelFree
+from mbrl.agents import MPC, Dyna, ModelFree
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics import GaussianEnsemble
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
-from mbrl.loop import train
+from mbrl.learners import SAC
 from mbrl.planners import CEM
-from mbrl.run import RunFolder
+from mbrl.training.loop import train
+from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record
 from tests.toys import ACTION, TASK, ToyAgent, ToyEnv, ToyLearner, ToyModel, generator
 

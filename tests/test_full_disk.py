@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mbrl.cli import main
-from mbrl.run import RunFolder
+from mbrl.training.run_folder import RunFolder
 from tests.test_config import write
 
 ARGUMENTS = [

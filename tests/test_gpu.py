@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.agents.sac import SAC
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.dynamics.ensemble import GaussianEnsemble
-from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient, rollout
+from mbrl.imagination.rollout import rollout
+from mbrl.learners.sac import SAC
+from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient
 from mbrl.types import ActionSpec, Prediction, Transitions
 from tests.contracts.parts import make, names
 from tests.contracts.test_dynamics import SMALL

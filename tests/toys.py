@@ -6,13 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent
 from mbrl.buffer import ReplayBuffer
-from mbrl.dynamics.base import Dynamics
-from mbrl.envs.base import VecStep
-from mbrl.planners.base import Plan, Planner, rollout
-from mbrl.planners.piecewise_linear import Exact
+from mbrl.imagination.rollout import rollout
+from mbrl.planners.exact.piecewise_linear import Exact
 from mbrl.relu import RELU, Layer, PiecewiseLinearCost, ReluNetwork, Term
+from mbrl.roles import Agent, Dynamics, Plan, Planner, VecStep
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
 ACTION = ActionSpec("continuous", torch.tensor([-1.0]), torch.tensor([1.0]))

@@ -7,23 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import (
+from mbrl.agents.rollback import Rollback
+from mbrl.buffer import ReplayBuffer
+from mbrl.errors import BadInput
+from mbrl.imagination.branched_rollouts import BranchedRollouts
+from mbrl.imagination.hold import ActionHold
+from mbrl.imagination.model_env import ImaginedVecEnv
+from mbrl.nn.generators import restore
+from mbrl.roles import (
+    ActionSelector,
     Agent,
+    Dynamics,
     EnvState,
     ModelEnvLearner,
     Penalty,
     PlanningSelector,
     PolicyLearner,
 )
-from mbrl.agents.hold import ActionHold
-from mbrl.agents.imagination import Imagination
-from mbrl.agents.rollback import Rollback
-from mbrl.buffer import ReplayBuffer
-from mbrl.dynamics.base import Dynamics
-from mbrl.errors import BadInput
-from mbrl.generators import restore
-from mbrl.gym.core import ImaginedVecEnv
-from mbrl.planners.base import ActionSelector
 from mbrl.types import ActionSpec, Transitions
 
 
@@ -103,7 +103,7 @@ class Dyna(Agent):
         self.learner = learner
         self._generator = generator
         self._rollout_actions = rollout_actions or learner
-        self.imagination = Imagination(
+        self.imagination = BranchedRollouts(
             dynamics,
             self._rollout_actions,
             learner,

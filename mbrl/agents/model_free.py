@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, EnvState, PolicyLearner
 from mbrl.buffer import ReplayBuffer
-from mbrl.generators import restore
+from mbrl.nn.generators import restore
+from mbrl.roles import Agent, EnvState, PolicyLearner
 from mbrl.types import ActionSpec
 
 

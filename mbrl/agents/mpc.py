@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import Agent, EnvState
 from mbrl.buffer import ReplayBuffer
-from mbrl.dynamics.base import Dynamics
-from mbrl.generators import restore
-from mbrl.planners.base import ActionSelector, Plan, Planner
+from mbrl.nn.generators import restore
+from mbrl.roles import ActionSelector, Agent, Dynamics, EnvState, Plan, Planner
 from mbrl.types import ActionSpec, map_tensors
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.agents.base import EnvState, OfflineAgent, Penalty, PolicyLearner
-from mbrl.agents.imagination import Imagination
 from mbrl.buffer import ReplayBuffer
-from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput
-from mbrl.generators import restore
+from mbrl.imagination.branched_rollouts import BranchedRollouts
+from mbrl.nn.generators import restore
+from mbrl.roles import Dynamics, EnvState, OfflineAgent, Penalty, PolicyLearner
 
 
 class Offline(OfflineAgent):
@@ -97,7 +96,7 @@ class OfflineDyna(OfflineAgent):
         self._rollout_length = rollout_length
         self._rollout_interval = rollout_interval
         self._updates = 0  # so far
-        self.imagination = Imagination(
+        self.imagination = BranchedRollouts(
             dynamics,
             learner,
             learner,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from mbrl.agents.base import PolicyLearner
+from mbrl.roles import PolicyLearner
 from mbrl.types import Transitions
 
 

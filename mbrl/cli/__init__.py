@@ -10,11 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mbrl.cli.agent import GymAgent, LoadedAgent, load
 from mbrl.cli.common import reason, say
 from mbrl.errors import BadInput
 
-__all__ = ["COMMANDS", "GymAgent", "LoadedAgent", "load", "main"]
+__all__ = ["COMMANDS", "main"]
 
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.cli.common import Parser, count, failed
+from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
     from mbrl.data import Source
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
     from mbrl.types import Transitions
 
 KINDS = ("random", "medium", "expert", "replay")
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
 
     from mbrl.data.minari_files import is_there, remove_unfinished, summary
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
     if is_there(options.id):
@@ -80,7 +81,7 @@ def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
 
     from mbrl.agents import Random
     from mbrl.data import Source, collect, merge, save_dataset
-    from mbrl.loop import evaluate
+    from mbrl.training.loop import evaluate
 
     seed = run.config["seed"] if options.seed is None else options.seed
     generator = torch.Generator(run.config["device"]).manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What the commands share: one-line errors, and a run restored from its checkpoint."""
+"""What the commands share: one-line errors and options."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
-    from mbrl.config import Parts
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
 
 def say(message: str, status: int) -> int:
@@ -56,28 +55,3 @@ def count(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
-
-
-def restore(run: RunFolder) -> Parts:
-    """Build a run's parts and give the agent back what it had learned; imports torch.
-
-    Raises:
-        BadInput: if there is no checkpoint, it is damaged, or the config was changed since.
-    """
-    if not run.checkpoints():
-        raise BadInput(f"{run.path}: has no checkpoint yet; train it first")
-    from mbrl.config import build, check_saved
-
-    check_saved(run.config, run.config_path)
-    run.check("agent")  # before torch is imported
-    saved = run.load("agent")
-    assert saved is not None
-    import torch
-
-    from mbrl.loop import fitting
-
-    torch.set_num_threads(run.config["num_threads"])
-    parts = build(run.config, with_data=False)
-    with fitting(run, "agent"):
-        parts.agent.load_state_dict(saved["agent"])
-    return parts

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.cli.common import Parser, count, failed
+from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
-    from mbrl.agents.sparse_policy import SparsePolicy
     from mbrl.config import Parts
-    from mbrl.run import RunFolder
+    from mbrl.symbolic.sparse_policy import SparsePolicy
+    from mbrl.training.run_folder import RunFolder
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(arguments)
 
-    from mbrl.run import RunFolder, is_taken
+    from mbrl.training.run_folder import RunFolder, is_taken
 
     run = RunFolder.open(options.run)
     out = options.out or run.path.with_name(f"{run.path.name}-sparse")
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parts = restore(run)
     try:
         policy, found = _distill(run, parts, options)
-        from mbrl.loop import evaluate
+        from mbrl.training.loop import evaluate
 
         episodes = options.episodes or run.config["eval_episodes"]
         for name, agent in (("teacher", parts.agent), ("sparse", policy)):
@@ -68,9 +69,9 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
     """Play teacher and students in the run's model; give the policy and what was found."""
     import torch
 
-    from mbrl.agents.distill import Stage, distill
-    from mbrl.agents.sparse_policy import SparsePolicy
     from mbrl.dynamics import SINDy
+    from mbrl.symbolic.distillation import Stage, distill
+    from mbrl.symbolic.sparse_policy import SparsePolicy
 
     learner, model = (getattr(parts.agent, name, None) for name in ("learner", "dynamics"))
     if learner is None or model is None:
@@ -113,7 +114,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
 
 def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     """Keep the policy as a run that `mbrl eval` and mbrl.load take."""
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     agent = {
         "_target_": "mbrl.agents.SparsePolicy",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, restore
+from mbrl.cli.common import Parser, count
+from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
-    from mbrl.dynamics.sindy_equations import Equation
+    from mbrl.dynamics.sindy.equations import Equation
     from mbrl.types import Task
 
 
@@ -21,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--digits", type=count(1), metavar="N", default=4)
     options = parser.parse_args(arguments)
 
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
     parts = restore(run)
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     if model is None:
         name = run.config["choices"].get("dynamics", "none")
         raise BadInput(f"{run.path}: dynamics={name} has no equations; dynamics=sindy has")
-    from mbrl.dynamics.sindy_equations import equations
+    from mbrl.dynamics.sindy.equations import equations
 
     for equation in equations(model):
         print(_line(equation, options.format, options.digits, parts.env.task))

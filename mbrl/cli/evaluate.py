@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.cli.common import Parser, count, failed
+from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 
@@ -18,12 +19,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(arguments)
 
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
     try:
         parts = restore(run)
-        from mbrl.loop import evaluate
+        from mbrl.training.loop import evaluate
 
         score = evaluate(
             parts.make_eval_env,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, failed, restore
+from mbrl.cli.common import Parser, count, failed
+from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
     from mbrl.types import Transitions
 
 _HORIZON = 20  # steps of the model's open-loop error
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
     options = parser.parse_args(arguments)
 
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
     if not (run.path / "summary.json").is_file():
@@ -45,8 +46,8 @@ def _write(run: RunFolder, given: int | None) -> Path:
     import torch
 
     from mbrl.agents import Random
-    from mbrl.loop import evaluate
     from mbrl.report import k_step_error, write_report
+    from mbrl.training.loop import evaluate
 
     if run.config["choices"]["env"] == "dataset":
         return _write_without_env(run, parts)
@@ -79,7 +80,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     """Collect transitions that the model was not fitted to: the first episodes of other seeds."""
     import torch
 
-    from mbrl.loop import episode_steps
+    from mbrl.training.loop import episode_steps
     from mbrl.types import Transitions
 
     env = parts.make_eval_env(num_envs)

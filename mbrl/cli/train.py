@@ -17,8 +17,8 @@ from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
-    from mbrl.logger import Logger
-    from mbrl.run import RunFolder
+    from mbrl.training.logger import Logger
+    from mbrl.training.run_folder import RunFolder
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the user's choice of a folder
 
@@ -91,7 +91,7 @@ def main(arguments: list[str]) -> int:
 def _created(options: _TrainOptions) -> RunFolder:
     """Compose, check and make a run folder."""
     from mbrl.config import compose
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     config, notes = compose(options.settings, options.config_dir)
     if config["run_dir"] is None:
@@ -112,7 +112,7 @@ def _resumed(options: _TrainOptions) -> RunFolder:
     """Open the run to go on with; its total_steps may be extended."""
     from mbrl.config import check_saved, plain_value
     from mbrl.config.arguments import parse_arguments
-    from mbrl.run import RunFolder
+    from mbrl.training.run_folder import RunFolder
 
     assert options.resume is not None
     run = RunFolder.open(options.resume)
@@ -140,7 +140,7 @@ def _prepare(run: RunFolder) -> tuple[Parts, Logger]:
     import torch
 
     from mbrl.config import build
-    from mbrl.logger import make_logger
+    from mbrl.training.logger import make_logger
 
     torch.set_num_threads(run.config["num_threads"])
     parts = build(run.config)
@@ -151,8 +151,8 @@ def _train_parts(
     run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
 ) -> dict[str, Any]:
     """Call the training loop with what the config says; give its summary."""
-    from mbrl.agents import OfflineAgent
-    from mbrl.loop import train, train_offline
+    from mbrl.roles import OfflineAgent
+    from mbrl.training.loop import train, train_offline
 
     keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
     if parts.dataset is not None and isinstance(parts.agent, OfflineAgent):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mbrl.buffer import ReplayBuffer
     from mbrl.data import Dataset
-    from mbrl.envs.base import VecEnv
+    from mbrl.roles import VecEnv
 
 # Constructor parameters that are filled in by name: in every part, and in all after the environment
 FROM_RUN = ("seed", "device", "generator", "total_steps", "dataset")

@@ -13,7 +13,7 @@ from mbrl.config.library import SWEEPS, Library, gather, nearest
 from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
 from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
 from mbrl.errors import BadInput
-from mbrl.run import is_taken
+from mbrl.training.run_folder import is_taken
 
 Node = dict[str, Any]
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from mbrl.agents.base import Agent
 from mbrl.data.dataset import episodes, join
-from mbrl.envs.base import VecEnv
+from mbrl.roles import Agent, VecEnv
 from mbrl.types import Transitions
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mbrl.data.load import load_dataset
-from mbrl.envs.base import VecStep
 from mbrl.errors import BadInput
+from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
 
 

@@ -1,30 +1,31 @@
 """Learned dynamics models, and the true simulator in their place."""
 
-from mbrl.dynamics.adversarial import Adversarial
-from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.christoffel import Christoffel
-from mbrl.dynamics.contrastive import Contrastive
-from mbrl.dynamics.distilled import Distilled
+from mbrl import moved
 from mbrl.dynamics.ensemble import GaussianEnsemble
-from mbrl.dynamics.fallback import Fallback
-from mbrl.dynamics.judge import (
+from mbrl.dynamics.fallback import FallbackDynamics
+from mbrl.dynamics.residual import ResidualDynamics
+from mbrl.dynamics.simulator import Simulator
+from mbrl.dynamics.sindy.model import SINDy
+from mbrl.dynamics.sparse_relu.model import SparseReLU
+from mbrl.dynamics.transition_filter.adversarial import Adversarial
+from mbrl.dynamics.transition_filter.base import (
     Consensus,
+    DynamicsReward,
     EnsembleMean,
-    Judge,
-    LearnedJudge,
+    LearnedDynamicsReward,
     MixtureLikelihood,
     Oracle,
     RandomPick,
 )
-from mbrl.dynamics.normalizer import Normalizer
-from mbrl.dynamics.pool import Pool
-from mbrl.dynamics.regression import Regression
-from mbrl.dynamics.residual import Residual
-from mbrl.dynamics.residual_judge import SparseResidual
-from mbrl.dynamics.reward_consistent import RewardConsistent
-from mbrl.dynamics.simulator import Simulator
-from mbrl.dynamics.sindy import SINDy
-from mbrl.dynamics.sparse_relu import SparseReLU
+from mbrl.dynamics.transition_filter.bayesian_polynomial import Regression
+from mbrl.dynamics.transition_filter.candidates import CandidateGenerator
+from mbrl.dynamics.transition_filter.christoffel import Christoffel
+from mbrl.dynamics.transition_filter.contrastive import Contrastive
+from mbrl.dynamics.transition_filter.distilled import Distilled
+from mbrl.dynamics.transition_filter.filter import RewardConsistent
+from mbrl.dynamics.transition_filter.sparse_residual import SparseResidual
+from mbrl.nn.normalizer import Normalizer
+from mbrl.roles import Dynamics
 
 __all__ = [
     "Adversarial",
@@ -34,20 +35,22 @@ __all__ = [
     "Distilled",
     "Dynamics",
     "EnsembleMean",
-    "Fallback",
+    "FallbackDynamics",
     "GaussianEnsemble",
-    "Judge",
-    "LearnedJudge",
+    "DynamicsReward",
+    "LearnedDynamicsReward",
     "MixtureLikelihood",
     "Normalizer",
     "Oracle",
-    "Pool",
+    "CandidateGenerator",
     "RandomPick",
     "Regression",
-    "Residual",
+    "ResidualDynamics",
     "RewardConsistent",
     "SINDy",
     "Simulator",
     "SparseReLU",
     "SparseResidual",
 ]
+
+__getattr__ = moved.names(__name__)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from mbrl.dynamics.base import Dynamics
-from mbrl.dynamics.batched import draw, evaluate, in_blocks, in_turn
-from mbrl.dynamics.fit import BestSnapshots, batch_size_for, split_holdout
-from mbrl.dynamics.normalizer import Normalizer
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.graphs import Graphed
+from mbrl.nn.batched import draw, evaluate, in_blocks, in_turn
+from mbrl.nn.cuda_graphs import Graphed
+from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
+from mbrl.nn.normalizer import Normalizer
+from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
 

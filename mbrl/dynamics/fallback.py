@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.ensemble import GaussianEnsemble
-from mbrl.dynamics.sindy import SINDy
+from mbrl.dynamics.sindy.model import SINDy
+from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions
 
 _log = logging.getLogger(__name__)
 
 
-class Fallback(Dynamics):
+class FallbackDynamics(Dynamics):
     """Use a sparse model unless its last fit was unstable on held-out rollouts.
 
     Args:

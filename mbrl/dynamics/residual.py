@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.base import Dynamics
 from mbrl.dynamics.ensemble import Belief, GaussianEnsemble
-from mbrl.dynamics.sindy import SINDy
-from mbrl.dynamics.sindy_data import hold_out
+from mbrl.dynamics.sindy.data import hold_out
+from mbrl.dynamics.sindy.model import SINDy
+from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions
 
 _log = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ class Both(NamedTuple):
     dense: Belief
 
 
-class Residual(Dynamics):
+class ResidualDynamics(Dynamics):
     """Add a network's prediction of the sparse model's error, if held-out rollouts get better.
 
-    Residual physics as in Zeng et al. 2020 (TossingBot), with SINDy for the physics.
+    ResidualDynamics physics as in Zeng et al. 2020 (TossingBot), with SINDy for the physics.
     Fitted on four fifths of the blocks; the error after `horizon` steps on the others opens or
     shuts the gate.
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.base import Dynamics
 from mbrl.errors import BadInput
+from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions, map_tensors
 
 

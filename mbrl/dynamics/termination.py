@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mbrl.dynamics.batched import evaluate, in_blocks
-from mbrl.dynamics.fit import batch_size_for
-from mbrl.dynamics.normalizer import Normalizer
 from mbrl.errors import NumericalFault
+from mbrl.nn.batched import evaluate, in_blocks
+from mbrl.nn.early_stopping import batch_size_for
+from mbrl.nn.normalizer import Normalizer
 from mbrl.types import Transitions
 
 

@@ -6,9 +6,9 @@ import sys
 if sys.platform == "linux" and "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")  # else rendering fails; read when mujoco is imported
 
-from mbrl.envs.base import VecEnv, VecStep
-from mbrl.envs.gymnasium import GymnasiumVecEnv
-from mbrl.envs.mujoco import MujocoSimulation, MujocoTask, threaded_mujoco
+from mbrl.envs.from_gymnasium import GymnasiumVecEnv
+from mbrl.envs.mujoco import MujocoSimulation, threaded_mujoco
+from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.process import GymnasiumProcess
 from mbrl.envs.registry import make_vec
 from mbrl.envs.simulation import SimulatedVecEnv, Simulation
@@ -16,7 +16,8 @@ from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
-from mbrl.envs.vector import register
+from mbrl.envs.to_gymnasium import register
+from mbrl.roles import VecEnv, VecStep
 
 register()
 

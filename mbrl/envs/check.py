@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from mbrl.envs.base import VecEnv, VecStep
 from mbrl.errors import EnvironmentFault
+from mbrl.roles import VecEnv, VecStep
 
 
 def inspect(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000) -> str | None:

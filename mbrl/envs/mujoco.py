@@ -8,60 +8,18 @@ gymnasium's numbers are made of: so they agree with gymnasium's to the last bit.
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from functools import partial
-from pathlib import Path
 
 import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
+from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
-from mbrl.envs.unroll import Fields, StateLayout, Unroller
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import EnvironmentFault
-from mbrl.types import Task
-
-
-class MujocoTask(ABC):
-    """Say what makes a MuJoCo model an environment; a new one is one final subclass.
-
-    Attributes:
-        model_path: of the MJCF file.
-        frame_skip: simulation steps per environment step.
-        max_episode_steps: when an episode is truncated.
-        task: what is known in closed form.
-        fields: MjData fields read beside qpos and qvel.
-        ends: whether any state terminates an episode.
-        steers: whether control() makes something else of actions.
-    """
-
-    model_path: Path
-    frame_skip: int
-    max_episode_steps: int
-    task: Task
-    fields: tuple[str, ...] = ()
-    ends: bool = True
-    steers: bool = False
-
-    @abstractmethod
-    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Draw a start in place; qpos (nq,) and qvel (nv,) come in as the model's own."""
-
-    @abstractmethod
-    def observe(self, now: Fields) -> Array:
-        """Give observations (E, obs_dim)."""
-
-    @abstractmethod
-    def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
-        """Give reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
-
-    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give what the actuators are told (E, nu) for actions (E, nu); where steers is True."""
-        return action
 
 
 class MujocoSimulation(Simulation):
@@ -95,7 +53,7 @@ class MujocoSimulation(Simulation):
         self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
         self._controls = [d.ctrl for d in self._data]
         self._layout = StateLayout(self.model, task.fields)
-        self._unroller: Unroller | None = None
+        self._unroller: SequenceSimulator | None = None
         self._unroll_threads = num_threads
         self._now = self._empty(num_envs)
 
@@ -183,7 +141,7 @@ class MujocoSimulation(Simulation):
     ) -> Unrolled:
         """Simulate and score sequences from given states; see Simulation.unroll."""
         if self._unroller is None:
-            self._unroller = Unroller(self.model, self._task, self._unroll_threads)
+            self._unroller = SequenceSimulator(self.model, self._task, self._unroll_threads)
         return self._unroller.unroll(state, action, with_state=with_state)
 
     def close(self) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.envs.base import VecStep
 from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
 
 _START = 120.0  # seconds that importing and making the environments may take
@@ -166,7 +166,7 @@ def _serve(
     with contextlib.suppress(OSError, AttributeError):  # Linux: end with the parent, hung or not
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     torch.set_num_threads(1)
-    from mbrl.envs.gymnasium import GymnasiumVecEnv
+    from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 
     def reply(work: Any) -> None:
         try:

@@ -10,14 +10,14 @@ from typing import Any
 import gymnasium
 
 from mbrl.envs import tasks
-from mbrl.envs.base import VecEnv
-from mbrl.envs.gymnasium import GymnasiumVecEnv
+from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import threaded_mujoco
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.errors import BadInput
+from mbrl.roles import VecEnv
 
 OWN: dict[str, Callable[..., VecEnv]] = {
     "Hopper-v5": lambda **k: threaded_mujoco(tasks.Hopper(), **k),

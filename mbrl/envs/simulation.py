@@ -11,8 +11,8 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.base import VecStep
 from mbrl.errors import EnvironmentFault
+from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Prediction, Task
 
 Array = NDArray[np.float64]

@@ -1,15 +1,16 @@
 """Planners: choose actions by asking a model what they would lead to."""
 
-from mbrl.planners.bab import BaB
-from mbrl.planners.base import ActionSelector, Model, Plan, Planner, Returns, rollout
+from mbrl.imagination.rollout import Returns, rollout
 from mbrl.planners.cem import CEM
+from mbrl.planners.exact.bab import BaB
+from mbrl.planners.exact.mip import MIP
+from mbrl.planners.exact.piecewise_linear import PiecewiseLinearModel
 from mbrl.planners.gradient import Gradient
 from mbrl.planners.icem import ICEM
-from mbrl.planners.mip import MIP
 from mbrl.planners.mppi import MPPI
 from mbrl.planners.objective import Objective
-from mbrl.planners.piecewise_linear import PiecewiseLinearModel
 from mbrl.planners.up_mpc import UPMPC
+from mbrl.roles import ActionSelector, Model, Plan, Planner
 
 __all__ = [
     "BaB",

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from mbrl.planners.noise import coloured_noise
+from mbrl.planners.noise import colored_noise
 from mbrl.types import ActionSpec
 
 
@@ -72,7 +72,7 @@ class Gaussian(NamedTuple):
     def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
         """Draw candidates (E, num, H, A)."""
         envs, horizon, dim = self.centre.shape
-        noise = coloured_noise((envs, num, horizon, dim), self.colour, generator=generator)
+        noise = colored_noise((envs, num, horizon, dim), self.colour, generator=generator)
         actions = torch.addcmul(self.centre[:, None], noise, self.std[:, None])
         return actions.clamp_(self.bounds.low, self.bounds.high)
 
@@ -144,7 +144,7 @@ def _average(samples: Tensor, weights: Tensor) -> Tensor:
     return torch.bmm(weights[:, None], samples.flatten(2)).view(-1, *samples.shape[2:])
 
 
-def undecided(
+def initial_distribution(
     action: ActionSpec,
     num_envs: int,
     horizon: int,

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.planners.base import Plan, Planner
 from mbrl.planners.cem import winner
 from mbrl.planners.clock import Clock
 from mbrl.planners.objective import Objective
+from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
 
 

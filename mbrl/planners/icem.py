@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mbrl.planners.base import Plan, Planner
 from mbrl.planners.cem import best
 from mbrl.planners.clock import Clock
-from mbrl.planners.distributions import Distribution, undecided
+from mbrl.planners.distributions import Distribution, initial_distribution
 from mbrl.planners.objective import Objective
+from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
 
 
@@ -87,8 +87,8 @@ class ICEM(Planner):
         }
 
     def start(self, num_envs: int) -> Memory:
-        """Give an undecided distribution, and its mean for elites."""
-        belief = undecided(self.objective.action, num_envs, self.horizon, **self._spread)
+        """Return the initial distribution, and its mean for elites."""
+        belief = initial_distribution(self.objective.action, num_envs, self.horizon, **self._spread)
         return Memory(belief, belief.mean()[:, None].repeat(1, self._num_elites, 1, 1))
 
     @torch.no_grad()

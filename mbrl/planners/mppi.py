@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.planners.base import Plan, Planner
 from mbrl.planners.cem import winner
 from mbrl.planners.clock import Clock
-from mbrl.planners.distributions import Distribution, undecided
+from mbrl.planners.distributions import Distribution, initial_distribution
 from mbrl.planners.objective import Objective
+from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
 
 
@@ -69,8 +69,8 @@ class MPPI(Planner):
         }
 
     def start(self, num_envs: int) -> Distribution:
-        """Give an undecided distribution for E environments."""
-        return undecided(self.objective.action, num_envs, self.horizon, **self._spread)
+        """Return the initial distribution for E environments."""
+        return initial_distribution(self.objective.action, num_envs, self.horizon, **self._spread)
 
     @torch.no_grad()
     def plan(

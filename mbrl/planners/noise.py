@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def coloured_noise(
+def colored_noise(
     shape: tuple[int, int, int, int], exponent: float, *, generator: torch.Generator
 ) -> Tensor:
     """Draw unit-variance noise whose power falls as 1 / f^exponent along the third axis.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import NumericalFault
-from mbrl.planners.base import rollout
+from mbrl.imagination.rollout import rollout
 from mbrl.types import ActionSpec
 
 

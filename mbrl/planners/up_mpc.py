@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.generators import restore
-from mbrl.planners.base import ActionSelector, Model, rollout
-from mbrl.planners.noise import coloured_noise
+from mbrl.imagination.rollout import rollout
+from mbrl.nn.generators import restore
+from mbrl.planners.noise import colored_noise
+from mbrl.roles import ActionSelector, Model
 from mbrl.types import ActionSpec, Prediction
 
 MEMORY = 0.99  # weight kept by what is measured, per observation
@@ -165,7 +166,7 @@ class UPMPC:
         none = self._middle.new_empty(num_envs, 0)
         kept = [none[..., None, None].expand(-1, -1, *shape[2:]), none, none]
         for _ in range(1 + self._wide_refits):
-            noise = coloured_noise(shape, self._colour, generator=self._generator)
+            noise = colored_noise(shape, self._colour, generator=self._generator)
             drawn = self._action.clip(middle + spread * noise)
             new = drawn, *self._returns(state, drawn)
             found = [torch.cat(x, 1) for x in zip(kept, new, strict=True)]

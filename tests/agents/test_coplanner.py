@@ -6,9 +6,9 @@ import torch
 from mbrl.agents import Dyna
 from mbrl.config import build, compose
 from mbrl.errors import BadInput
-from mbrl.loop import train
 from mbrl.planners import UPMPC
-from mbrl.run import RunFolder
+from mbrl.training.loop import train
+from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record, flat
 
 SMALL = [

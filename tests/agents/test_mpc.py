@@ -3,7 +3,7 @@
 import torch
 
 from mbrl.agents import MPC
-from mbrl.planners import Plan, Planner
+from mbrl.roles import Plan, Planner
 from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
 
 

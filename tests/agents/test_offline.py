@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from mbrl.agents import BC, IQL, SAC, TD3BC, BellmanPenalty, OfflineDyna, UncertaintyPenalty
-from mbrl.agents.sac import AutogradGradients
-from mbrl.agents.sac_networks import Batch, forward, gaussian_log_prob, layers
+from mbrl.agents import OfflineDyna
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.dynamics import GaussianEnsemble
 from mbrl.errors import BadInput
+from mbrl.learners import BC, IQL, SAC, TD3BC, BellmanPenalty, UncertaintyPenalty
+from mbrl.learners.sac import AutogradGradients
+from mbrl.learners.sac_networks import Batch, forward, gaussian_log_prob, layers
 from mbrl.types import ActionSpec, Prediction, Transitions
 from tests.toys import ACTION, TASK, ToyEnv, ToyLearner, ToyModel, collect, generator
 
@@ -162,11 +163,13 @@ def test_the_largest_standard_deviation_is_that_of_the_elites():
     x = model.inputs(torch.cat([obs, action], 1)).expand(model.num_members, -1, -1)
     out = model._forward(x, [*model.weights], [*model.biases])
     norms = out.log_var.exp().sum(-1).sqrt()
-    torch.testing.assert_close(model.doubt(obs, action), norms[model.elites].amax(0))
+    torch.testing.assert_close(model.uncertainty(obs, action), norms[model.elites].amax(0))
     model._uncertainty = "raw_std"
     model.targets.std.copy_(torch.tensor([2.0, 0.5, 3.0]))
     spread = out.log_var.mul(0.5).exp() * model.targets.std
-    torch.testing.assert_close(model.doubt(obs, action), spread.norm(dim=-1)[model.elites].amax(0))
+    torch.testing.assert_close(
+        model.uncertainty(obs, action), spread.norm(dim=-1)[model.elites].amax(0)
+    )
 
 
 def test_a_model_without_uncertainty_is_refused_by_name():
@@ -174,7 +177,7 @@ def test_a_model_without_uncertainty_is_refused_by_name():
     model.step = lambda state, action, **_: plain.step(state, action)
     model.initial = lambda obs, **_: obs
     with pytest.raises(BadInput, match="GaussianEnsemble gives no uncertainty"):
-        model.doubt(torch.zeros(1, 2), torch.zeros(1, 1))
+        model.uncertainty(torch.zeros(1, 2), torch.zeros(1, 1))
 
 
 def test_rollouts_are_renewed_when_due_however_updates_are_split():
@@ -258,7 +261,7 @@ def test_another_dataset_under_the_same_name_is_refused(home, capsys):
 
 
 def test_gym_agent_learns_from_a_dataset(home):
-    from mbrl.gym import GymAgent
+    from mbrl.api import GymAgent
 
     agent = GymAgent("td3_bc", "pendulum", dataset="pendulum/random-v0", learner={"hidden": 16})
     agent.learn(20).learn(10)

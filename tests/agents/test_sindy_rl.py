@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
-from mbrl.agents import SAC, Dyna, InModel
-from mbrl.agents.hold import ActionHold
+from mbrl.agents import Dyna
 from mbrl.agents.rollback import Rollback, estimated_return
 from mbrl.cli import main
 from mbrl.config import build_agent, compose
 from mbrl.errors import BadInput
-from mbrl.gym import ImaginedVecEnv
+from mbrl.imagination import ImaginedVecEnv
+from mbrl.imagination.hold import ActionHold
+from mbrl.learners import SAC, InModelLearner
 from mbrl.types import Transitions
 from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyLearner, ToyModel, collect, generator
 
@@ -74,7 +75,7 @@ def in_model(**options):
         obs_dim=2, action=ACTION, generator=generator(1), hidden=16, batch_size=64,
         learning_rate=3e-3, discount=0.9,
     )  # fmt: skip
-    return InModel(obs_dim=2, action=ACTION, learner=sac, generator=generator(2), **options)
+    return InModelLearner(obs_dim=2, action=ACTION, learner=sac, generator=generator(2), **options)
 
 
 def test_sac_learns_inside_a_model():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mbrl.agents.base import OfflineAgent
-from mbrl.loop import train, train_offline
-from mbrl.run import RunFolder
+from mbrl.roles import OfflineAgent
+from mbrl.training.loop import train, train_offline
+from mbrl.training.run_folder import RunFolder
 from tests.contracts.parts import labels, names
 from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
 
@@ -28,7 +28,7 @@ SMALL = {
                 "min_updates": 20,
                 "max_updates": 40,
             },
-            "pool": {"_target_": "mbrl.dynamics.Pool", "kind": "plain"},
+            "pool": {"_target_": "mbrl.dynamics.CandidateGenerator", "kind": "plain"},
         },
         "sparse_relu": {
             "hidden": [8],

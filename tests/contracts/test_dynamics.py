@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mbrl.planners.base import Model, rollout
+from mbrl.imagination.rollout import rollout
+from mbrl.roles import Model
 from mbrl.types import map_tensors
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator
@@ -14,7 +15,10 @@ SMALL = {
     "reward_consistent": {
         "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
         "judge": {"_target_": "mbrl.dynamics.Christoffel", "degrees": [1, 2]},
-        "pool": {"_target_": "mbrl.dynamics.Pool", "edges": {"hidden": 16, "num_updates": 100}},
+        "pool": {
+            "_target_": "mbrl.dynamics.CandidateGenerator",
+            "edges": {"hidden": 16, "num_updates": 100},
+        },
     },
     "sindy": {"aggregate": "member", "num_elites": 20},
     "sparse_relu": {

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from mbrl.envs.base import VecStep
+from mbrl.roles import VecStep
 from tests.contracts.parts import CONFIGS, make, names
 from tests.toys import ToyEnv, generator
 

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from mbrl.agents.base import ModelEnvLearner, PolicyLearner
-from mbrl.gym import ImaginedVecEnv
-from mbrl.planners.base import ActionSelector
+from mbrl.imagination import ImaginedVecEnv
+from mbrl.roles import ActionSelector, ModelEnvLearner, PolicyLearner
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, ToyEnv, ToyLearner, ToyModel, ToySelector, collect, generator
 

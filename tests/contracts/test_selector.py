@@ -4,8 +4,8 @@ import pytest
 import torch
 import yaml
 
-from mbrl.agents.base import PlanningSelector
 from mbrl.config import build, compose
+from mbrl.roles import PlanningSelector
 from tests.contracts.parts import CONFIGS, make, names
 from tests.contracts.test_dynamics import build as build_model
 from tests.toys import ACTION, ToyEnv, ToyLearner, collect, generator
@@ -77,12 +77,12 @@ def test_doubt_is_avoided_or_sought(dynamics, alpha):
     chosen = selector.select(obs, generator=generator(3))
     usual = Uniform().select(obs, generator=generator(3))
 
-    def doubt(action):
+    def uncertainty(action):
         pred = model.step(model.initial(obs), action, with_uncertainty=True)[1]
         assert pred.uncertainty is not None
         return pred.uncertainty.double().mean().item()
 
-    assert alpha * doubt(chosen) > alpha * doubt(usual)
+    assert alpha * uncertainty(chosen) > alpha * uncertainty(usual)
 
 
 class Uniform:

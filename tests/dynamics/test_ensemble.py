@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mbrl.dynamics import GaussianEnsemble
-from mbrl.dynamics.batched import CHUNK
-from mbrl.dynamics.fit import split_holdout
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.nn.batched import CHUNK
+from mbrl.nn.early_stopping import split_holdout
 from mbrl.types import ActionSpec, Task, Transitions
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
 

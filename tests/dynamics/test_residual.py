@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.dynamics import GaussianEnsemble, Residual, SINDy
+from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, generator
 
@@ -32,7 +32,7 @@ def fitted(bump):
         obs_dim=2, action=ACTION, task=TASK, generator=generator(1), hidden=64, num_layers=3,
         num_members=3, num_elites=2, min_updates=3000, max_updates=3000, learning_rate=3e-3,
     )  # fmt: skip
-    model = Residual(sparse=sparse, dense=dense)
+    model = ResidualDynamics(sparse=sparse, dense=dense)
     return model, model.fit(data(bump), generator=generator(2))
 
 
@@ -67,7 +67,7 @@ def test_the_reward_is_of_the_corrected_successor_and_a_copy_predicts_the_same(b
     pred = model.step(model.initial(seen.obs), seen.action, with_uncertainty=True)[1]
     assert TASK.reward is not None
     assert pred.reward.equal(TASK.reward(seen.obs, seen.action, pred.next_obs))
-    other = Residual(
+    other = ResidualDynamics(
         sparse=SINDy(obs_dim=2, action=ACTION, task=TASK, degree=1),
         dense=GaussianEnsemble(
             obs_dim=2, action=ACTION, task=TASK, generator=generator(9), hidden=64, num_layers=3,

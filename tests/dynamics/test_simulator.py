@@ -12,9 +12,10 @@ from mbrl.cli import main
 from mbrl.config import compose
 from mbrl.dynamics import Simulator
 from mbrl.errors import BadInput
+from mbrl.imagination.rollout import rollout
 from mbrl.planners import CEM, ICEM, MPPI
-from mbrl.planners.base import Model, rollout
-from mbrl.run import RunFolder
+from mbrl.roles import Model
+from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import flat
 from tests.toys import ACTION, ToyEnv, ToyLearner, collect, generator
 

@@ -10,8 +10,8 @@ from mbrl.cli import main
 from mbrl.envs import GymnasiumProcess, GymnasiumVecEnv
 from mbrl.envs.check import inspect
 from mbrl.errors import EnvironmentFault
-from mbrl.loop import ENDLESS, evaluate
-from mbrl.run import RunFolder
+from mbrl.training.loop import ENDLESS, evaluate
+from mbrl.training.run_folder import RunFolder
 from tests.envs.broken import HOW
 from tests.toys import ToyAgent, ToyEnv
 

@@ -9,10 +9,10 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import mbrl
+from mbrl.api import GymAgent
 from mbrl.envs import tasks
 from mbrl.envs.registry import OWN
 from mbrl.envs.tasks.cartpole_swingup import smooth_reward, sparse_reward
-from mbrl.gym import GymAgent
 
 
 def state(x=0.0, angle=0.0, speed=0.0, spin=0.0):

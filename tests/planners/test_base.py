@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.planners.base import rollout
+from mbrl.imagination.rollout import rollout
 from mbrl.types import Prediction
 from tests.toys import ToyModel, ToySelector, generator, move, reward, terminated
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.planners import CEM, ICEM, MPPI, Gradient, rollout
+from mbrl.imagination.rollout import rollout
+from mbrl.planners import CEM, ICEM, MPPI, Gradient
 from mbrl.planners.cem import best
 from mbrl.types import ActionSpec, Prediction
 from tests.planners.linear import LinearQuadratic, bounds, states

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mbrl.planners import mip_pyomo
-from mbrl.planners.base import rollout
-from mbrl.planners.piecewise_linear import Exact
+from mbrl.imagination.rollout import rollout
+from mbrl.planners.exact import pyomo_backend as mip_pyomo
+from mbrl.planners.exact.piecewise_linear import Exact
 from mbrl.relu import PiecewiseLinearCost, Term, attach, highs, intrusion
 from mbrl.relu.obbt import tighten
 from mbrl.relu.program import Problem, build

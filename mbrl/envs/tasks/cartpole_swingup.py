@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.types import Task

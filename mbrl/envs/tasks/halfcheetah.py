@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import (
     GYMNASIUM_ASSETS,

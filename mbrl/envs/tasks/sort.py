@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.relu import PiecewiseLinearCost, Term
-from mbrl.types import Edges, Task
+from mbrl.types import InteractionEdges, Task
 
 PUCKS = 4  # the first two go left, the others right
 BINS = np.array([[-12.0, 0], [-12.0, 0], [12.0, 0], [12.0, 0]])  # cm
@@ -25,7 +25,7 @@ TOUCH = 3.5  # cm between the centres of pusher and puck
 SCALE = 0.1  # of the cost, for each cm
 
 
-def law() -> tuple[Edges, ...]:
+def law() -> tuple[InteractionEdges, ...]:
     """Say who acts on whom: the pusher on each puck, and each puck on each other.
 
     A puck is seen from the pusher, with the action; a pair by its distance and the pusher's.
@@ -48,7 +48,7 @@ def law() -> tuple[Edges, ...]:
     ]
     kinds = (pushed, passed_on)
     return tuple(
-        Edges(torch.stack([r for r, _ in kind]), torch.stack([w for _, w in kind]))
+        InteractionEdges(torch.stack([r for r, _ in kind]), torch.stack([w for _, w in kind]))
         for kind in kinds
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.mujoco import Fields, MujocoTask
+from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost, with_x_first
 from mbrl.types import Task

@@ -1,0 +1,35 @@
+"""A run's parts, built from its config and restored from its newest checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mbrl.config.build import Parts, build
+from mbrl.config.check import check_saved
+from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.training.run_folder import RunFolder
+
+
+def restore(run: RunFolder) -> Parts:
+    """Build a run's parts and give the agent back what it had learned; imports torch.
+
+    Raises:
+        BadInput: if there is no checkpoint, it is damaged, or the config was changed since.
+    """
+    if not run.checkpoints():
+        raise BadInput(f"{run.path}: has no checkpoint yet; train it first")
+    check_saved(run.config, run.config_path)
+    run.check("agent")  # before torch is imported
+    saved = run.load("agent")
+    assert saved is not None
+    import torch
+
+    from mbrl.training.loop import fitting
+
+    torch.set_num_threads(run.config["num_threads"])
+    parts = build(run.config, with_data=False)
+    with fitting(run, "agent"):
+        parts.agent.load_state_dict(saved["agent"])
+    return parts

@@ -1,0 +1,111 @@
+"""What a sparse regression is given: usable rows, held-out blocks, the motion of positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.dynamics.sindy.fit import Problem
+from mbrl.dynamics.sindy.library import Library
+from mbrl.errors import BadInput, NumericalFault
+from mbrl.types import Transitions
+
+Limit = tuple[int, float, float]  # observation, low, high
+
+
+def read_limits(limits: dict[str, Any], names: list[str], key: str) -> list[Limit]:
+    """Read name -> [low, high] of an argument called key.
+
+    Raises:
+        BadInput: for a name that is none, or what is not two rising numbers.
+    """
+    found = []
+    for name, span in limits.items():
+        if name not in names:
+            raise BadInput(f"dynamics.{key}.{name}: no such observation; {', '.join(names)}")
+        if not (isinstance(span, list | tuple) and len(span) == 2 and span[0] < span[1]):
+            raise BadInput(f"dynamics.{key}.{name}={span}: should be [low, high]")
+        found.append((names.index(name), float(span[0]), float(span[1])))
+    return found
+
+
+def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transitions:
+    """Take the rows within the limits, numbers in a type; what is left out cuts an episode in two.
+
+    Raises:
+        NumericalFault: if an observation, action or reward is not finite.
+    """
+    named = {"obs": data.obs, "action": data.action, "next_obs": data.next_obs}
+    for name, value in {**named, "reward": data.reward[:, None]}.items():
+        bad = torch.nonzero(~torch.isfinite(value))
+        if bad.shape[0]:
+            row, column = bad[0].tolist()
+            raise NumericalFault(f"dynamics=sindy: {name}[{column}] of row {row} is not finite")
+    keep = torch.ones_like(data.terminated)
+    for column, low, high in limits:
+        for value in (data.obs[:, column], data.next_obs[:, column]):
+            keep = keep & (value >= low) & (value <= high)
+    gaps = torch.zeros_like(data.episode)
+    order = torch.sort(data.episode, stable=True).indices
+    gaps[order] = torch.cumsum(~keep[order], 0)
+    part = Transitions(
+        *(x[keep] for x in data._replace(episode=data.episode * (keep.shape[0] + 1) + gaps))
+    )
+    numbers = {"obs": part.obs, "action": part.action, "next_obs": part.next_obs}
+    numbers["reward"] = part.reward
+    return part._replace(**{name: value.to(dtype) for name, value in numbers.items()})
+
+
+def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
+    """Hold out every fifth block of consecutive rows of one episode.
+
+    Returns:
+        Rows of the blocks held out (K, H), H at most horizon, less for few rows and for short
+        episodes; which rows (B,) are for training.
+    """
+    episode, order = torch.sort(data.episode, stable=True)
+    rows = episode.shape[0]
+    _, lengths = torch.unique_consecutive(episode, return_counts=True)
+    length = max(1, min(horizon, rows // 10, int(lengths.max())))
+    begins = torch.cat(
+        [torch.arange(0, max(0, n - length + 1), length) + i for i, n in _spans(lengths)]
+    )
+    blocks = order[begins[:, None].to(order.device) + torch.arange(length, device=order.device)]
+    held = blocks[4::5] if blocks.shape[0] > 4 else blocks[-1:]
+    train = torch.ones(rows, dtype=torch.bool, device=order.device)
+    train[held.flatten()] = False
+    return held, train
+
+
+def _spans(lengths: Tensor) -> list[tuple[int, int]]:
+    """Give the first row and the number of rows of each episode."""
+    ends = lengths.cumsum(0)
+    return list(zip((ends - lengths).tolist(), lengths.tolist(), strict=True))
+
+
+def motion_problem(
+    data: Transitions,
+    library: Library,
+    positions: tuple[tuple[int, int], ...],
+    angles: tuple[tuple[int, int], ...],
+) -> Problem:
+    """Set up how far positions move and angles turn, linear in velocities old and new.
+
+    Args:
+        data: transitions (B, ...).
+        library: single variables of [obs, action, next_obs].
+        positions: (position, velocity): moved by its own velocity.
+        angles: (cos, sin): turned by whichever velocities fit.
+    """
+    n = data.obs.shape[1] + data.action.shape[1]
+    moves = [data.next_obs[:, p] - data.obs[:, p] for p, _ in positions]
+    allowed = [[term.variables[0] in (v, n + v) for term in library] for _, v in positions]
+    for c, s in angles:
+        (x, y), (x2, y2) = ((o[:, c], o[:, s]) for o in (data.obs, data.next_obs))
+        moves.append(torch.atan2(y2 * x - x2 * y, x2 * x + y2 * y))
+        allowed.append([True] * len(library))
+    columns = [*data.obs.T, *data.action.T, *data.next_obs.T]
+    mask = torch.tensor(allowed, device=data.obs.device)
+    return Problem(library.evaluate(columns), torch.stack(moves, 1), mask)

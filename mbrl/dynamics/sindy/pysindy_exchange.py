@@ -1,0 +1,179 @@
+"""To PySINDy and back: its models are the public face and the oracle of ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mbrl.dynamics.sindy.codegen import System
+from mbrl.dynamics.sindy.library import Library, Term, evaluate_terms, fourier, polynomial, rename
+from mbrl.errors import BadInput
+from mbrl.types import ActionSpec, Task
+
+
+def _terms(library: Any, inputs: Sequence[int]) -> list[Term]:
+    """List the terms of a fitted library that sees the variables in inputs, in its order.
+
+    Polynomials, Fourier terms, their sums, products and choices of inputs.
+
+    Raises:
+        BadInput: for any other kind.
+    """
+    kind = type(library).__name__
+    if kind == "TermLibrary":
+        return list(rename(library.terms, inputs))
+    if kind == "PolynomialLibrary":
+        if library.interaction_only:
+            powers = library.powers_
+            return [Term(tuple(np.repeat(inputs, row).tolist())) for row in powers]
+        return list(
+            polynomial(
+                inputs,
+                library.degree,
+                interaction=library.include_interaction,
+                bias=library.include_bias,
+            )
+        )
+    if kind == "FourierLibrary":
+        return list(
+            fourier(inputs, library.n_frequencies, sin=library.include_sin, cos=library.include_cos)
+        )
+    if kind == "ConcatLibrary":
+        return [term for part in library.libraries for term in _terms(part, inputs)]
+    if kind in ("TensoredLibrary", "GeneralizedLibrary"):
+        chosen = library.inputs_per_library
+        seen = chosen if chosen is not None else [range(len(inputs))] * len(library.libraries)
+        parts = [
+            _terms(part, [inputs[i] for i in dict.fromkeys(own)])
+            for part, own in zip(library.libraries, seen, strict=True)
+        ]
+        if kind == "TensoredLibrary":
+            return _product(parts)
+        found = [t for i, p in enumerate(parts) if i not in library.exclude_libraries for t in p]
+        for row in library.tensor_array if library.tensor_array is not None else []:
+            found += _product([part for part, on in zip(parts, row, strict=True) if on])
+        return found
+    raise BadInput(
+        f"from_pysindy: {kind} cannot be read; polynomial and Fourier libraries can, "
+        "and their sums and products"
+    )
+
+
+def _product(parts: list[list[Term]]) -> list[Term]:
+    """Multiply lists of terms, the last running fastest."""
+    found = parts[0]
+    for part in parts[1:]:
+        found = [a * b for a in found for b in part]
+    return found
+
+
+def system_from_pysindy(model: Any) -> System:
+    """Read a fitted pysindy.DiscreteSINDy; terms that it has twice get the sum of their weights.
+
+    Raises:
+        BadInput: if it is not of discrete time, or its library cannot be read.
+    """
+    if type(model).__name__ != "DiscreteSINDy":
+        raise BadInput(
+            f"from_pysindy: {type(model).__name__} gives rates of change; "
+            "a step needs pysindy.DiscreteSINDy"
+        )
+    count, actions = model.n_features_in_, model.n_control_features_
+    terms = _terms(model.feature_library, list(range(count)))
+    library = Library(terms)
+    weights = np.zeros((count - actions, len(library)))
+    for term, column in zip(terms, np.asarray(model.coefficients()).T, strict=True):
+        weights[:, library.index(term)] += column
+    targets = tuple(range(count - actions))
+    return System(count - actions, actions, False, targets, library, weights)
+
+
+def take_over(make: Any, model: Any, action: ActionSpec | None, task: Task | None) -> Any:
+    """Call the constructor `make` of a sparse model for a fitted pysindy.DiscreteSINDy."""
+    system = system_from_pysindy(model)
+    if action is None:
+        high = torch.full((system.num_actions,), torch.inf)
+        action = ActionSpec("continuous", -high, high)
+    made = make(
+        obs_dim=system.num_obs,
+        action=action,
+        task=task or Task(obs_names=tuple(model.feature_names[: system.num_obs])),
+        library=system.library,
+        target="next",
+        num_members=1,
+        num_elites=1,
+    )
+    made.steps.members.copy_(torch.from_numpy(system.coefficients))
+    made.rebuild()
+    return made
+
+
+def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
+    """Make a fitted pysindy.DiscreteSINDy of a system; its predict, score and print work.
+
+    Raises:
+        BadInput: for a structured system: turning angles are not sums of terms.
+    """
+    if system.positions or system.angles:
+        raise BadInput(
+            "to_pysindy: a structured model turns angles, which PySINDy cannot write; "
+            "fit with dynamics.structured=false"
+        )
+    import pysindy
+
+    count = system.num_obs + system.num_actions
+    library, weights = system.library, system.coefficients
+    if system.delta:  # the next value is the old one and the change
+        old = Library(Term((i,)) for i in system.targets)
+        full = library | old
+        weights = np.pad(weights, ((0, 0), (0, len(full) - len(library))))
+        for row, term in enumerate(old):
+            weights[row, full.index(term)] += 1
+        library = full
+    model = pysindy.DiscreteSINDy(optimizer=pysindy.STLSQ(), feature_library=_term_library(library))
+    rows = np.random.default_rng(0).standard_normal((2, count))
+    obs, actions = rows[:, : system.num_obs], rows[:, system.num_obs :]
+    given = {"x_next": obs, "u": actions if system.num_actions else None}
+    if "t" in inspect.signature(model.fit).parameters:  # later versions have dropped it
+        given["t"] = 1.0
+    model.fit(obs, feature_names=list(names), **given)  # lays out its attributes
+    optimizer: Any = model.optimizer
+    optimizer.coef_, optimizer.ind_ = weights, weights != 0
+    return model
+
+
+def _term_library(terms: Library) -> Any:
+    """Make a PySINDy library of any terms."""
+    from pysindy.feature_library.base import BaseFeatureLibrary, x_sequence_or_item
+    from pysindy.utils import AxesArray, comprehend_axes
+
+    class TermLibrary(BaseFeatureLibrary):
+        """The terms of a sparse model."""
+
+        def __init__(self, terms: Library):
+            self.terms = terms
+
+        @x_sequence_or_item
+        def fit(self, x_full: Any, y: Any = None) -> Any:
+            self.n_features_in_ = x_full[0].shape[-1]
+            self.n_output_features_ = len(self.terms)
+            return self
+
+        @x_sequence_or_item
+        def transform(self, x_full: Any) -> Any:
+            found = []
+            for x in x_full:
+                columns = [torch.from_numpy(np.array(column)) for column in np.moveaxis(x, -1, 0)]
+                values = torch.stack(evaluate_terms(self.terms, columns), -1).numpy()
+                found.append(AxesArray(values, comprehend_axes(values)))
+            return found
+
+        def get_feature_names(self, input_features: Any = None) -> list[str]:
+            names = input_features or [f"x{i}" for i in range(self.n_features_in_)]
+            return self.terms.names(names)
+
+    return TermLibrary(terms)

@@ -1,0 +1,123 @@
+"""One step by an ensemble of sparse equations: their aggregate, or one member per row."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mbrl.dynamics.sindy.codegen import Predictor, System, active, advance
+from mbrl.dynamics.sindy.library import Library, evaluate_terms, polynomial
+from mbrl.types import Task
+
+
+class SparseStep(nn.Module):
+    """Hold the coefficients of M members and compute with those that are not zero.
+
+    Args:
+        layout: which equations there are; its coefficients do not count.
+        num_members: M, the ones kept.
+        mean: aggregate by the mean instead of the median.
+        compile: make a C kernel of the aggregate.
+
+    Attributes:
+        predictor: the aggregate as generated code.
+    """
+
+    members: Tensor  # (M, targets, F) float64
+    motion_members: Tensor  # (M, positions + angles, F2)
+    predictor: Predictor
+
+    def __init__(self, layout: System, num_members: int, mean: bool, compile: bool):
+        """Let all coefficients be zero."""
+        super().__init__()
+        self.layout = layout
+        moved = len(layout.positions) + len(layout.angles)
+        for name, equations, library in (
+            ("members", len(layout.targets), layout.library),
+            ("motion_members", moved, layout.motion),
+        ):
+            zeros = torch.zeros(num_members, equations, len(library), dtype=torch.float64)
+            self.register_buffer(name, zeros)
+        self._mean, self._compile = mean, compile
+        self.rebuild()
+
+    def system(self) -> System:
+        """Give the equations of the aggregate."""
+        first, second = (
+            aggregate(members, "mean" if self._mean else "median").cpu().numpy()
+            for members in (self.members, self.motion_members)
+        )
+        return self.layout._replace(coefficients=first, motion_coefficients=second)
+
+    def rebuild(self) -> None:
+        """Generate the code of the coefficients as they are now."""
+        system = self.system()
+        self.predictor = Predictor(system, compile=self._compile)
+        self._active: list[tuple[Library, Tensor]] = []  # terms of any member, their weights
+        for library, members in (
+            (system.library, self.members),
+            (system.motion, self.motion_members),
+        ):
+            terms = active(library, members.flatten(0, 1).cpu().numpy()).terms
+            places = [library.index(term) for term in terms]
+            self._active.append((terms, members[..., places]))
+
+    def use_kernel(self) -> None:
+        """Step by a C kernel from now on, where a compiler is found."""
+        self._compile = True
+        self.rebuild()
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Step obs (B, n), action (B, m) by the aggregate: (B, n)."""
+        return self.predictor.torch(obs, action)
+
+    def by_members(self, obs: Tensor, action: Tensor, members: list[int]) -> Tensor:
+        """Step obs (G, B, n), action (G, B, m) by one member each: (G, B, n)."""
+        features = [lambda *c, t=terms: evaluate_terms(t, c[:-1]) for terms, _ in self._active]
+        first, second = (weights[members].to(obs) for _, weights in self._active)
+        return advance(self.layout, obs, action, features, first, second)
+
+    def by_blocks(self, obs: Tensor, action: Tensor, members: list[int]) -> Tensor:
+        """Step obs (B, n), action (B, m), G equal blocks of rows by one member each: (B, n)."""
+        blocks, rows = len(members), obs.shape[0]
+        size = -(-rows // blocks)
+        last = blocks * size - rows
+        obs, action = (torch.cat([x, x[-1:].expand(last, -1)]) for x in (obs, action))
+        obs, action = obs.view(blocks, size, -1), action.view(blocks, size, -1)
+        return self.by_members(obs, action, members).flatten(0, 1)[:rows]
+
+
+def lay_out(
+    library: Library, num_obs: int, num_actions: int, task: Task, delta: bool, structured: bool
+) -> System:
+    """Say which equations there are.
+
+    Args:
+        library: terms over [obs, action].
+        num_obs: n.
+        num_actions: m.
+        task: its positions and angle_pairs give the structure.
+        delta: whether equations give changes.
+        structured: regress velocities; integrate positions, turn angles, by velocities old and new.
+    """
+    angles = task.angle_pairs if structured else ()
+    positions = tuple(p for p, _ in task.positions) if structured else ()
+    moved = {*positions, *(i for pair in angles for i in pair)}
+    targets = tuple(i for i in range(num_obs) if i not in moved)
+    first_new = num_obs + num_actions
+    rates = [v for i in targets for v in (i, first_new + i)] if structured else []
+    motion = polynomial(rates, 1, bias=False) if structured else Library(())
+    none = np.zeros((0, 0))
+    return System(
+        num_obs, num_actions, delta, targets, library, none, positions, angles, motion, none
+    )
+
+
+def aggregate(members: Tensor, how: Literal["median", "mean"]) -> Tensor:
+    """Aggregate coefficients (M, T, F) over members: (T, F)."""
+    if how == "mean" or members.numel() == 0:
+        return members.mean(0)
+    return torch.quantile(members, 0.5, dim=0)

@@ -1,0 +1,382 @@
+"""Any gymnasium environment by id, several copies stepped side by side in this process."""
+
+from __future__ import annotations
+
+import ctypes
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from mbrl.envs.workers import DaemonPool, Hang
+from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.roles import VecStep
+from mbrl.types import ActionSpec, Task
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
+    """Make one environment.
+
+    Raises:
+        BadInput: if the id is unknown, naming the nearest, or its keywords are refused.
+    """
+    try:
+        return gymnasium.make(id, disable_env_checker=True, **kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise BadInput(f"env.id={id}: {str(error).splitlines()[0]}") from None
+    except gymnasium.error.Error as error:
+        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]
+        raise BadInput(f"env.id={id}: no such gymnasium environment; {hint}") from None
+    except TypeError as error:
+        raise BadInput(f"env.id={id} with env.kwargs={kwargs}: {error}") from None
+    except ImportError as error:
+        raise BadInput(f"env.id={id}: {error}") from None
+
+
+class Broken(Exception):
+    """An environment that gives what gymnasium's contract does not allow."""
+
+
+class GymnasiumVecEnv:
+    """Step gymnasium environments; those that end are reset in the same step; a VecEnv.
+
+    Going on from a state_dict replays the running episode: the last reset's seed or generator,
+    then its actions. So it takes an environment that is a function of these alone; one that is
+    not is named when its replay gives another observation.
+
+    What an environment returns is checked against gymnasium's contract, and copied; the actions it
+    is given are copies, so that it can change neither what was recorded nor what was chosen.
+
+    Args:
+        id: as registered with gymnasium.
+        num_envs: copies.
+        seed: environment i is seeded with seed + i.
+        kwargs: keywords of the environment.
+        task: what is known of it in closed form, such as mbrl.envs.tasks.cartpole; null: nothing.
+        max_episode_steps: when an episode is truncated; null leaves it to the environment.
+        strict: also refuse what does no harm here: an action changed in place, an observation that
+            is outside its space or will be overwritten. `mbrl doctor env=gym` does.
+        time_limit: seconds that a step or a reset of all copies may take; null for no limit.
+        device: where tensors are handed out.
+
+    Raises:
+        BadInput: if the id is unknown or its spaces are not supported.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        num_envs: int = 1,
+        seed: int = 0,
+        kwargs: dict[str, Any] | None = None,
+        task: Task | None = None,
+        max_episode_steps: int | None = None,
+        strict: bool = False,
+        time_limit: float | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        """Make the copies."""
+        given = dict(kwargs or {})
+        if max_episode_steps is not None:
+            given["max_episode_steps"] = max_episode_steps
+        copies = [make_gymnasium(id, **given) for _ in range(num_envs)]
+        self._take(id, copies, seed, time_limit, strict, device)
+        self.task = task or Task()
+
+    @classmethod
+    def around(
+        cls,
+        envs: Sequence[gymnasium.Env],
+        *,
+        seed: int = 0,
+        time_limit: float | None = None,
+        strict: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> GymnasiumVecEnv:
+        """Take environments that are made already, such as a user's own.
+
+        Raises:
+            BadInput: if their spaces are not supported.
+        """
+        self = cls.__new__(cls)
+        name = type(envs[0].unwrapped).__name__
+        self._take(name, list(envs), seed, time_limit, strict, device)
+        return self
+
+    def _take(
+        self,
+        id: str,
+        envs: list[gymnasium.Env],
+        seed: int,
+        time_limit: float | None,
+        strict: bool,
+        device: torch.device | str,
+    ) -> None:
+        """Take the copies."""
+        self._envs = envs
+        first, num_envs = envs[0], len(envs)
+        self.num_envs = num_envs
+        self.obs_dim = _obs_dim(id, first.observation_space)
+        self.obs_shape = first.observation_space.shape
+        self.device = torch.device(device)
+        self.action = _action_spec(id, first.action_space, self.device)
+        self.task = Task()
+        limit = first.spec.max_episode_steps if first.spec else None
+        self.max_episode_steps = None if limit is None or limit < 0 else limit
+        self._space = first.observation_space
+        self._strict = strict
+        self._seen: list[Any] = [None] * num_envs  # as returned, to tell whether it is overwritten
+        self.offset = int(getattr(first.action_space, "start", 0))
+        self._seed = seed
+        self._time_limit = time_limit
+        self._pool = DaemonPool(1) if time_limit is not None else None
+        self._steps = 0  # since construction, to name a fault
+        self.turn = ctypes.c_int(0)  # the environment being run
+        self._last = np.zeros((num_envs, self.obs_dim))  # the latest observations
+        self._starts: list[Any] = [seed + i for i in range(num_envs)]
+        self._taken: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start new episodes; see VecEnv.reset."""
+        base = seed if seed is not None else self._seed
+        obs = np.empty((self.num_envs, self.obs_dim))
+
+        def work() -> None:
+            for i in range(self.num_envs):
+                # the first reset is seeded in any case, so that a run repeats
+                obs[i] = self._start(i, base + i if seed is not None or not self._steps else None)
+
+        self._guarded(work)
+        self._check("observation", obs)
+        self._last = obs
+        return self._tensor(obs)
+
+    def step(self, action: Tensor) -> VecStep:
+        """Take one step; see VecEnv.step."""
+        self._steps += 1
+        given = action.detach().cpu().numpy()
+        if given.shape != (self.num_envs, self.action.dim):
+            raise ValueError(
+                f"actions should be ({self.num_envs}, {self.action.dim}), got {given.shape}"
+            )
+        self._check("action", given)
+        following = np.empty((self.num_envs, self.obs_dim))
+        obs, reward = np.empty_like(following), np.empty(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), dtype=bool)
+
+        def work() -> None:
+            for i in range(self.num_envs):
+                self.turn.value = i
+                self._taken[i].append(given[i].copy())
+                following[i], reward[i], terminated[i], truncated[i] = self._advance(i, given[i])
+                obs[i] = following[i]
+                if terminated[i] or truncated[i]:
+                    obs[i] = self._start(i, None)
+
+        self._guarded(work)
+        for what, values in (("observation", following), ("observation", obs), ("reward", reward)):
+            self._check(what, values)
+        self._last = obs
+        flags = [torch.from_numpy(x).to(self.device) for x in (terminated, truncated)]
+        return VecStep(self._tensor(obs), self._tensor(following), self._tensor(reward), *flags)
+
+    def _start(self, i: int, seed: int | None) -> np.ndarray:
+        """Begin an episode and remember how it was begun."""
+        self.turn.value = i
+        env = self._envs[i]
+        self._starts[i] = env.unwrapped.np_random.bit_generator.state if seed is None else seed
+        self._taken[i] = []
+        found = env.reset(seed=seed)
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+            raise Broken(f"reset() gave {_kind(found)}, not (observation, info)")
+        return self._observation(i, found[0])
+
+    def _advance(self, i: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Step one environment and check what it gives."""
+        given = self._native(action)
+        found = self._envs[i].step(given)
+        if self._strict and not np.array_equal(given, self._native(action)):
+            raise Broken("changed the action it was given")
+        if not (isinstance(found, tuple) and len(found) == 5):
+            raise Broken(
+                f"step() gave {_kind(found)}, not "
+                "(observation, reward, terminated, truncated, info)"
+            )
+        seen, reward, terminated, truncated, info = found
+        reward: Any
+        if not isinstance(reward, float) and _scalar_kind(reward) not in "iuf":
+            raise Broken(f"the reward is {_kind(reward)}, not a number")
+        for name, flag in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(flag, bool) and _scalar_kind(flag) != "b":
+                raise Broken(f"{name} is {_kind(flag)}, not a bool")
+        if not isinstance(info, dict):
+            raise Broken(f"the info is {_kind(info)}, not a dict")
+        return self._observation(i, seen), float(reward), bool(terminated), bool(truncated)
+
+    def _observation(self, i: int, seen: Any) -> np.ndarray:
+        """Check an observation and flatten it."""
+        array = seen if isinstance(seen, np.ndarray) else np.asarray(seen)
+        shape = self._space.shape
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise Broken(f"the observation is {_kind(seen)}, not numbers of shape {shape}")
+        if self._strict and np.isfinite(array).all():  # others are named by what they are
+            if not self._space.contains(seen):
+                raise Broken(f"the observation, {_kind(seen)}, is not in {_short(self._space)}")
+            if isinstance(self._seen[i], np.ndarray) and np.shares_memory(array, self._seen[i]):
+                raise Broken("the observation shares memory with the one before; return a copy")
+        self._seen[i] = seen
+        return array.ravel()
+
+    def _native(self, action: np.ndarray) -> Any:
+        """Turn a row of actions into what the environment takes; a copy, since it may change it."""
+        if self.action.kind == "discrete":
+            return self.offset + int(action.argmax())
+        return action.astype(np.float32)
+
+    def _guarded(self, work: Callable[[], Any]) -> None:
+        """Run work; name the environment that raises or hangs."""
+        try:
+            if self._pool is None:
+                work()
+            else:
+                self._pool.run([work], self._time_limit)
+        except Hang:
+            what = f"no answer within {self._time_limit} s"
+            raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from None
+        except Broken as error:
+            raise EnvironmentFault(str(error), index=self.turn.value, step=self._steps) from None
+        except (Exception, SystemExit) as error:
+            what = f"raised {type(error).__name__}: {error}"
+            raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from error
+
+    def _check(self, what: str, values: np.ndarray) -> None:
+        """Name the environment whose values are not finite, as float32."""
+        finite = np.abs(values) <= _LARGEST  # False for a NaN
+        if not finite.all():
+            row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
+            found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
+            raise EnvironmentFault(f"{found} in the {what}", index=row, step=self._steps)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, torch.float32)
+
+    def env_state(self) -> Tensor | None:
+        """Give nothing: the state of a foreign environment is not known."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give how the running episodes were begun and what was done in them."""
+        taken = [torch.from_numpy(np.array(a)) if a else None for a in self._taken]
+        last = torch.from_numpy(self._last.copy())
+        return {"starts": list(self._starts), "taken": taken, "steps": self._steps, "last": last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replay the running episodes.
+
+        Raises:
+            EnvironmentFault: also if an observation differs from the one that was saved.
+        """
+        self._steps = state["steps"]
+        rows = list(zip(state["starts"], state["taken"], strict=True))
+        obs = np.empty((self.num_envs, self.obs_dim))
+        self._guarded(lambda: [self._replay(i, *row, obs) for i, row in enumerate(rows)])
+        self._last = state["last"].numpy().copy()
+        for i, (found, saved) in enumerate(zip(obs, self._last, strict=True)):
+            if not np.array_equal(found, saved):
+                what = (
+                    "does not repeat: the same seed and actions gave another observation, so a "
+                    "resumed run would not be the same; begin a new one"
+                )
+                raise EnvironmentFault(what, index=i, step=self._steps)
+
+    def _replay(self, i: int, start: Any, taken: Tensor | None, obs: np.ndarray) -> None:
+        """Bring one environment to where it was; write its observation to obs[i]."""
+        self.turn.value = i
+        env = self._envs[i]
+        if isinstance(start, int):
+            obs[i] = self._start(i, start)
+        else:
+            env.reset(seed=0)  # so that there is a generator to set
+            env.unwrapped.np_random.bit_generator.state = start
+            obs[i] = self._start(i, None)
+        for row in [] if taken is None else taken.numpy():
+            self._taken[i].append(row)
+            obs[i], *_ = self._advance(i, row)
+
+    def close(self) -> None:
+        """Close the copies."""
+        if self._pool is not None:
+            self._pool.close()
+        for i, env in enumerate(self._envs):
+            try:
+                env.close()
+            except Exception as error:
+                what = f"raised {type(error).__name__} when closed: {error}"
+                raise EnvironmentFault(what, index=i, step=self._steps) from error
+
+
+def _obs_dim(id: str, space: spaces.Space) -> int:
+    """Give the length of a flattened observation.
+
+    Raises:
+        BadInput: if the space is none of numbers.
+    """
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return int(np.prod(space.shape))
+    raise BadInput(
+        f"env.id={id}: observation space {_short(space)} is not supported; a Box of floats is"
+    )
+
+
+def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSpec:
+    """Read the actions.
+
+    Raises:
+        BadInput: if they are neither discrete nor a bounded box.
+    """
+    if isinstance(space, spaces.Discrete):
+        count = int(space.n)
+        low = torch.zeros(count, device=device)
+        return ActionSpec("discrete", low, low + 1, count)
+    if (
+        isinstance(space, spaces.Box)
+        and len(space.shape) == 1
+        and np.issubdtype(space.dtype, np.floating)
+        and np.isfinite(space.low).all()
+        and np.isfinite(space.high).all()
+    ):
+        low, high = (torch.from_numpy(x.astype(np.float32)) for x in (space.low, space.high))
+        return ActionSpec("continuous", low.to(device), high.to(device))
+    raise BadInput(
+        f"env.id={id}: action space {_short(space)} is not supported; "
+        "Discrete and a 1-D Box of floats with finite bounds are"
+    )
+
+
+def _scalar_kind(value: Any) -> str:
+    """Give numpy's kind of a scalar; "-" for what is none."""
+    array = np.asarray(value)
+    return "-" if array.ndim else array.dtype.kind
+
+
+def _kind(value: Any) -> str:
+    """Say what a value is, in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} and shape {value.shape}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _short(space: spaces.Space) -> str:
+    """Name a space in one line."""
+    return " ".join(str(space).split())[:120]

@@ -1,0 +1,54 @@
+"""What makes a MuJoCo model an environment: start, observation, reward, end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mbrl.envs.simulation import Array
+from mbrl.types import Task
+
+Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
+
+
+class MujocoTask(ABC):
+    """Say what makes a MuJoCo model an environment; a new one is one final subclass.
+
+    Attributes:
+        model_path: of the MJCF file.
+        frame_skip: simulation steps per environment step.
+        max_episode_steps: when an episode is truncated.
+        task: what is known in closed form.
+        fields: MjData fields read beside qpos and qvel.
+        ends: whether any state terminates an episode.
+        steers: whether control() makes something else of actions.
+    """
+
+    model_path: Path
+    frame_skip: int
+    max_episode_steps: int
+    task: Task
+    fields: tuple[str, ...] = ()
+    ends: bool = True
+    steers: bool = False
+
+    @abstractmethod
+    def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
+        """Draw a start in place; qpos (nq,) and qvel (nv,) come in as the model's own."""
+
+    @abstractmethod
+    def observe(self, now: Fields) -> Array:
+        """Give observations (E, obs_dim)."""
+
+    @abstractmethod
+    def outcome(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Give reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
+
+    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give what the actuators are told (E, nu) for actions (E, nu); where steers is True."""
+        return action

@@ -1,0 +1,5 @@
+"""Moved to `mbrl.nn.generators`."""
+
+from mbrl import moved
+
+__getattr__ = moved.module(__name__, "mbrl.nn.generators")

@@ -1,0 +1,5 @@
+"""Moved to `mbrl.nn.global_rng`."""
+
+from mbrl import moved
+
+__getattr__ = moved.module(__name__, "mbrl.nn.global_rng")

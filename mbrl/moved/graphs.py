@@ -1,0 +1,5 @@
+"""Moved to `mbrl.nn.cuda_graphs`."""
+
+from mbrl import moved
+
+__getattr__ = moved.module(__name__, "mbrl.nn.cuda_graphs")

@@ -1,0 +1,5 @@
+"""Moved to `mbrl.training.loop`."""
+
+from mbrl import moved
+
+__getattr__ = moved.module(__name__, "mbrl.training.loop")

@@ -1,0 +1,5 @@
+"""Moved to `mbrl.training.run_folder`."""
+
+from mbrl import moved
+
+__getattr__ = moved.module(__name__, "mbrl.training.run_folder")

@@ -1,0 +1,1 @@
+"""What networks share: batched MLPs, normalizer, early stopping, random generators, CUDA graphs."""

@@ -1,0 +1,1 @@
+"""Exact planners: mixed-integer programs and branch and bound on piecewise-linear models."""

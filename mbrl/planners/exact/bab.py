@@ -1,0 +1,282 @@
+"""Branch and bound over the actions, with CROWN bounds of many boxes at once.
+
+After BaB-ND (Shen et al. 2025): boxes of action sequences are bounded, searched and split. Here no
+box is dropped before its bound says so, so that the lower bound holds for every plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbrl.errors import BadInput
+from mbrl.planners.exact.anytime import Anytime, Found, Memory, Sample, Timer, hopeless
+from mbrl.relu import Bounds, crown, highs
+from mbrl.relu.boxes import MARGIN, Bounded, Boxes, Ranges
+from mbrl.relu.descent import descend
+from mbrl.relu.network import Array
+from mbrl.relu.program import Problem, build
+from mbrl.roles import Plan, Planner
+from mbrl.types import ActionSpec
+
+
+class BaB(Planner):
+    """Split boxes of action sequences, those with the least lower bound first.
+
+    After Shen et al. 2025 (BaB-ND, arXiv:2412.09584), on the bounds of CROWN (Zhang et al. 2018).
+
+    The plan is never worse than its incumbent, as with planner=mip. Without a time limit plans
+    repeat bit for bit.
+
+    Args:
+        action: the environment's actions, continuous.
+        horizon: decisions H.
+        action_hold: environment steps for which each action is held.
+        discount: per environment step.
+        sampler: what finds the incumbent: "cem", "mppi" or "gradient".
+        sampler_options: of the sampler, such as num_samples.
+        num_fresh: further plans that the sampler makes, wide and not from the plan before.
+        batch_size: boxes split in each round.
+        leaf_unstable: unstable neurons up to which a box's program is solved at once.
+        max_leaves: programs solved in each round.
+        max_boxes: boxes bounded in each plan.
+        tolerance: relative gap at which a plan counts as optimal.
+        time_limit: seconds for each plan; null leaves it to max_boxes, so that runs repeat.
+
+    Raises:
+        BadInput: if the actions are discrete.
+    """
+
+    num_particles = 1
+
+    def __init__(
+        self,
+        *,
+        action: ActionSpec,
+        horizon: int = 8,
+        action_hold: int = 1,
+        discount: float = 1.0,
+        sampler: Literal["cem", "mppi", "gradient"] = "cem",
+        sampler_options: dict[str, Any] | None = None,
+        num_fresh: int = 2,
+        batch_size: int = 64,
+        leaf_unstable: int = 4,
+        max_leaves: int = 8,
+        max_boxes: int = 10000,
+        tolerance: float = 1e-4,
+        time_limit: float | None = None,
+    ):
+        """Make the sampler."""
+        if action.kind == "discrete":
+            raise BadInput("planner=bab takes continuous actions; choose planner=mip")
+        self.horizon, self.action_hold = horizon, action_hold
+        self._anytime = Anytime(
+            "bab", action=action, horizon=horizon, action_hold=action_hold, discount=discount,
+            sampler=sampler, sampler_options=sampler_options,
+            num_fresh=num_fresh,
+        )  # fmt: skip
+        self._batch_size, self._max_boxes = batch_size, max_boxes
+        self._leaf_unstable, self._max_leaves = leaf_unstable, max_leaves
+        self._tolerance, self._time_limit = tolerance, time_limit
+
+    def start(self, num_envs: int) -> Memory:
+        """Give the memory of E environments without a plan."""
+        return self._anytime.start(num_envs)
+
+    def plan(
+        self,
+        state: Any,
+        model: Any,
+        *,
+        generator: torch.Generator,
+        previous: Plan | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan for every environment of a belief; see Planner.plan, and Anytime.plan for the info.
+
+        The info's nodes are boxes; num_unstable counts neurons in the box of all actions.
+
+        Raises:
+            BadInput: if the model is not piecewise linear.
+        """
+        return self._anytime.plan(
+            state,
+            model,
+            self._improve,
+            generator=generator,
+            previous=previous,
+            deadline=self._time_limit if deadline is None else deadline,
+        )
+
+    @torch.no_grad()
+    def _improve(
+        self, problem: Problem, found: Found, candidates: Array, sample: Sample, timer: Timer
+    ) -> Found:
+        """Split boxes until the best plan is proven or the time is over."""
+        if timer.hurry(0.2):
+            return found
+        boxes = Boxes(problem)
+        low, high = (torch.from_numpy(x)[None] for x in (problem.action_low, problem.action_high))
+        front = _Front(low, high, boxes.bound(low, high))
+        ranges = front.bounded.ranges
+        unstable = int(((ranges.low < 0) & (ranges.high > 0)).sum())
+        limits = crown(
+            problem.network, problem.obs, problem.held(problem.action_low),
+            problem.held(problem.action_high), hold=problem.hold,
+        )  # fmt: skip
+        program = build(problem, limits)
+
+        def descended(start: Array) -> tuple[float, Array]:
+            end = descend(program, start, deadline=timer.part(0.25))
+            return float(problem.simulate(end[None])[0][0]), end
+
+        best, actions = descended(candidates)
+        timer.lap("descent")
+        if hopeless(limits.num_unstable(), left := timer.left()):
+            more = np.concatenate([sample(0.6 * (left or 0.0)), actions[None]])
+            best, actions = descended(more)
+            timer.lap("more samples")
+        count, status = 1, "optimal"
+        late = np.inf  # least bound of leaves that were not solved in time
+        slowest, before, size = 0.0, timer.taken(), 1  # boxes of the slowest round
+        while True:
+            cutoff = best - self._tolerance * max(abs(best), 1e-9)
+            front = front.below(cutoff)
+            if not len(front.low):
+                break
+            if count >= self._max_boxes:
+                status = "node_limit"
+                break
+            if timer.ends < np.inf:
+                now = timer.taken()
+                slowest, before = max(slowest, now - before), now
+                larger = (2 * self._batch_size / size) ** (1 / 3)  # time grows slower than boxes
+                if now + 1.2 * larger * slowest > timer.ends - 0.02 * timer.share:
+                    status = "time_limit"
+                    break
+            chosen, front = front.least(self._batch_size)
+            few = chosen.unstable() <= self._leaf_unstable
+            leaves, more = chosen.where(few), chosen.where(~few)
+            for low, high, ranges in leaves.each(self._max_leaves):
+                solution = _solve_leaf(problem, limits, low, high, ranges, timer)
+                count += 1
+                if solution.actions is not None and solution.objective < best:
+                    end = np.clip(solution.actions, low, high)
+                    best, actions = descended(np.stack([end, actions]))
+                if solution.status != "optimal":
+                    late = min(late, max(solution.lower_bound, float(leaves.bounded.cost.min())))
+            front = front.joined(leaves.after(self._max_leaves))
+            if not len(more.low):
+                continue
+            low, high, known = more.split(self._batch_size)
+            children = _Front(low, high, boxes.bound(low, high, known))
+            count += len(low)
+            size = max(size, len(low))
+            tried = torch.cat([(low + high) / 2, children.bounded.corner])
+            costs = boxes.costs(tried)
+            index = int(costs.argmin())
+            if costs[index] < best:
+                best, actions = descended(tried[index : index + 1].numpy())
+            front = front.joined(children)
+        timer.lap("search")
+        bound = best - self._tolerance * max(abs(best), 1e-9)
+        if late < bound:
+            bound, status = late, "time_limit"
+        if len(front.low):
+            bound = min(bound, float(front.bounded.cost.min()))
+        return found._replace(
+            actions=actions, lower_bound=bound, num_unstable=unstable, status=status, nodes=count
+        )
+
+
+def _solve_leaf(
+    problem: Problem, limits: Bounds, low: Array, high: Array, ranges: Ranges, timer: Timer
+) -> highs.Solution:
+    """Solve the small program that a box leaves."""
+    room = MARGIN * (1 + ranges.high.abs().maximum(ranges.low.abs()))
+    inside = limits._replace(
+        low=np.maximum(limits.low, (ranges.low - room).numpy()),
+        high=np.minimum(limits.high, (ranges.high + room).numpy()),
+    )
+    program = build(problem._replace(action_low=low, action_high=high), inside)
+    return highs.solve(program, time_limit=timer.part(0.5))
+
+
+class _Front:
+    """Boxes that are still to be split."""
+
+    def __init__(self, low: Tensor, high: Tensor, bounded: Bounded):
+        """Take boxes (B, H, act_dim)."""
+        self.low, self.high, self.bounded = low, high, bounded
+
+    def _take(self, rows: Tensor) -> _Front:
+        """Take some of the boxes."""
+        b = self.bounded
+        ranges = Ranges(*(x[rows] for x in b.ranges))
+        kept = Bounded(b.cost[rows], b.corner[rows], b.score[rows], ranges)
+        return _Front(self.low[rows], self.high[rows], kept)
+
+    def below(self, cutoff: float) -> _Front:
+        """Drop the boxes in which no plan costs less."""
+        return self._take((self.bounded.cost < cutoff).nonzero()[:, 0])
+
+    def least(self, num: int) -> tuple[_Front, _Front]:
+        """Take the num boxes with the least bounds; gives them and the rest."""
+        order = self.bounded.cost.argsort(stable=True)
+        return self._take(order[:num]), self._take(order[num:])
+
+    def unstable(self) -> Tensor:
+        """Count the neurons (B,) that may be on either side."""
+        ranges = self.bounded.ranges
+        return ((ranges.low < 0) & (ranges.high > 0)).sum((1, 2))
+
+    def where(self, mask: Tensor) -> _Front:
+        """Take the boxes in mask (B,)."""
+        return self._take(mask.nonzero()[:, 0])
+
+    def after(self, num: int) -> _Front:
+        """Take all but the first num boxes."""
+        return self._take(torch.arange(min(num, len(self.low)), len(self.low)))
+
+    def each(self, num: int) -> Iterator[tuple[Array, Array, Ranges]]:
+        """Give the first num boxes: low and high (H, act_dim), ranges (T, ...)."""
+        for i in range(min(num, len(self.low))):
+            ranges = Ranges(*(x[i] for x in self.bounded.ranges))
+            yield self.low[i].numpy(), self.high[i].numpy(), ranges
+
+    def split(self, num: int) -> tuple[Tensor, Tensor, Ranges]:
+        """Halve each box across the action that is behind most slack.
+
+        Args:
+            num: boxes that are bounded at once; few boxes are halved across several actions.
+
+        Returns:
+            Low and high of at least 2B boxes, and the ranges of the boxes that they come from.
+        """
+        low, high = self.low.flatten(1), self.high.flatten(1)
+        score = self.bounded.score + 1e-12 * (high - low)  # where all is known, across the widest
+        order = score.argsort(dim=1, descending=True, stable=True)
+        rows = torch.arange(len(low))
+        times = max(1, min((2 * num // len(low)).bit_length() - 1, low.shape[1]))
+        for k in range(times):
+            index = order[rows, k][:, None]
+            middle = (low.gather(1, index) + high.gather(1, index)) / 2
+            lower, upper = high.scatter(1, index, middle), low.scatter(1, index, middle)
+            low, high = torch.cat([low, upper]), torch.cat([lower, high])
+            rows = torch.cat([rows, rows])
+        shape = (-1, *self.low.shape[1:])
+        ranges = Ranges(*(x[rows] for x in self.bounded.ranges))
+        return low.view(shape), high.view(shape), ranges
+
+    def joined(self, other: _Front) -> _Front:
+        """Add boxes."""
+        a, b = self.bounded, other.bounded
+        ranges = Ranges(*(torch.cat(x) for x in zip(a.ranges, b.ranges, strict=True)))
+        parts = (torch.cat([x, y]) for x, y in zip(a[:3], b[:3], strict=True))
+        cost, corner, score = parts
+        joined = Bounded(cost, corner, score, ranges)
+        return _Front(torch.cat([self.low, other.low]), torch.cat([self.high, other.high]), joined)

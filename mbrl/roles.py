@@ -1,0 +1,409 @@
+"""Every role of the framework on one page: what parts must offer to plug into each other.
+
+    VecEnv          environments stepped side by side
+    Model           what a planner or an imagined rollout asks of a dynamics model
+    Dynamics        a Model that is fitted to transitions
+    Planner         chooses action sequences by their return in a Model
+    ActionSelector  maps observations to actions: a policy, or UP-MPC over a policy
+    PolicyLearner   improves a policy from real and imagined transitions
+    Penalty         what is subtracted from an imagined reward where the model is uncertain
+    Agent           acts and learns online; OfflineAgent learns from a dataset
+
+A model's state is its belief S: a tensor, or a named tuple of tensors, batch first. The rows of a
+belief with P particles of B environments are ordered particle by particle: row p * B + b. So rows
+that share an ensemble member stand together, and each member is evaluated in one matrix product.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.buffer import ReplayBuffer
+from mbrl.errors import BadInput
+from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
+
+
+class VecStep(NamedTuple):
+    """The outcome of one step of E environments; those that ended were reset in the same step."""
+
+    obs: Tensor  # (E, obs_dim) to act on next: after autoreset
+    next_obs: Tensor  # (E, obs_dim) the true successor, also at an episode's end
+    reward: Tensor  # (E,)
+    terminated: Tensor  # (E,) bool
+    truncated: Tensor  # (E,) bool
+
+
+class VecEnv(Protocol):
+    """Step E copies of one environment.
+
+    One with a simulator may also offer unroll(state, action, with_state=False): what would follow
+    from states of env_state(); see SimulatedVecEnv.unroll. dynamics=simulator asks for it.
+
+    Attributes:
+        num_envs: E.
+        obs_dim: length of an observation.
+        action: the actions it takes.
+        task: what is known of it in closed form.
+        device: where its tensors live.
+        max_episode_steps: when an episode is truncated, None if never.
+    """
+
+    num_envs: int
+    obs_dim: int
+    action: ActionSpec
+    task: Task
+    device: torch.device
+    max_episode_steps: int | None
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Start new episodes; environment i is seeded with seed + i, as in gymnasium.
+
+        Returns:
+            obs (E, obs_dim).
+        """
+        ...
+
+    def step(self, action: Tensor) -> VecStep:
+        """Take one step with actions (E, act_dim) in environment units.
+
+        Raises:
+            EnvironmentFault: on a NaN, an infinity, an exception or a hang, with index and step.
+        """
+        ...
+
+    def env_state(self) -> Tensor | None:
+        """Give the simulator's full state (E, state_dim), None where there is none."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit: tensors and JSON values."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        ...
+
+    def close(self) -> None:
+        """Free threads, windows and processes."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol[State]):
+    """Imagine steps: all that a planner or an imagined rollout asks of a dynamics model."""
+
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> State:
+        """Begin a belief at obs (B, obs_dim): num_particles * B rows, particle by particle.
+
+        Without a generator the belief is the mean one (all members together).
+        """
+        ...
+
+    def observe(
+        self, state: State, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> State:
+        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim).
+
+        Args:
+            state: the belief before.
+            action: what was done.
+            obs: what is seen now.
+            env_state: the simulator's (B, state_dim), None where there is none.
+        """
+        ...
+
+    def step(
+        self,
+        state: State,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[State, Prediction]:
+        """Predict one step for action (B, act_dim); without a generator no noise is drawn."""
+        ...
+
+    def candidates(
+        self, state: State, action: Tensor, num: int, *, generator: torch.Generator | None
+    ) -> tuple[State, Prediction]:
+        """Offer num successors of each row for action (B, act_dim); K leads: (K * B, ...).
+
+        A filter chooses among them. Without a generator no noise is drawn.
+        """
+        ...
+
+
+class Dynamics(nn.Module, ABC):
+    """Predict next_obs, reward, termination and validity of a step; satisfies Model.
+
+    Attributes:
+        learned: False if there is nothing to fit and a belief needs the simulator's state, which
+            no stored observation holds.
+    """
+
+    learned: bool = True
+
+    @abstractmethod
+    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+        """Fit to all data so far, starting from the last fit.
+
+        Args:
+            data: transitions (B, ...), rows of an episode in time order.
+            generator: source of every random draw.
+
+        Returns:
+            Metrics, among them a holdout error.
+
+        Raises:
+            NumericalFault: if the loss is not finite.
+        """
+
+    @abstractmethod
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> Any:
+        """Begin a belief at obs (B, obs_dim): num_particles * B rows, particle by particle."""
+
+    @abstractmethod
+    def observe(
+        self, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> Any:
+        """Take in a real step; see Model.observe."""
+
+    @abstractmethod
+    def step(
+        self,
+        state: Any,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[Any, Prediction]:
+        """Predict one step for action (B, act_dim); without a generator no noise is drawn."""
+
+    @abstractmethod
+    def candidates(
+        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
+    ) -> tuple[Any, Prediction]:
+        """Offer num successors of each row; see Model.candidates."""
+
+    @torch.no_grad()
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Give the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim).
+
+        Raises:
+            BadInput: if the model gives none.
+        """
+        found = self.step(self.initial(obs), action, with_uncertainty=True)[1].uncertainty
+        if found is None:
+            raise BadInput(f"{type(self).__name__} gives no uncertainty; choose dynamics=ensemble")
+        return found
+
+
+class Plan(NamedTuple):
+    """What a planner returns."""
+
+    actions: Tensor  # (E, H, act_dim), E environments planned at once
+    value: Tensor  # (E,) predicted return
+    memory: Any  # what the next call may reuse (elites, std): tensors (E, ...), see Planner.start
+    info: dict[str, Any]  # lower_bound, gap, iterations, latency ...
+
+
+class Planner(ABC):
+    """Choose actions by asking a model what they would lead to.
+
+    Attributes:
+        num_particles: imagined rows per environment that plan expects of a belief.
+        action_hold: environment steps for which each action of a plan is held.
+    """
+
+    num_particles: int
+    action_hold: int
+
+    @abstractmethod
+    def start(self, num_envs: int) -> Any:
+        """Give E rows of memory, of the shape that plans have, for an agent to keep plans in."""
+
+    @abstractmethod
+    def plan(
+        self,
+        state: Any,
+        model: Any,
+        *,
+        generator: torch.Generator,
+        previous: Plan | None = None,
+        deadline: float | None = None,
+    ) -> Plan:
+        """Plan for every environment of a belief.
+
+        Args:
+            state: the model's belief of E environments.
+            model: a Model.
+            generator: the source of every random draw.
+            previous: the plan of the step before, to start from.
+            deadline: seconds; the best plan so far is returned when they are over.
+
+        Returns:
+            A plan whose actions are inside the action bounds.
+        """
+
+
+@runtime_checkable
+class ActionSelector(Protocol):
+    """Act on an observation, as a policy does, or UP-MPC over a policy."""
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        ...
+
+
+EnvState = Callable[[], Tensor | None]  # VecEnv.env_state
+
+
+@runtime_checkable
+class PolicyLearner(Protocol):
+    """Improve a policy from real and imagined transitions; an ActionSelector as well."""
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
+    ) -> Tensor:
+        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        ...
+
+    def improve(
+        self,
+        real: ReplayBuffer,
+        imagined: ReplayBuffer | None = None,
+        model_env: Any = None,
+        *,
+        num_updates: int = 1,
+    ) -> dict[str, float]:
+        """Take num_updates steps of learning.
+
+        Args:
+            real: transitions of the environment.
+            imagined: transitions of the model, None for model-free learning.
+            model_env: the model as an environment (mbrl.gym.ImaginedVecEnv), for learners that
+                ask for one (ModelEnvLearner).
+            num_updates: gradient steps (off-policy) or iterations (on-policy).
+
+        Returns:
+            Metrics of the last step.
+        """
+        ...
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Estimate the return (B,) from obs (B, obs_dim) under the policy."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        ...
+
+
+@runtime_checkable
+class ModelEnvLearner(PolicyLearner, Protocol):
+    """Collect rollouts inside the model and learn from them (on-policy); a PolicyLearner.
+
+    Attributes:
+        num_model_envs: imagined environments that improve() takes as model_env.
+    """
+
+    num_model_envs: int
+
+
+@runtime_checkable
+class PlanningSelector(ActionSelector, Protocol):
+    """An ActionSelector with randomness and measurements of its own, such as UP-MPC."""
+
+    def metrics(self) -> dict[str, float]:
+        """Give what was measured lately; empty before the first choice."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+        ...
+
+
+class Penalty(Protocol):
+    """Say what to take off an imagined reward where the model is in doubt (MOPO, MOBILE)."""
+
+    def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
+        """Give the penalty (B,) of imagined transitions."""
+        ...
+
+
+class Actor(ABC):
+    """Choose actions; what an evaluation asks of an agent."""
+
+    @abstractmethod
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
+        """Choose actions (E, act_dim) for obs (E, obs_dim).
+
+        Args:
+            obs: what the environments show.
+            explore: True in training; False in evaluation, which has an episode memory of its own
+                and must draw nothing that training draws from.
+            env_state: gives the simulator's state (E, state_dim), for a model that is one.
+        """
+
+    @abstractmethod
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
+        """Forget the episode memory of the environments in done (E,) bool; None = of all.
+
+        Args:
+            done: the environments whose episode has ended.
+            explore: which memory, as in act.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that is needed to go on bit for bit: nested dicts of tensors and JSON values."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict."""
+
+
+class Agent(Actor):
+    """Act, and learn from the buffer of real transitions; what the training loop drives."""
+
+    @abstractmethod
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Learn from what was added since the last call; metrics, empty if nothing was due."""
+
+
+class OfflineAgent(Actor):
+    """Learn from a dataset that does not grow; what the offline loop drives."""
+
+    @abstractmethod
+    def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Do what comes once, before the first update: fit the model, if there is one."""
+
+    @abstractmethod
+    def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
+        """Take num_updates updates of the policy.
+
+        Draws may come in blocks, so that other splits of the same updates may end in other digits;
+        the loop splits at the same places in a resumed run.
+
+        Returns:
+            Metrics of the last update.
+        """

@@ -1,0 +1,142 @@
+"""A policy of a few terms: action = clip(sum of coefficients times monomials of the observation).
+
+The last step of SINDy-RL (Zolman et al. 2024): what a network has learned, small enough to read.
+`mbrl distill` makes one; see agents/distill.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.buffer import ReplayBuffer
+from mbrl.dynamics.sindy.codegen import active, statements, weighted_sum
+from mbrl.dynamics.sindy.equations import Equation
+from mbrl.dynamics.sindy.library import Term, polynomial, reduce_circles
+from mbrl.errors import BadInput
+from mbrl.imagination.hold import ActionHold
+from mbrl.roles import Agent, EnvState
+from mbrl.types import ActionSpec, Task
+
+
+class SparsePolicy(Agent):
+    """Act by polynomials (Zolman et al. 2024); nothing is learned while acting.
+
+    Args:
+        obs_dim: length of an observation.
+        action: the environment's actions, continuous.
+        task: its angle_pairs reduce the library, its obs_names name the terms.
+        degree: of the polynomials.
+        action_hold: environment steps for which an action is held.
+        device: where it acts.
+
+    Attributes:
+        library: the terms it may have.
+        weights: (act_dim, num_terms) float64.
+
+    Raises:
+        BadInput: if the actions are discrete.
+    """
+
+    def __init__(
+        self,
+        *,
+        obs_dim: int,
+        action: ActionSpec,
+        task: Task,
+        degree: int = 3,
+        action_hold: int = 1,
+        device: torch.device | str = "cpu",
+    ):
+        """Begin without terms."""
+        if action.kind != "continuous":
+            raise BadInput("agent=sparse_policy takes continuous actions; these are discrete")
+        self._action = action
+        self.library = reduce_circles(polynomial(range(obs_dim), degree), task.angle_pairs)
+        self.names = tuple(task.obs_names or [f"x{i}" for i in range(obs_dim)])
+        size = (action.dim, len(self.library))
+        self.weights = torch.zeros(size, dtype=torch.float64, device=device)
+        self.action_hold = action_hold
+        self._holds = {explore: ActionHold(action_hold) for explore in (True, False)}
+
+    @property
+    def num_terms(self) -> int:
+        """Count the coefficients that are not 0."""
+        return int((self.weights != 0).sum())
+
+    def select(
+        self, obs: Tensor, *, generator: torch.Generator | None = None, deterministic: bool = True
+    ) -> Tensor:
+        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        used = torch.nonzero((self.weights != 0).any(0))[:, 0].tolist()
+        action = self._action.low.expand(obs.shape[0], -1) * 0
+        if used:
+            columns = list(obs.double().unbind(1))
+            terms = type(self.library)(self.library[i] for i in used)
+            action = terms.evaluate(columns) @ self.weights[:, used].T
+        return self._action.clip(action.to(self._action.low.dtype))
+
+    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
+        """Choose actions (E, act_dim), the same ones in training and in evaluation."""
+        return self._holds[explore](self.select(obs))
+
+    def update(self, buffer: ReplayBuffer) -> dict[str, float]:
+        """Learn nothing."""
+        return {}
+
+    def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
+        """Decide anew where an action was held."""
+        self._holds[explore].reset(done)
+
+    def formulas(self) -> list[Equation]:
+        """Give one formula for each action; its value is clipped to the bounds."""
+        acts = ["u"] if self.weights.shape[0] == 1 else [f"u{i}" for i in range(len(self.weights))]
+        return [
+            Equation(name, tuple(self._used(row)), self.names)
+            for name, row in zip(acts, self.weights, strict=True)
+        ]
+
+    def _used(self, row: Tensor) -> list[tuple[float, Term]]:
+        return [(w, t) for w, t in zip(row.tolist(), self.library, strict=True) if w != 0]
+
+    def source(self, language: str) -> str:
+        """Write it as a function without dependencies: "python" or "c"."""
+        stage = active(self.library, self.weights.cpu().numpy())
+        lines = statements(stage.terms, repr)
+        sums = [weighted_sum(stage, row, repr) for row in range(len(self.weights))]
+        low, high = self._action.low.tolist(), self._action.high.tolist()
+        told = f"obs: {', '.join(self.names)}"
+        if language == "python":
+            loads = ["    " + "".join(f"v{i}, " for i in range(len(self.names))) + "= obs"]
+            body = [f"    {name} = {expression}" for name, expression in lines]
+            out = "".join(
+                f"min({b!r}, max({a!r}, {s})), " for a, b, s in zip(low, high, sums, strict=True)
+            )
+            head = ["def policy(obs):", f'    """{told}."""']
+            return "\n".join([*head, *loads, *body, f"    return ({out})"])
+        loads = [f"    const double v{i} = obs[{i}];" for i in range(len(self.names))]
+        body = [f"    const double {name} = {expression};" for name, expression in lines]
+        out = []
+        for i, (a, b, s) in enumerate(zip(low, high, sums, strict=True)):
+            out.append(f"    action[{i}] = {s};")
+            out.append(f"    if (action[{i}] < {a!r}) action[{i}] = {a!r};")
+            out.append(f"    if (action[{i}] > {b!r}) action[{i}] = {b!r};")
+        head = [f"/* {told} */", "void policy(const double *obs, double *action) {"]
+        return "\n".join([*head, *loads, *body, *out, "}"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the coefficients and what is held."""
+        return {"weights": self.weights.clone(), "held": self._holds[True].state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back.
+
+        Raises:
+            BadInput: if they are of another library.
+        """
+        if state["weights"].shape != self.weights.shape:
+            raise BadInput(f"the saved policy has {state['weights'].shape[1]} possible terms")
+        self.weights.copy_(state["weights"])
+        self._holds[True].load_state_dict(state["held"])

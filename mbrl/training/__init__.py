@@ -1,0 +1,1 @@
+"""Training runs: the loop, evaluation, the run folder, metrics."""

@@ -1,0 +1,101 @@
+"""The counts of a run: steps, episodes, returns, evaluations, time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class TrainingCounters:
+    """Count a run's steps, episodes, returns, evaluations and time.
+
+    Args:
+        num_envs: environments that are stepped side by side.
+    """
+
+    def __init__(self, num_envs: int = 1):
+        """Begin at 0."""
+        self.step = 0
+        self.episode = torch.arange(num_envs)  # (E,) the number of the running episode
+        self.evaluations: list[list[Any]] = []  # [step, returns]
+        self._returns = torch.zeros(num_envs, dtype=torch.float64)
+        self._lengths = torch.zeros(num_envs, dtype=torch.float64)
+        self._recent: deque[tuple[float, float]] = deque(maxlen=100)
+        self._next_episode = num_envs
+        self._before = {"cpu": 0.0, "wall": 0.0}  # spent before a resume
+        self._started = {"cpu": time.process_time(), "wall": time.monotonic()}
+        self._start_step = 0
+
+    def advance(self, reward: Tensor, done: Tensor) -> None:
+        """Count one vector step: reward (E,), done (E,) bool."""
+        self.step += reward.shape[0]
+        self._returns += reward.cpu()
+        self._lengths += 1
+        for i in torch.nonzero(done).flatten().tolist():
+            self._recent.append((self._returns[i].item(), self._lengths[i].item()))
+            self._returns[i] = self._lengths[i] = 0
+            self.episode = self.episode.clone()  # the buffer may still hold the old one
+            self.episode[i] = self._next_episode
+            self._next_episode += 1
+
+    def due(self, interval: int) -> bool:
+        """Tell whether a multiple of interval was passed in this vector step."""
+        return self.step % interval < self.episode.shape[0]
+
+    def spent(self, clock: str) -> float:
+        """Give seconds of cpu or wall time, earlier sittings included."""
+        now = time.process_time() if clock == "cpu" else time.monotonic()
+        return self._before[clock] + now - self._started[clock]
+
+    def metrics(self) -> dict[str, float]:
+        """Give episode means and speed."""
+        here = time.monotonic() - self._started["wall"]
+        found = {
+            "time/fps": (self.step - self._start_step) / max(here, 1e-9),
+            "time/cpu_seconds": self.spent("cpu"),
+            "time/wall_seconds": self.spent("wall"),
+        }
+        if self._recent:
+            returns, lengths = zip(*self._recent, strict=True)
+            found["rollout/ep_rew_mean"] = sum(returns) / len(returns)
+            found["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """Give what summary.json holds."""
+        rewards = self.evaluations[-1][1] if self.evaluations else []
+        return {
+            "step": self.step,
+            "eval/mean_reward": sum(rewards) / len(rewards) if rewards else None,
+            "evaluations": [{"step": step, "rewards": rows} for step, rows in self.evaluations],
+            "time/cpu_seconds": self.spent("cpu"),
+            "time/wall_seconds": self.spent("wall"),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all counts."""
+        return {
+            "step": self.step,
+            "episode": self.episode,
+            "evaluations": self.evaluations,
+            "returns": self._returns,
+            "lengths": self._lengths,
+            "recent": list(self._recent),
+            "next_episode": self._next_episode,
+            "spent": {clock: self.spent(clock) for clock in self._before},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the counts back."""
+        self.step = self._start_step = state["step"]
+        self.episode = state["episode"]
+        self.evaluations = state["evaluations"]
+        self._returns = state["returns"]
+        self._lengths = state["lengths"]
+        self._recent.extend((r, n) for r, n in state["recent"])
+        self._next_episode = state["next_episode"]
+        self._before = state["spent"]

@@ -1,0 +1,310 @@
+"""The transition filter: its base where there is no choice, else the judge's favourite."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbrl.agents import MPC, Dyna
+from mbrl.dynamics import (
+    CandidateGenerator,
+    Consensus,
+    Distilled,
+    EnsembleMean,
+    GaussianEnsemble,
+    MixtureLikelihood,
+    Oracle,
+    RandomPick,
+    Regression,
+    RewardConsistent,
+)
+from mbrl.dynamics.transition_filter.base import Candidates, LearnedDynamicsReward
+from mbrl.dynamics.transition_filter.christoffel import Christoffel
+from mbrl.errors import BadInput
+from mbrl.imagination.rollout import rollout
+from mbrl.learners import SAC
+from mbrl.planners import CEM, ICEM, MPPI, UPMPC
+from mbrl.types import Transitions
+from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
+
+SHAPE = {"obs_dim": 2, "action": ACTION, "task": TASK}
+SMALL = {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}
+
+
+def ensemble() -> GaussianEnsemble:
+    return GaussianEnsemble(**SHAPE, generator=generator(1), **SMALL)
+
+
+def pool(kind="wide", **options) -> CandidateGenerator:
+    edges = {"hidden": 16, "num_updates": 100}
+    return CandidateGenerator(**SHAPE, generator=generator(2), kind=kind, edges=edges, **options)
+
+
+def build(base=None, judge=None, kind="wide", num_samples=10, **options) -> RewardConsistent:
+    return RewardConsistent(
+        **SHAPE,
+        base=base or ensemble(),
+        judge=judge or Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2)),
+        pool=pool(kind, num_samples=num_samples),
+        generator=generator(3),
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> Transitions:
+    return collect(ToyEnv(4), 150).all()
+
+
+@pytest.fixture(scope="module")
+def fitted(data) -> RewardConsistent:
+    model = build()
+    model.fit(data, generator=generator(4))
+    return model
+
+
+@pytest.fixture(scope="module")
+def near(data) -> RewardConsistent:
+    model = build(judge=Near())
+    model.fit(data, generator=generator(4))
+    return model
+
+
+class Near(LearnedDynamicsReward):
+    """Reward closeness to the true successor."""
+
+    def fit(self, data, model, *, edges, generator):
+        return {}
+
+    def reward(self, obs, action, next_obs):
+        return -(next_obs - move(obs, ACTION.clip(action))).norm(dim=1)
+
+
+def test_one_candidate_is_the_base_bit_for_bit(data):
+    alone, filtered = ensemble(), build(kind="plain", num_samples=1)
+    metrics = [m.fit(data, generator=generator(4)) for m in (alone, filtered)]
+    assert metrics[0] == metrics[1]
+    for seed in (5, None):
+        draws = [None if seed is None else generator(seed) for _ in range(2)]
+        states = [
+            m.initial(data.obs[:8], num_particles=3, generator=g)
+            for m, g in zip((alone, filtered), draws, strict=True)
+        ]
+        for step in range(5):
+            action = data.action[step : step + 24]
+            (states[0], a), (states[1], b) = (
+                m.step(s, action, generator=g, with_uncertainty=True)
+                for m, s, g in zip((alone, filtered), states, draws, strict=True)
+            )
+            assert all(x.equal(y) for x, y in zip(a, b, strict=True))
+            assert states[0].obs.equal(states[1].inner.obs)
+            assert states[0].members == states[1].inner.members
+    actions = ACTION.sample(2 * 3 * 4, generator=generator(6)).view(2, 3, 4, 1)
+    values = [
+        rollout(m, m.initial(data.obs[:2], generator=generator(7)), actions, generator=generator(8))
+        for m in (alone, filtered)
+    ]
+    assert values[0].value.equal(values[1].value)
+    offered = [
+        m.candidates(m.initial(data.obs[:3]), data.action[:3], 4, generator=generator(9))[1]
+        for m in (alone, filtered)
+    ]
+    assert offered[0].next_obs.equal(offered[1].next_obs)
+
+
+@pytest.mark.parametrize("kind", ["plain", "wide", "search"])
+def test_the_choice_is_the_judges_favourite(data, kind):
+    model = build(judge=Near(), kind=kind, stop_rate=0.0)
+    model.fit(data, generator=generator(4))
+    obs, action = data.obs[:50], data.action[:50]
+    true = move(obs, ACTION.clip(action))
+    state = model.initial(obs)
+    _, pred = model.step(state, action, generator=generator(5))
+    wrong = (pred.next_obs - true).norm(dim=1)
+    _, plain = model.base.candidates(state.inner, action, 10, generator=generator(5))
+    best = (plain.next_obs.view(10, 50, 2) - true).norm(dim=-1).min(0).values
+    assert wrong.mean() <= 1.2 * best.mean()
+    if kind == "search":
+        assert wrong.mean() < 0.2 * best.mean()
+    assert model.step(state, action)[1].next_obs.equal(model.step(state, action)[1].next_obs)
+
+
+@pytest.mark.parametrize("base", [ensemble, ToyDynamics], ids=["ensemble", "any"])
+def test_any_dynamics_can_be_filtered(data, base):
+    model = build(base=base(), judge=Near())
+    model.fit(data, generator=generator(4))
+    state, pred = model.step(model.initial(data.obs), data.action, generator=generator(5))
+    assert state.obs.equal(pred.next_obs)
+    expected = TASK.reward(data.obs, data.action, pred.next_obs)  # pyright: ignore
+    torch.testing.assert_close(pred.reward, expected)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 12))
+def test_better_candidates_come_first(near, seed, num):
+    obs = torch.randn(6, 2, generator=generator(seed))
+    action = ACTION.sample(6, generator=generator(seed))
+    state = near.initial(obs)
+    following, pred = near.candidates(state, action, num, generator=generator(seed))
+    reward = near.judge.reward(obs.repeat(num, 1), action.repeat(num, 1), pred.next_obs)
+    ordered = reward.view(num, 6)
+    assert (ordered[:-1] >= ordered[1:] - 1e-6).all()
+    first = near.step(state, action, generator=generator(seed))[1].next_obs
+    assert first.equal(pred.next_obs[:6]) and following.obs.equal(pred.next_obs)
+
+
+def test_the_calibrated_stop_rate_on_true_transitions():
+    seen = collect(ToyEnv(4), 1000).all()
+    model = build(calibration="transitions")
+    model.fit(seen, generator=generator(4))
+    held = collect(ToyEnv(4), 500, seed=9).all()
+    low = model.judge.reward(held.obs, held.action, held.next_obs) < model.threshold
+    assert 0.03 <= low.float().mean().item() <= 0.07
+
+
+@pytest.mark.parametrize("calibration", ["transitions", "choices"])
+def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibration):
+    """No prediction is as good as clean data are."""
+    seen = collect(ToyEnv(4), 1000).all()
+    model = build(calibration=calibration, judge=Near())
+    model.fit(seen, generator=generator(4))
+    held = collect(ToyEnv(4), 500, seed=9).all()
+    state = model.initial(held.obs)
+    kept = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
+    assert 0.9 < kept < 0.99 if calibration == "choices" else kept < 0.1
+
+
+def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
+    class Never(Near):
+        def reward(self, obs, action, next_obs):
+            return super().reward(obs, action, next_obs) - 100.0 * (obs[:, 0] > 0)
+
+    found = {}
+    for on_low in ("truncate", "penalise"):
+        model = build(judge=Never(), on_low=on_low, penalty=7.0)
+        model.fit(data, generator=generator(4))
+        model.threshold.fill_(-50.0)
+        state = model.initial(data.obs)
+        found[on_low] = model.step(state, data.action, generator=generator(5))[1]
+    low = data.obs[:, 0] > 0
+    cut, charged = found["truncate"], found["penalise"]
+    assert cut.valid.equal(~low) and charged.valid.all()
+    assert cut.terminated.equal(charged.terminated), "a filtered step is no terminal"
+    torch.testing.assert_close(cut.reward - charged.reward, 7.0 * low)
+
+
+@pytest.mark.parametrize("judge", [Near(), Regression(obs_dim=2, action=ACTION)])
+def test_what_is_stood_by_earns_the_threshold(data, judge):
+    """Also where scores are not the rewards."""
+    model = build(judge=judge)
+    model.fit(data, generator=generator(4))
+    state = model.initial(data.obs)
+    after = model.step(state, data.action, generator=generator(5))[1].next_obs
+    earned = model.judge.reward(data.obs, data.action, after)
+    model.threshold.copy_(torch.quantile(earned, 0.3001))  # between two rows
+    valid = model.step(state, data.action, generator=generator(5))[1].valid
+    assert valid.equal(earned >= model.threshold) and valid.float().mean() > 0.6
+
+
+def test_a_softmax_prefers_the_better_and_is_drawn_from_the_generator(data):
+    model = build(judge=Near(), temperature=1.0)
+    model.fit(data, generator=generator(4))
+    state = model.initial(data.obs)
+
+    def error(seed, temperature):
+        model._temperature = temperature
+        after = model.step(state, data.action, generator=generator(seed))[1].next_obs
+        return (after - move(data.obs, ACTION.clip(data.action))).norm(dim=1).mean(), after
+
+    (best, _), (soft, first), (flat, _) = error(1, 0.0), error(1, 0.3), error(1, 100.0)
+    assert best < soft < flat
+    assert error(1, 0.3)[1].equal(first) and not error(2, 0.3)[1].equal(first)
+
+
+def candidates(*rows) -> Candidates:
+    after = torch.tensor(rows)[:, None, :]
+    return Candidates(after, after)
+
+
+def test_baselines_choose_as_they_say():
+    zero = torch.zeros(1, 2), torch.zeros(1, 1)
+    offered = candidates([0.0, 0.0], [0.5, 0.0], [0.6, 0.0], [0.7, 0.0], [5.0, 0.0])
+    assert Consensus(2).score(*zero, offered).argmax() == 2
+    assert EnsembleMean(2).score(*zero, offered).argmax() == 3  # the mean is 1.36
+    offered = candidates([0.0, 0.0], [2.0, 0.0], [2.1, 0.0], [5.0, 0.0])
+    assert MixtureLikelihood(2).score(*zero, offered).argmax() in (1, 2)
+    oracle = Oracle(2, lambda obs, action: torch.tensor([[4.0, 0.0]]))
+    assert oracle.score(*zero, offered).argmax() == 3
+    draws = generator(1)
+    picks = [
+        RandomPick(2).score(*zero, offered, generator=draws).argmax().item() for _ in range(99)
+    ]
+    assert set(picks) == {0, 1, 2, 3}
+
+
+def test_a_simulator_is_refused(data):
+    base = ToyDynamics()
+    base.learned = False
+    with pytest.raises(BadInput, match="simulator is never wrong"):
+        build(base=base)
+
+
+def test_saved_filters_choose_the_same(data):
+    def make():
+        teacher = Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2))
+        judge = Distilled(
+            obs_dim=2, action=ACTION, generator=generator(5), teacher=teacher, num_updates=50
+        )
+        return build(judge=judge)
+
+    one, two = make(), make()
+    one.fit(data, generator=generator(4))
+    two.load_state_dict(one.state_dict())
+    after = [
+        m.step(m.initial(data.obs), data.action, generator=generator(6))[1] for m in (one, two)
+    ]
+    assert all(a.equal(b) for a, b in zip(after[0][:4], after[1][:4], strict=True))
+
+
+def test_it_composes_with_mbpo_and_coplanner():
+    real = collect(ToyEnv(4), 40)
+    for planned, drop in ((False, False), (True, False), (False, True)):
+        model = build()
+        learner = SAC(obs_dim=2, action=ACTION, generator=generator(1), hidden=16, batch_size=32)
+        options = {}
+        if planned:
+            options["rollout_actions"] = UPMPC(
+                dynamics=model,
+                learner=learner,
+                action=ACTION,
+                generator=generator(2),
+                horizon=2,
+                num_candidates=3,
+            )
+        agent = Dyna(
+            action=ACTION,
+            dynamics=model,
+            learner=learner,
+            generator=generator(3),
+            learning_starts=30,
+            num_rollouts=50,
+            rollout_length=(0, 1, 5, 5),
+            updates_per_step=1,
+            drop_invalid=drop,
+            **options,
+        )
+        metrics = agent.update(real)
+        assert metrics["model/alive"] < 1
+        imagined = agent.imagination.buffer.all()  # pyright: ignore
+        assert imagined.truncated.any() != drop, "a filtered step is truncated, or dropped"
+        true_ends = TASK.terminated(imagined.obs, imagined.action, imagined.next_obs)  # pyright: ignore
+        assert imagined.terminated.equal(true_ends), "a filtered step was taken for an end"
+
+
+@pytest.mark.parametrize("planner", [CEM, ICEM, MPPI])
+def test_it_composes_with_planners(fitted, planner):
+    plans = planner(action=ACTION, horizon=3, num_samples=10, num_iterations=2)
+    agent = MPC(action=ACTION, dynamics=fitted, planner=plans, generator=generator(1))
+    agent._seen = 10_000
+    action = agent.act(torch.zeros(3, 2), explore=True)
+    assert action.shape == (3, 1) and (action.abs() <= 1).all()

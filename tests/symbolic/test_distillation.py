@@ -1,0 +1,222 @@
+"""Distilled policies: known ones are found again, code and formulas say the same, runs go on."""
+
+import ctypes
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mbrl
+from mbrl.cli import main
+from mbrl.dynamics.sindy.codegen import find_compiler
+from mbrl.errors import BadInput, NumericalFault
+from mbrl.imagination import ImaginedVecEnv
+from mbrl.symbolic import SparsePolicy
+from mbrl.symbolic.distillation import Stage, _population, distill
+from mbrl.types import ActionSpec
+from tests.gym.test_model_env import Unsure
+from tests.toys import ACTION, TASK, ToyModel, ToySelector, generator
+
+STARTS = torch.rand(8, 2, generator=generator()) * 2 - 1
+TINY = [
+    "experiment=none", "total_steps=60", "eval_episodes=2", "agent.learning_starts=40",
+    "agent.updates_per_refit=1", "agent.action_hold=2", "learner.num_steps=5",
+    "learner.num_model_envs=4", "learner.learning_starts=10", "dynamics.num_members=3",
+    "dynamics.num_elites=2",
+]  # fmt: skip
+
+
+def student(**options):
+    return SparsePolicy(obs_dim=2, action=ACTION, task=TASK, **options)
+
+
+def push_back(obs):
+    return ToySelector().select(obs, generator=generator(), deterministic=True)
+
+
+def stage(model=None, horizon=20, hold=1):
+    return Stage(model or ToyModel(), STARTS, horizon, hold)
+
+
+def test_a_policy_of_two_terms_is_found_again_though_it_saturates():
+    assert (push_back(STARTS).abs() == 1).any()
+    two = student()
+    found = distill(
+        push_back, stage(), two, ACTION, max_terms=2, num_polish=0, generator=generator()
+    )
+    assert found.imitation >= found.teacher - 0.02
+    assert two.num_terms == 2
+    names = [term.text(two.names) for _, term in two.formulas()[0].terms]
+    assert names == ["position", "velocity"]
+    assert two.weights[two.weights != 0].tolist() == pytest.approx([-1, -1], abs=0.02)
+
+
+def test_polishing_earns_more_in_the_model_and_keeps_the_terms():
+    def timid(obs):
+        return 0.2 * push_back(obs)
+
+    plain, polished = student(), student()
+    found = [
+        distill(timid, stage(), p, ACTION, max_terms=3, num_polish=n, generator=generator())
+        for p, n in ((plain, 0), (polished, 15))
+    ]
+    assert found[1].polished > found[0].imitation + 0.5
+    assert ((plain.weights != 0) == (polished.weights != 0)).all()
+    assert found[1].polished == pytest.approx(
+        stage().play(polished.select)[1].mean().item(), abs=1e-3
+    )
+
+
+def test_every_size_is_tried():
+    found = distill(
+        push_back, stage(), student(), ACTION, max_terms=5, num_rounds=2, num_polish=0,
+        generator=generator(),
+    )  # fmt: skip
+    assert [size for size, _ in found.tried] == [*range(10, 0, -1)] * 2
+
+
+def test_the_stage_is_the_imagined_environment():
+    world = ImaginedVecEnv(ToyModel(), STARTS, ACTION, num_envs=8, stochastic=False)
+    world._starts = torch.zeros(1, 2)
+    world.reset(0)
+    world._obs, world._state = STARTS, STARTS
+    obs, total = STARTS, torch.zeros(8)
+    for _ in range(20):
+        step = world.step(push_back(obs))
+        obs, total = step.obs, total + step.reward
+    seen, returns = stage().play(push_back)
+    assert seen.shape == (20, 8, 2) and seen[0].equal(STARTS)
+    torch.testing.assert_close(returns, total[None])
+    assert stage(hold=3).play(push_back)[0].shape == (7, 8, 2)
+
+
+def test_leaving_where_the_model_is_valid_never_pays():
+    """Rewards are negative: without a charge a row outside would earn more than one inside."""
+    flee, stay = (Stage(Unsure(), torch.tensor([[0.4, 0.0]]), 50, 1).play(p)[1].item()
+                  for p in (torch.ones_like, lambda o: -o.sum(1, keepdim=True)))  # fmt: skip
+    assert flee < stay < 0
+
+
+def test_many_policies_act_as_each_alone():
+    options = torch.zeros(3, 1, 10, dtype=torch.float64)
+    options[0, 0, 1], options[1, 0, 4], options[2, 0, [0, 9]] = -1.0, 2.0, 0.5
+    obs = torch.randn(5, 2, generator=generator(1))
+    together = _population(student().library, options, ACTION)(obs.repeat(3, 1))
+    for k in range(3):
+        policy = student()
+        policy.weights.copy_(options[k])
+        torch.testing.assert_close(together[5 * k : 5 * k + 5], policy.select(obs))
+
+
+def test_a_model_that_breaks_is_named():
+    class Broken(ToyModel):
+        def step(self, state, action, **kwargs):
+            return super().step(state * torch.nan, action, **kwargs)
+
+    with pytest.raises(NumericalFault, match="NaN"):
+        stage(Broken()).play(push_back)
+
+
+def test_discrete_actions_are_refused():
+    discrete = ActionSpec("discrete", torch.zeros(2), torch.ones(2), 2)
+    with pytest.raises(BadInput, match="continuous"):
+        SparsePolicy(obs_dim=2, action=discrete, task=TASK)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 2))
+@settings(max_examples=10, deadline=None)
+def test_exported_code_says_what_the_policy_does(seed, degree, acts):
+    draws = generator(seed)
+    action = ActionSpec("continuous", torch.tensor([-1.0, -2.5][:acts]), torch.ones(acts))
+    policy = SparsePolicy(obs_dim=3, action=action, task=TASK._replace(obs_names=None),
+                          degree=degree)  # fmt: skip
+    weights = torch.randn(policy.weights.shape, generator=draws, dtype=torch.float64)
+    policy.weights.copy_(weights * (torch.rand(weights.shape, generator=draws) < 0.4))
+    obs = torch.randn(20, 3, generator=draws, dtype=torch.float64)
+    expected = policy.select(obs)
+    place: dict = {}
+    exec(policy.source("python"), place)
+    found = torch.tensor([place["policy"](row.tolist()) for row in obs])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_exported_c_compiles_and_says_the_same(tmp_path):
+    policy = student()
+    policy.weights[0, [0, 1, 4, 8]] = torch.tensor([0.1, -1.0, 0.5, 2.0], dtype=torch.float64)
+    source = policy.source("c")
+    assert "include" not in source and source.count("\n") < 20
+    compiler = find_compiler()
+    assert compiler, "the tests of compiled code need a C compiler"
+    (tmp_path / "policy.c").write_text(source)
+    library = tmp_path / "policy.so"
+    command = [compiler, "-Wall", "-Werror", "-shared", "-fPIC", "policy.c", "-o", str(library)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    call = ctypes.CDLL(str(library)).policy
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    for row in rows:
+        out = np.zeros(1)
+        call(ctypes.c_void_p(row.ctypes.data), ctypes.c_void_p(out.ctypes.data))
+        expected = policy.select(torch.from_numpy(row)[None])[0].numpy()
+        np.testing.assert_allclose(out, expected, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "teacher"
+    assert main(["train", "agent=sindy_rl", "env=pendulum", *TINY, f"run_dir={path}"]) == 0
+    return path
+
+
+def test_a_distilled_run_is_a_run(run, tmp_path, capsys):
+    out = tmp_path / "sparse"
+    capsys.readouterr()
+    arguments = [str(run), "--out", str(out), "--polish", "1", "--starts", "2", "--max-terms", "4"]
+    assert main(["distill", *arguments, "--json"]) == 0
+    formula, line = capsys.readouterr().out.strip().splitlines()
+    found = json.loads(line)
+    assert formula.startswith("u = ") and found["run"] == str(out)
+    assert found["terms"] <= 4 and found["teacher_parameters"] == 3 * 64 + 64 + 64 * 65 + 65 * 2
+    assert main(["eval", str(out), "--json"]) == 0
+    score = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert score["eval/mean_reward"] == found["sparse/mean_reward"]
+    assert main(["equations", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == formula.partition("    #")[0]
+    agent = mbrl.load(out)
+    action, _ = agent.predict(np.array([1.0, 0.0, 0.5]))
+    assert action.shape == (1,) and abs(action[0]) <= 2
+    assert main(["distill", str(run), "--out", str(out)]) == 2
+    assert "already there" in capsys.readouterr().err
+
+
+def test_code_is_printed_alone(run, tmp_path, capsys):
+    capsys.readouterr()
+    arguments = [str(run), "--out", str(tmp_path / "x"), "--polish", "0", "--starts", "2"]
+    assert main(["distill", *arguments, "--code", "python"]) == 0
+    place: dict = {}
+    exec(capsys.readouterr().out, place)
+    assert -2 <= place["policy"]([1.0, 0.0, 0.0])[0] <= 2
+
+
+def test_a_run_without_a_policy_or_a_model_is_refused(tmp_path, capsys):
+    path = tmp_path / "random"
+    settings = ["agent=random", "env=pendulum", "total_steps=5", "eval_episodes=1"]
+    assert main(["train", *settings, f"run_dir={path}"]) == 0
+    assert main(["distill", str(path)]) == 2
+    assert "agent=random has not both a policy and a model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_twelve_terms_earn_what_the_network_earns(tmp_path, capsys):
+    path = tmp_path / "teacher"
+    settings = ["agent=sindy_rl", "env=pendulum", "eval_episodes=2", f"run_dir={path}"]
+    assert main(["train", *settings]) == 0
+    capsys.readouterr()
+    assert main(["distill", str(path), "--episodes", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["terms"] <= 12 and found["teacher_parameters"] >= 300 * found["terms"]
+    least = found["teacher/mean_reward"] - 0.25 * found["teacher/std_reward"]
+    assert found["sparse/mean_reward"] >= least

@@ -1,0 +1,81 @@
+"""The loop: what it counts, stores, evaluates and saves."""
+
+import json
+
+import torch
+
+from mbrl.buffer import ReplayBuffer
+from mbrl.training.loop import evaluate, train
+from mbrl.training.run_folder import RunFolder
+from tests.contracts.test_agent import Record
+from tests.toys import ToyAgent, ToyEnv
+
+
+def run(path, total_steps=100, num_envs=2, env=None, agent=None, **changes):
+    record = Record()
+    folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, {})
+    buffer = ReplayBuffer(total_steps + num_envs, 2, 1)
+    options = {
+        "seed": 0, "total_steps": total_steps, "eval_every": 40, "eval_episodes": 3,
+        "save_every": 30, "log_every": 20, **changes,
+    }  # fmt: skip
+    env, agent = env or ToyEnv(num_envs), agent or ToyAgent()
+    summary = train(env, agent, buffer, folder, record, make_eval_env=ToyEnv, **options)
+    return summary, buffer, record, folder
+
+
+def test_counts_transitions_and_keeps_the_true_successors(tmp_path):
+    summary, buffer, record, folder = run(tmp_path / "run")
+    assert summary["step"] == 100 and len(buffer) == 100
+    data = buffer.all()
+    for episode in data.episode.unique():
+        rows = torch.nonzero(data.episode == episode).flatten()
+        assert data.next_obs[rows[:-1]].equal(data.obs[rows[1:]])  # consecutive within an episode
+        ended = data.terminated[rows] | data.truncated[rows]
+        assert not ended[:-1].any()
+        if len(rows) == 20:
+            assert data.truncated[rows[-1]]
+    assert [row["step"] for row in record.rows] == [20, 40, 60, 80, 100]
+    assert [e["step"] for e in summary["evaluations"]] == [40, 80, 100]
+    assert [p.name for p in folder.checkpoints()] == ["0000000090", "0000000100"]
+    assert json.loads((folder.path / "summary.json").read_text())["finished"]
+
+
+def test_mean_episode_return_is_that_of_the_stored_rewards(tmp_path):
+    _, buffer, record, _ = run(tmp_path / "run")
+    data = buffer.all()
+    whole = [
+        data.reward[data.episode == e].sum().item()
+        for e in data.episode.unique()
+        if (data.terminated | data.truncated)[data.episode == e].any()
+    ]
+    assert abs(record.rows[-1]["rollout/ep_rew_mean"] - sum(whole) / len(whole)) < 1e-4
+
+
+def test_evaluation_repeats_and_leaves_training_alone(tmp_path):
+    agent = ToyAgent()
+    first = evaluate(ToyEnv, agent, episodes=5, seed=3)
+    assert evaluate(ToyEnv, agent, episodes=5, seed=3) == first
+    assert first["eval/episodes"] == 5 and len(first["eval/rewards"]) == 5
+    other = evaluate(ToyEnv, agent, episodes=5, seed=4)
+    assert not set(other["eval/rewards"]) & set(first["eval/rewards"])  # no start in common
+    often = run(tmp_path / "often", eval_every=10)[1].all()
+    seldom = run(tmp_path / "seldom", eval_every=100)[1].all()
+    for a, b in zip(often, seldom, strict=True):
+        assert a.equal(b)
+
+
+def test_a_vector_step_over_the_end_is_counted(tmp_path):
+    summary, *_ = run(tmp_path / "run", total_steps=10, num_envs=4)
+    assert summary["step"] == 12 and summary["finished"]
+
+
+def test_a_finished_run_can_be_extended(tmp_path):
+    whole = run(tmp_path / "whole", total_steps=160)[1].all()
+    run(tmp_path / "run", total_steps=100)
+    summary, buffer, record, _ = run(tmp_path / "run", total_steps=160)
+    assert summary["step"] == 160
+    for a, b in zip(whole, buffer.all(), strict=True):
+        assert a.equal(b)
+    again, *_ = run(tmp_path / "run", total_steps=160)
+    assert again["finished"] and again["evaluations"] == summary["evaluations"]

@@ -1,0 +1,161 @@
+"""The run folder: what is written comes back, what is damaged is refused by name."""
+
+import errno
+import json
+import random
+import shutil
+
+import pytest
+import torch
+
+import mbrl.training.run_folder
+from mbrl.errors import BadInput
+from mbrl.training.run_folder import RunFolder
+
+STATE = {
+    "agent": {
+        "weights": torch.arange(6.0).view(2, 3),
+        "nested": {"flag": True, "none": None, "text": "a/b", "pi": 0.1 + 0.2},
+        "list": [1, torch.tensor([True, False]), [2**70]],
+    },
+    "buffer": {"episode": torch.tensor([2**40]), "empty": {}},
+}
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def test_checkpoint_goes_round_and_the_newest_counts(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {"seed": 0})
+    assert run.load() is None
+    run.save(10, {"agent": {"x": 1}})
+    run.save(20, STATE)
+    again = RunFolder.open(tmp_path / "run")
+    assert again.config == {"seed": 0}
+    assert same(again.load(), STATE)
+    assert same(again.load("agent"), {"agent": STATE["agent"]})
+
+
+def test_old_checkpoints_are_removed_and_a_half_written_one_is_ignored(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    for step in (1, 2, 3):
+        run.save(step, {"agent": {"step": step}})
+    half = run.path / "checkpoints" / ".0000000004"
+    half.mkdir()
+    (half / "agent.json").write_text("{")
+    assert [p.name for p in run.checkpoints()] == ["0000000002", "0000000003"]
+    assert run.load() == {"agent": {"step": 3}}
+    run.save(4, {"agent": {"step": 4}})
+    assert run.load() == {"agent": {"step": 4}}
+
+
+def test_every_damaged_file_is_refused_by_name(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    folder = run.save(1, STATE)
+    draws = random.Random(0)
+    for file in sorted(folder.iterdir()):
+        good = file.read_bytes()
+        for _ in range(20):
+            bad = bytearray(good)
+            if draws.random() < 0.5:
+                bad = bad[: draws.randrange(len(bad))]
+            else:
+                bad[draws.randrange(len(bad))] ^= 1 << draws.randrange(8)
+            file.write_bytes(bytes(bad))
+            for read in (run.load, run.check):
+                with pytest.raises(BadInput, match="damaged; remove that checkpoint") as caught:
+                    read()
+                assert str(file) in str(caught.value)  # a digest's damage is the manifest's
+        file.unlink()
+        with pytest.raises(BadInput, match="missing") as caught:
+            run.load()
+        assert file.name in str(caught.value)
+        file.write_bytes(good)
+    assert same(run.load(), STATE)
+
+
+def test_parts_that_are_not_there_are_named(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(1, STATE)
+    with pytest.raises(BadInput, match=r"env.json: not in the manifest"):
+        run.load("env")
+
+
+def test_what_a_kill_leaves_behind_is_cleared_away(tmp_path):
+    run = RunFolder(tmp_path / "run", {})
+    run.path.mkdir()
+    (run.path / ".versions.json.tmp").write_text("{")  # killed before the config was written
+    (run.path / "versions.json").write_text("{}")
+    run = RunFolder.create(run.path, {"seed": 1})
+    assert json.loads((run.path / "versions.json").read_text())["torch"]
+    half = run.path / "checkpoints" / ".0000000007"  # killed in a save at a step of its own
+    half.mkdir(parents=True)
+    (half / "agent.json").write_text("{")
+    run.save(10, STATE)
+    assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["0000000010"]
+
+
+def test_a_copy_beside_the_checkpoints_is_none(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    folder = run.save(1, STATE)
+    shutil.copytree(folder, folder.with_name(f"{folder.name}.bak"))
+    assert run.checkpoints() == [folder]
+
+
+def test_a_record_shorter_than_the_checkpoint_counts_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.check_metrics()  # there is no checkpoint yet
+    run.save(1, {"loop": {"log_position": 20}})
+    for content, good in ((b"x" * 20, True), (b"x" * 30, True), (b"", True), (b"x" * 19, False)):
+        run.metrics_path.write_bytes(content)
+        if good:
+            run.check_metrics()
+        else:
+            with pytest.raises(BadInput, match="19 bytes where the checkpoint counts 20"):
+                run.check_metrics()
+    run.metrics_path.unlink()
+    run.check_metrics()
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(1, STATE)
+    write, calls = mbrl.run._write, []
+
+    def failing(path, content):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(mbrl.run, "_write", failing)
+    with pytest.raises(OSError, match="No space left"):
+        run.save(2, STATE)
+    assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["0000000001"]
+    assert same(run.load(), STATE)
+
+
+def test_folders_that_are_no_runs_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="no such run"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(BadInput, match="not a run folder"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "config.yaml").write_text("{")
+    with pytest.raises(BadInput, match="not a readable config"):
+        RunFolder.open(tmp_path)
+    with pytest.raises(BadInput, match="already there"):
+        RunFolder.create(tmp_path, {})
+
+
+def test_config_changes_reach_the_disk(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {"total_steps": 10, "seed": 1})
+    run.update_config(total_steps=20)
+    assert RunFolder.open(run.path).config == {"total_steps": 20, "seed": 1}
+    assert "torch" in json.loads((run.path / "versions.json").read_text())
