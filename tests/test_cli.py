@@ -113,7 +113,7 @@ def run_folder() -> Path:
     return found
 
 
-# --- bad input: the list of it is in scripts/bad_input.py, see test_bad_input.py
+# --- bad input: the list of it is in scripts/robustness/bad_input.py, see test_bad_input.py
 
 
 def test_what_a_part_refuses_when_built_leaves_nothing_behind(train, tmp_path, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 from mbrl.relu.network import Array
 from mbrl.relu.program import Program
 
-# measured on the benchmark's programs (results/mip.csv): the incumbent comes from sampling, so the
+# measured on the benchmark's programs (results/benchmarks/mip_speed.csv): the incumbent comes from sampling, so the
 # primal heuristics of HiGHS only cost time
 TUNED: dict[str, Any] = {
     "mip_heuristic_effort": 0.0,

@@ -1,6 +1,6 @@
 """Train ten agents briefly and print hashes of what they end with.
 
-    python scripts/robustness/same_results.py [--only NAME ...] [--out FILE] [--against FILE]
+    python -m scripts.robustness.same_results [--only NAME ...] [--out FILE] [--against FILE]
 
 A change that only moves or renames code leaves every hash as it was. `rewards` is the hash of all
 evaluation returns of the run, `weights` that of the arrays in the agent's last checkpoint

@@ -1,0 +1,1 @@
+"""Studies of learning and planning; tables in results/experiments."""

@@ -1,0 +1,1 @@
+"""What happens when something goes wrong; tables in results/robustness."""
