@@ -11,14 +11,16 @@
 `checked` refuses a wrong value from Python with a BadInput (a ValueError) that names the parameter;
 the command line reads the same annotations from the source, without importing the class. The
 constraints are those of the package annotated-types, and `AtMost` for a limit that is another
-parameter. Checked are numbers with constraints, whole numbers, booleans, `Literal` choices, and
-the same inside `X | None`, lists and tuples; anything else is left to the constructor.
+parameter. Checked are numbers, booleans, strings, `Literal` choices, and the same inside
+`X | None`, lists and tuples; anything else is left to the constructor. A number with a constraint
+is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import math
 import numbers
 import types
 from collections.abc import Callable
@@ -37,6 +39,16 @@ CountOrZero = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+Seed = Annotated[int, Interval(ge=0, le=2147483647)]
+
+_WORDS: dict[Any, str] = {
+    type(None): "None",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Any: "a value",
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not annotations:
-            annotations.update(_resolve(function, signature))
+            annotations.update(annotations_of(function))
         given = signature.bind_partial(*args, **kwargs)
         given.apply_defaults()
         for name, annotation in annotations.items():
@@ -72,7 +84,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def check_value(name: str, value: Any, annotation: Any, others: dict[str, Any]) -> None:
+def check_value(
+    name: str, value: Any, annotation: Any, others: dict[str, Any], text: str | None = None
+) -> None:
     """Check one value against an annotation.
 
     Args:
@@ -80,25 +94,52 @@ def check_value(name: str, value: Any, annotation: Any, others: dict[str, Any]) 
         value: what it was given.
         annotation: a type, resolved.
         others: the other parameters by name, for AtMost.
+        text: how the message writes the value, None for its repr.
 
     Raises:
         BadInput: naming the parameter, its value and what would be right.
     """
     problem = _problem(value, annotation, others)
     if problem:
-        raise BadInput(f"{name}={value!r}: should be {problem}")
+        shown = repr(value) if text is None else text
+        raise BadInput(f"{name}={shown}: should be {problem}")
 
 
-def describe(constraints: tuple[Any, ...]) -> str:
-    """Return the words for the constraints of a number, such as "at least 1"."""
+def expected(annotation: Any, others: dict[str, Any] | None = None) -> str:
+    """Return what values an annotation takes, in words.
+
+    Args:
+        annotation: a type, resolved.
+        others: the other parameters by name, for AtMost.
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        limits = describe(parts[1:], others)
+        return ", ".join(filter(None, (expected(parts[0], others), limits)))
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(expected(part, others) for part in parts))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin in (list, tuple):
+        each = list(dict.fromkeys(expected(part, others) for part in parts if part is not ...))
+        number = "" if origin is list or parts[-1] is ... else f" of {len(parts)} values"
+        return f"a list{number}: {', '.join(each)}{' each' * (len(each) == 1)}"
+    if origin is dict:
+        return "a mapping"
+    return _WORDS.get(annotation) or getattr(annotation, "__name__", "a value")
+
+
+def describe(constraints: tuple[Any, ...], others: dict[str, Any] | None = None) -> str:
+    """Return the words for the constraints of a number, such as "at least 1".
+
+    Args:
+        constraints: those of annotated-types, and AtMost.
+        others: the other parameters by name: AtMost adds the value of its own.
+    """
     words = []
     for limit in constraints:
         if isinstance(limit, Interval):
-            parts = [Ge(limit.ge) if limit.ge is not None else None]
-            parts += [Gt(limit.gt) if limit.gt is not None else None]
-            parts += [Le(limit.le) if limit.le is not None else None]
-            parts += [Lt(limit.lt) if limit.lt is not None else None]
-            words.append(describe(tuple(part for part in parts if part is not None)))
+            words.append(describe(tuple(limit), others))
         elif isinstance(limit, Ge):
             words.append(f"at least {limit.ge}")
         elif isinstance(limit, Gt):
@@ -106,21 +147,18 @@ def describe(constraints: tuple[Any, ...]) -> str:
         elif isinstance(limit, Le):
             words.append(f"at most {limit.le}")
         elif isinstance(limit, Lt):
-            words.append(f"below {limit.lt}")
+            words.append("finite" if limit.lt == math.inf else f"below {limit.lt}")
         elif isinstance(limit, AtMost):
-            words.append(f"at most {limit.name}")
+            other = (others or {}).get(limit.name)
+            value = f"={other}" if isinstance(other, numbers.Real) else ""
+            words.append(f"at most {limit.name}{value}")
     return " and ".join(words)
 
 
 def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
     """Return whether a number satisfies one constraint; others resolve AtMost."""
     if isinstance(limit, Interval):
-        return (
-            (limit.ge is None or value >= limit.ge)
-            and (limit.gt is None or value > limit.gt)
-            and (limit.le is None or value <= limit.le)
-            and (limit.lt is None or value < limit.lt)
-        )
+        return all(satisfies(value, part, others) for part in limit)
     if isinstance(limit, Ge):
         return value >= limit.ge
     if isinstance(limit, Gt):
@@ -135,11 +173,11 @@ def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
     return True
 
 
-def _resolve(function: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Evaluate the annotations that can be: names imported for the type checker only cannot."""
-    scope = inspect.unwrap(function).__globals__
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of a function's parameters, but those imported for pyright only."""
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
     resolved: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
+    for name, parameter in inspect.signature(function).parameters.items():
         annotation = parameter.annotation
         if isinstance(annotation, str):
             try:
@@ -155,30 +193,39 @@ def _problem(value: Any, annotation: Any, others: dict[str, Any]) -> str:
     """Return what a value should be, or an empty string if it is right."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        wrong = _problem(value, parts[0], others)
+        if _problem(value, parts[0], others):
+            return expected(annotation, others)
+        if not isinstance(value, numbers.Real):
+            return ""
         limits = parts[1:]
-        if wrong or not isinstance(value, numbers.Real):
-            return wrong and " and ".join(filter(None, (wrong, describe(limits))))
-        right = all(satisfies(value, limit, others) for limit in limits)
-        return "" if right else describe(limits)
+        if not all(satisfies(value, limit, others) for limit in limits):
+            return describe(limits, others)
+        infinite = isinstance(value, float) and math.isinf(value)
+        if infinite and not any(_is_infinite(limit) for limit in limits):
+            return " and ".join(filter(None, (describe(limits, others), "finite")))
+        return ""
     if origin in (Union, types.UnionType):
         problems = [_problem(value, part, others) for part in parts]
-        return "" if "" in problems else " or ".join(problems)
+        return "" if "" in problems else " or ".join(dict.fromkeys(problems))
     if origin is Literal:
-        return "" if value in parts else f"one of {', '.join(map(str, parts))}"
+        right = any(value == part and type(value) is type(part) for part in parts)
+        return "" if right else expected(annotation)
     if origin in (list, tuple) and isinstance(value, list | tuple):
         kinds = parts if origin is tuple and parts[-1:] != (...,) else parts[:1] * len(value)
         if len(kinds) != len(value):
-            return f"{len(kinds)} values"
+            return expected(annotation, others)
         return next(filter(None, map(_problem, value, kinds, [others] * len(value))), "")
-    if annotation is type(None):
-        return "" if value is None else "None"
-    if annotation is bool:
-        return "" if isinstance(value, bool) else "True or False"
-    if annotation is int:
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        return "" if whole else "a whole number"
-    if annotation is float:
-        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return "" if number and value == value else "a number"
-    return ""
+    right = {
+        type(None): value is None,
+        bool: isinstance(value, bool),
+        int: isinstance(value, numbers.Integral) and not isinstance(value, bool),
+        float: isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value,
+        str: isinstance(value, str),
+    }
+    return "" if right.get(annotation, True) else _WORDS[annotation]
+
+
+def _is_infinite(limit: Any) -> bool:
+    """Return whether a constraint lets infinity through by naming it."""
+    ends = tuple(limit) if isinstance(limit, Interval) else (limit,)
+    return any(isinstance(end, Le) and end.le == math.inf for end in ends)

@@ -168,7 +168,7 @@ def test_help_lists_groups_choices_and_keys(mine, capsys):
 def test_help_of_a_choice_lists_its_parameters(capsys):
     assert main(["train", "agent=mbpo", "dynamics=ensemble", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert "agent.learning_starts=500  (int in [1, inf))" in shown
+    assert "agent.learning_starts=500  (a whole number, at least 1)" in shown
     assert "dynamics.learning_rate=0.001" in shown  # stands in the code only
     assert (
         "generator" not in shown

@@ -7,21 +7,29 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import pytest
 import torch
 import yaml
+from annotated_types import Ge, Gt, Lt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mbrl import values
 from mbrl.config import build, compose, instantiate
+from mbrl.config.annotations import fit, resolve
 from mbrl.config.arguments import parse_arguments, parse_value
 from mbrl.config.library import CONFIGS, Library, gather, nearest
-from mbrl.config.signatures import fit, read_signature
+from mbrl.config.signatures import read_signature
 from mbrl.errors import BadInput
+from mbrl.values import AtMost, Count, CountOrZero, Fraction, checked
 
 HERE = __name__  # classes of this file as a `_target_`
+
+
+TOP = 3
+Width = Annotated[int, Ge(2)]
 
 
 class Sizes(NamedTuple):
@@ -365,19 +373,19 @@ def test_a_users_broken_file_is_named(mine):
         (["logger=true"], "logger.tensorboard"),
         (["planner=ty"], "planner=toy"),
         (["planner=zzzz"], ", toy"),
-        (["agent.gain=high"], "float"),
-        (["agent.gain=true"], "float"),
-        (["agent.gain=2"], "(0, 1]"),
-        (["agent.gain=0"], "(0, 1]"),
-        (["agent.gain=nan"], "(0, 1]"),
-        (["agent.schedule=3"], "tuple[int, ...]"),
-        (["agent.schedule=[1, 0]"], "[1, inf)"),
-        (["agent.schedule=[1, x]"], "tuple[int, ...]"),
-        (["total_steps=0"], "[1, inf)"),
-        (["total_steps=1.5"], "int"),
-        (["seed=-1"], "[0, "),
-        (["seed=null"], "int"),
-        (["logger.wandb=1"], "bool"),
+        (["agent.gain=high"], "should be a number, above 0 and at most 1"),
+        (["agent.gain=true"], "a number"),
+        (["agent.gain=2"], "agent.gain=2: should be above 0 and at most 1"),
+        (["agent.gain=0"], "above 0"),
+        (["agent.gain=nan"], "a number"),
+        (["agent.schedule=3"], "a list: a whole number, at least 1 each"),
+        (["agent.schedule=[1, 0]"], "at least 1"),
+        (["agent.schedule=[1, x]"], "a list: a whole number, at least 1 each"),
+        (["total_steps=0"], "at least 1"),
+        (["total_steps=1.5"], "a whole number"),
+        (["seed=-1"], "at least 0 and at most 2147483647"),
+        (["seed=null"], "seed=null: should be a whole number"),
+        (["logger.wandb=1"], "true or false"),
         (["device=gpu"], "cuda:N"),
         (["env=needy"], "env.num_envs=1"),
         (["learner=model"], "learner=model needs a dynamics"),
@@ -429,6 +437,68 @@ def test_checking_imports_no_torch(mine):
     subprocess.run(command, check=True, env=environment)
 
 
+class Limited:
+    @checked
+    def __init__(
+        self,
+        *,
+        num_members: Count = 7,
+        num_elites: Annotated[int, Ge(1), AtMost("num_members")] = 5,
+        rate: Annotated[float, Gt(0), Lt(TOP)] | None = None,
+        share: Fraction = 0.5,
+        lengths: tuple[CountOrZero, Count] = (0, 1),
+        widths: "list[Width]" = (),  # type: ignore[assignment]
+        scale: values.Positive = 1.0,
+        deep: "Limited | None" = None,
+    ):
+        self.num_elites = num_elites
+
+
+@pytest.mark.parametrize(
+    "setting, right",
+    [
+        ("num_members=0", "at least 1"),
+        ("num_elites=9", "at least 1 and at most num_members=7"),
+        ("num_elites=x", "a whole number, at least 1 and at most num_members=7"),
+        ("rate=0", "above 0 and below 3 or null"),
+        ("rate=3", "above 0 and below 3 or null"),
+        ("share=1.5", "at least 0 and at most 1"),
+        ("lengths=[0, 0]", "at least 1"),
+        ("lengths=[-1, 1]", "at least 0"),
+        (
+            "lengths=[1]",
+            "a list of 2 values: a whole number, at least 0",
+        ),
+        ("widths=[2, 1]", "at least 2"),
+        ("scale=0", "above 0"),
+        ("scale=inf", "above 0 and finite"),
+        ("scale=nan", "a number"),
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_what_a_class_says_of_its_values_holds_on_the_command_line(mine, setting, right, depth):
+    nested = {"num_members": 7}
+    for _ in range(depth):
+        nested = {"deep": {"_target_": f"{HERE}.Limited", **nested}}
+    write(mine, {"planner/limited": yaml.safe_dump({"_target_": f"{HERE}.Limited", **nested})})
+    key = "planner." + "deep." * depth + setting
+    assert refused(mine, "planner=limited", key).startswith(f"{key}: should be {right}")
+
+
+def test_the_command_line_and_python_use_the_same_words(mine):
+    write(mine, {"planner/limited": f"_target_: {HERE}.Limited"})
+    with pytest.raises(ValueError) as caught:
+        Limited(num_elites=9)
+    assert refused(mine, "planner=limited", "planner.num_elites=9") == f"planner.{caught.value}"
+
+
+def test_a_limit_follows_the_parameter_that_it_names(mine):
+    write(mine, {"planner/limited": f"_target_: {HERE}.Limited"})
+    words = refused(mine, "planner=limited", "planner.num_members=3")
+    assert words == "planner.num_elites=5: should be at least 1 and at most num_members=3"
+    compose_toy(mine, "planner=limited", "planner.num_members=9", "planner.num_elites=9")
+
+
 # --- signatures, against inspect
 
 NODES = {
@@ -463,6 +533,19 @@ def test_signatures_read_without_import_are_the_real_ones(name):
             assert set(node.get("_range_", {})) <= set(real)
 
 
+@pytest.mark.parametrize("name", [*NODES, "limited"])
+def test_constraints_read_without_import_are_the_real_ones(name):
+    for node in targets(NODES.get(name, {"_target_": f"{HERE}.Limited"})):
+        module, _, attribute = node["_target_"].rpartition(".")
+        made = getattr(__import__(module, fromlist=["_"]), attribute)
+        function = inspect.unwrap(made.__init__ if isinstance(made, type) else made)
+        real = values.annotations_of(function)
+        read = read_signature(node["_target_"]).parameters
+        for key in real.keys() & read.keys():
+            if "Annotated" in str(real[key]) or "Annotated" in str(read[key].annotation):
+                assert values.expected(read[key].annotation) == values.expected(real[key]), key
+
+
 @pytest.mark.parametrize("target", [f"{HERE}.{c}" for c in ("Sizes", "Outer", "Child", "Agent")])
 def test_named_tuples_and_inherited_constructors_are_read(target):
     real = inspect.signature(globals()[target.rpartition(".")[2]]).parameters
@@ -485,9 +568,9 @@ def test_reexports_are_followed_without_importing(tmp_path, monkeypatch):
     thing = read_signature("parts.Renamed")
     assert list(thing.parameters) == ["size", "mode"] and not thing.is_open
     mode = thing.parameters["mode"].annotation
-    assert fit("b", mode, thing.home) == "b"  # an alias in another file
+    assert fit("b", mode) == "b"  # an alias in another file
     with pytest.raises(TypeError):
-        fit("c", mode, thing.home)
+        fit("c", mode)
     make = read_signature("parts.make")
     assert list(make.parameters) == ["x", "y"] and make.is_open
     for target in ("parts.Missing", "parts.nowhere.X", "absent.X"):
@@ -528,12 +611,12 @@ def test_docstrings_are_read():
 def test_values_fit_annotations(annotation, good, bad):
     import ast
 
-    node = ast.parse(annotation, mode="eval").body
+    kind = resolve(ast.parse(annotation, mode="eval").body, HERE)
     for value in good:
-        assert fit(value, node, HERE) == value
+        assert fit(value, kind) == value
     for value in bad:
         with pytest.raises(TypeError):
-            fit(value, node, HERE)
+            fit(value, kind)
 
 
 def test_nearest_knows_a_key_without_its_group():

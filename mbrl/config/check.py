@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le, Lt
+
+from mbrl.config.annotations import base, fit, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.library import SWEEPS, Library, gather, nearest
 from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
-from mbrl.config.signatures import Parameter, Signature, describe_type, fit, read_signature
+from mbrl.config.signatures import Parameter, Signature, read_signature
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import is_taken
+from mbrl.values import AtMost, check_value, expected
 
 Node = dict[str, Any]
+_CONSTANTS = {"None": "null", "True": "true", "False": "false"}
 
 
 def check(config: Node, library: Library, typed: dict[str, str]) -> None:
@@ -81,14 +87,12 @@ def check_choice(group: str, name: str, library: Library) -> None:
 
 
 def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
-    """Check a value of a key outside the parts; gives it in its type.
+    """Return the value of a key outside the parts in its type.
 
     Raises:
         BadInput: if type or range is wrong.
     """
-    kind = defaults.get("_type_", {}).get(key) or type(defaults[key]).__name__
-    annotation = ast.parse(kind, mode="eval").body
-    return _check_value(key, value, annotation, "builtins", _spans(defaults, key, key), text)
+    return _check_value(key, value, _plain_type(defaults, key), {}, text)
 
 
 def check_saved(config: Node, file: Path) -> None:
@@ -160,7 +164,7 @@ def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
             opened.update(
                 f"{prefix}.{name}"
                 for name, parameter in signature.parameters.items()
-                if re.search(r"\b(dict|Mapping|Any)\b", describe_type(parameter.annotation))
+                if _takes_any_key(parameter.annotation)
             )
             names |= dict.fromkeys(signature.parameters)
         for name in names:
@@ -172,6 +176,12 @@ def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
         if isinstance(node, dict) and name != "choices":
             enter(node, name)
     return keys, opened
+
+
+def _takes_any_key(annotation: Any) -> bool:
+    """Return whether keys below a parameter may be any."""
+    inner = map(_takes_any_key, get_args(annotation))
+    return annotation is Any or get_origin(annotation) is dict or any(inner)
 
 
 def _suggest(key: str, options: Iterable[str]) -> str:
@@ -189,7 +199,6 @@ def _suggest(key: str, options: Iterable[str]) -> str:
 
 def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str]) -> None:
     """Check keys outside the parts, by `_type_` or else by the type of the default."""
-    types = defaults.get("_type_", {})
     for name, default in defaults.items():
         if name.startswith("_"):
             continue
@@ -197,14 +206,18 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
             raise BadInput(f"{prefix}{name} is missing")
         key, value = f"{prefix}{name}", node[name]
         if not isinstance(default, dict):
-            annotation = ast.parse(types.get(name) or type(default).__name__, mode="eval").body
-            text = typed.get(key)
-            spans = _spans(defaults, name, key)
-            node[name] = _check_value(key, value, annotation, "builtins", spans, text)
+            annotation = _plain_type(defaults, name)
+            node[name] = _check_value(key, value, annotation, node, typed.get(key))
         elif isinstance(value, dict):
             _check_plain(value, default, f"{key}.", typed)
         else:
             raise BadInput(f"{key}={_show(value)}: set one of {_below(key, default)}")
+
+
+def _plain_type(defaults: Node, name: str) -> Any:
+    """Return the type of a key outside the parts: its `_type_`, or else that of the default."""
+    kind = defaults.get("_type_", {}).get(name) or type(defaults[name]).__name__
+    return limited(resolve(ast.parse(kind, mode="eval").body, "mbrl.values"), defaults, name, name)
 
 
 def _below(key: str, node: Node) -> str:
@@ -215,6 +228,8 @@ def _below(key: str, node: Node) -> str:
 def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
     """Check one part against what its class takes."""
     signature = signature_of(node["_target_"], key)
+    values = {name: p.default for name, p in signature.parameters.items()}
+    others = {k: v.value for k, v in values.items() if isinstance(v, ast.Constant)} | node
     for name, value in node.items():
         if name.startswith("_"):
             continue
@@ -227,70 +242,89 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
         if value == "???":
             raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
         dotted = f"{key}.{name}"
-        spans, text = _spans(node, name, dotted), typed.get(dotted)
-        node[name] = _check_value(dotted, value, parameter.annotation, signature.home, spans, text)
+        annotation = limited(parameter.annotation, node, name, dotted)
+        node[name] = _check_value(dotted, value, annotation, others, typed.get(dotted))
         if node.get("_known_", {}).get(name) == "gymnasium":
             check_gymnasium_id(dotted, node[name])
+    for name in others.keys() - node.keys():  # a default may exceed another parameter
+        _check_value(
+            f"{key}.{name}", others[name], signature.parameters[name].annotation, others, None
+        )
 
 
-def _spans(node: Node, name: str, key: str) -> list[str]:
-    """Give a parameter's interval, or one for each item of a list.
-
-    An end may be another parameter: "[1, num_members]".
-    """
+def limited(annotation: Any, node: Node, name: str, key: str) -> Any:
+    """Add the intervals of a YAML's `_range_` to a type that has no constraints of its own."""
     spans = node.get("_range_", {}).get(name, [])
-    found = []
-    for span in spans if isinstance(spans, list) else [spans]:
-        if not re.fullmatch(r"[\[(][^,]+,[^,]+[\])]", str(span)):
-            raise BadInput(f'{key}: its _range_ is {span}; it should be like "[1, inf)"')
-        low, high = (str(node.get(end.strip(), end)).strip() for end in span[1:-1].split(","))
-        found.append(f"{span[0]}{low}, {high}{span[-1]}")
-    return found
+    limits = [_limits(span, key) for span in (spans if isinstance(spans, list) else [spans])]
+
+    def add(kind: Any, index: int = 0) -> Any:
+        origin, parts = get_origin(kind), get_args(kind)
+        if kind in (int, float):
+            return Annotated[(kind, *limits[min(index, len(limits) - 1)])]
+        if origin is Union:
+            return Union[tuple(add(part, index) for part in parts)]  # noqa: UP007
+        if origin is list:
+            return list[add(parts[0], index)]
+        if origin is tuple:
+            return tuple[tuple(p if p is ... else add(p, i) for i, p in enumerate(parts))]
+        return kind
+
+    return add(annotation) if limits else annotation
+
+
+def _limits(span: Any, key: str) -> list[Any]:
+    """Return the constraints of an interval such as "[1, num_members]"."""
+    if not re.fullmatch(r"[\[(][^,]+,[^,]+[\])]", str(span)):
+        raise BadInput(f'{key}: its _range_ is {span}; it should be like "[1, inf)"')
+    low, high = (end.strip() for end in span[1:-1].split(","))
+    limits: list[Any] = [Ge(_number(low)) if span[0] == "[" else Gt(_number(low))]
+    if high.isidentifier() and high != "inf":
+        return [*limits, AtMost(high)]
+    if high != "inf":
+        limits.append(Le(_number(high)) if span[-1] == "]" else Lt(_number(high)))
+    return limits
+
+
+def _number(text: str) -> float:
+    """Read the end of an interval, a whole number where it is one."""
+    number = float(text)
+    return int(number) if math.isfinite(number) and number.is_integer() else number
 
 
 def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:
-    """Say that a value must be given, with an example."""
-    samples = {"int": "1", "float": "0.5", "bool": "true"}
-    kind = describe_type(parameter.annotation)
-    example = node.get("_example_", {}).get(name) or samples.get(kind, name.upper())
+    """Return the words for a value that must be given, with an example."""
+    samples: dict[Any, str] = {int: "1", float: "0.5", bool: "true"}
+    sample = samples.get(base(parameter.annotation), name.upper())
+    example = node.get("_example_", {}).get(name) or sample
     return f"a value must be given, for example {key}={example}"
 
 
-def _check_value(
-    key: str, value: Any, annotation: ast.expr | None, home: str, spans: list[str], text: str | None
-) -> Any:
-    """Check type and range of one value; text is what the user typed for it."""
+def _check_value(key: str, value: Any, annotation: Any, others: Node, text: str | None) -> Any:
+    """Return one value in its type, if it is right; text is what the user typed for it."""
     shown = _show(value) if text is None else text
     try:
-        value = fit(value, annotation, home)
+        value = fit(value, annotation)
     except TypeError:
         try:
-            value = fit(None if value is None else text, annotation, home)  # 2024 may be a folder
+            value = fit(None if value is None else text, annotation)  # 2024 may be a folder
         except TypeError:
-            raise BadInput(f"{key}={shown}: should be {describe_type(annotation)}") from None
-    if not _inside(value, spans):
-        raise BadInput(f"{key}={shown}: should be in {', '.join(spans)}")
+            right = as_typed(expected(annotation, others))
+            raise BadInput(f"{key}={shown}: should be {right}") from None
+    try:
+        check_value(key, value, annotation, others, shown)
+    except BadInput as error:
+        raise BadInput(as_typed(str(error))) from None
     return value
 
 
+def as_typed(words: str) -> str:
+    """Return a message with Python's constants as the command line writes them."""
+    return re.sub(r"\b(None|True|False)\b", lambda m: _CONSTANTS[m[0]], words)
+
+
 def _show(value: Any) -> str:
-    """Write a value as a user would type it."""
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
-
-
-def _inside(value: Any, spans: list[str]) -> bool:
-    """Tell whether a number is in its interval, such as "(0, 1]", and every number of a list."""
-    if isinstance(value, list):
-        own = spans if len(spans) == len(value) else spans * len(value)
-        return all(_inside(item, [span]) for item, span in zip(value, own, strict=False))
-    if not isinstance(value, int | float) or not spans:
-        return True
-    span = spans[0]
-    low, high = (float(end) for end in span[1:-1].split(","))
-    above = value >= low if span[0] == "[" else value > low
-    below = value <= high if span[-1] == "]" else value < high
-    return above and below
+    """Return a value as a user would type it."""
+    return _CONSTANTS.get(str(value), str(value))
 
 
 def _check_places(config: Node, library: Library) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from mbrl.config.arguments import parse_arguments
 from mbrl.config.build import FROM_ENV, FROM_RUN
-from mbrl.config.check import check_choice, signature_of
+from mbrl.config.check import as_typed, check_choice, limited, signature_of
 from mbrl.config.library import CONFIGS, Library
-from mbrl.config.signatures import describe_type
+from mbrl.values import expected
 
 _USAGE = """\
 usage: mbrl train [KEY=VALUE ...] [--config-dir DIR]
@@ -57,11 +57,9 @@ def _choice(group: str, name: str, library: Library) -> str:
             injected = key in (*FROM_RUN, *FROM_ENV, *library.defaults)
             if key in node or (parameter.default is not None and not injected):
                 value = _default(node.get(key, parameter.default))
-                spans = node.get("_range_", {}).get(key)
-                shown = ", ".join(spans) if isinstance(spans, list) else spans
-                span = f" in {shown}" if shown else ""
-                kind = describe_type(parameter.annotation)
-                lines.append(f"  {group}.{key}={value}  ({kind}{span}) {parameter.description}")
+                annotation = limited(parameter.annotation, node, key, f"{group}.{key}")
+                kind = as_typed(expected(annotation))
+                lines.append(f"  {group}.{key}={value}  ({kind}) {parameter.description}")
     return "\n".join(lines)
 
 

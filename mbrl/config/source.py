@@ -1,0 +1,97 @@
+"""Where a dotted name is defined, read from source files: nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Definition(NamedTuple):
+    """Definition of a name."""
+
+    home: str  # module that defines it
+    name: str
+    node: ast.expr | ast.ClassDef | ast.FunctionDef
+
+
+def find(target: str) -> Definition:
+    """Return where `package.module.Name` is defined, re-exports followed.
+
+    Raises:
+        LookupError: if there is no such module or no such name in it, with the reason.
+    """
+    home, _, name = target.rpartition(".")
+    file = _module_file(home)
+    if file is None:
+        raise LookupError(f"there is no module {home or target}")
+    tree = _parse(file, file.stat().st_mtime_ns)
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return Definition(home, name, node)
+        if isinstance(node, ast.Assign) and name in {ast.unparse(t) for t in node.targets}:
+            return Definition(home, name, node.value)
+        if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == name:
+            return Definition(home, name, node.value)
+    for node in ast.walk(tree):  # also under TYPE_CHECKING
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return find(f"{_absolute(home, file, node)}.{alias.name}")
+    raise LookupError(f"{home} has no {name}")
+
+
+def find_in(home: str, name: str) -> Definition:
+    """Return what a name, dotted or not, means in a module: `Count`, or `values.Count`.
+
+    Raises:
+        LookupError: if it is not found.
+    """
+    prefix, _, last = name.rpartition(".")
+    if not prefix:
+        return find(f"{home}.{name}")
+    file = _module_file(home)
+    for node in ast.walk(_parse(file, file.stat().st_mtime_ns)) if file else ():
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if prefix == (alias.asname or alias.name):
+                package = (
+                    f"{_absolute(home, file, node)}." if isinstance(node, ast.ImportFrom) else ""
+                )
+                return find(f"{package}{alias.name}.{last}")
+    raise LookupError(f"{home} imports no {prefix}")
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(file: Path, changed: int) -> ast.Module:
+    """Parse a file, once for each time that it was changed."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _absolute(home: str, file: Path | None, node: ast.ImportFrom) -> str:
+    """Return the module that an import names, also a relative one."""
+    if not node.level:
+        return node.module or ""
+    parts = home.split(".") if file and file.name == "__init__.py" else home.split(".")[:-1]
+    parts = parts[: len(parts) - node.level + 1]
+    return ".".join([*parts, *([node.module] if node.module else [])])
+
+
+def _module_file(module: str) -> Path | None:
+    """Return a module's source file; Python is asked for its top package only."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top) if top else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if file.is_file():
+                return file
+    return None
