@@ -1,6 +1,7 @@
 """Every role of the framework on one page: what parts must offer to plug into each other.
 
-    VecEnv          environments stepped side by side
+    VecEnv          environments stepped side by side; SimulatesFromState: some of them can also be
+                    simulated from given states
     Model           what a planner or an imagined rollout asks of a dynamics model
     Dynamics        a Model that is fitted to transitions
     Planner         chooses action sequences by their return in a Model
@@ -29,7 +30,7 @@ from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
 
 
 class VecStep(NamedTuple):
-    """The outcome of one step of E environments; those that ended were reset in the same step."""
+    """Outcome of one step of E environments; those that ended were reset in the same step."""
 
     obs: Tensor  # (E, obs_dim) to act on next: after autoreset
     next_obs: Tensor  # (E, obs_dim) the true successor, also at an episode's end
@@ -39,17 +40,14 @@ class VecStep(NamedTuple):
 
 
 class VecEnv(Protocol):
-    """Step E copies of one environment.
-
-    One with a simulator may also offer unroll(state, action, with_state=False): what would follow
-    from states of env_state(); see SimulatedVecEnv.unroll. dynamics=simulator asks for it.
+    """E copies of one environment, stepped at once.
 
     Attributes:
         num_envs: E.
         obs_dim: length of an observation.
-        action: the actions it takes.
+        action: kind and bounds of its actions.
         task: what is known of it in closed form.
-        device: where its tensors live.
+        device: of its tensors.
         max_episode_steps: when an episode is truncated, None if never.
     """
 
@@ -63,13 +61,16 @@ class VecEnv(Protocol):
     def reset(self, seed: int | None = None) -> Tensor:
         """Start new episodes; environment i is seeded with seed + i, as in gymnasium.
 
+        Args:
+            seed: of the environments; None goes on with their generators.
+
         Returns:
             obs (E, obs_dim).
         """
         ...
 
     def step(self, action: Tensor) -> VecStep:
-        """Take one step with actions (E, act_dim) in environment units.
+        """Step with actions (E, act_dim) in environment units.
 
         Raises:
             EnvironmentFault: on a NaN, an infinity, an exception or a hang, with index and step.
@@ -77,19 +78,40 @@ class VecEnv(Protocol):
         ...
 
     def env_state(self) -> Tensor | None:
-        """Give the simulator's full state (E, state_dim), None where there is none."""
+        """Return the simulator's full state (E, state_dim), None where there is none."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that is needed to go on bit for bit: tensors and JSON values."""
+        """Return all that is needed to go on bit for bit: tensors and JSON values."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict."""
+        """Restore a state_dict."""
         ...
 
     def close(self) -> None:
         """Free threads, windows and processes."""
+        ...
+
+
+@runtime_checkable
+class SimulatesFromState(Protocol):
+    """Optional ability of a VecEnv: simulate action sequences apart from the running episodes."""
+
+    def simulate(
+        self, state: Tensor, action: Tensor, *, with_state: bool = False
+    ) -> tuple[Prediction, Tensor | None]:
+        """Simulate action sequences from states of env_state().
+
+        Args:
+            state: (B, state_dim); B is free.
+            action: (B, H, act_dim) in environment units.
+            with_state: also return the states at the end.
+
+        Returns:
+            A prediction of each step (B, H, ...), valid = False from the one in which a simulation
+            blew up; and the states (B, state_dim) at the end, None if not asked for.
+        """
         ...
 
 

@@ -77,7 +77,7 @@ class ToyEnv:
     def env_state(self) -> Tensor | None:
         return self._obs.clone()
 
-    def unroll(
+    def simulate(
         self, state: Tensor, action: Tensor, *, with_state: bool = False
     ) -> tuple[Prediction, Tensor | None]:
         seen = []

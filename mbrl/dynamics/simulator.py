@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.roles import Dynamics
+from mbrl.roles import Dynamics, SimulatesFromState
 from mbrl.types import Prediction, Transitions, map_tensors
-
-
-class SimulatedEnv(Protocol):
-    """An environment that can tell what would follow from a state of its env_state()."""
-
-    def unroll(
-        self, state: Tensor, action: Tensor, *, with_state: bool = False
-    ) -> tuple[Prediction, Tensor | None]:
-        """Give what sequences (B, H, act_dim) lead to from states (B, state_dim).
-
-        Returns:
-            A prediction of (B, H, ...), valid = False once a simulation has blown up; and, if asked
-            for, the states at the end.
-        """
-        ...
 
 
 class Simulator(Dynamics):
@@ -40,17 +25,17 @@ class Simulator(Dynamics):
         blow_up_cost: taken as reward, negative, at the step in which a simulation blows up.
 
     Raises:
-        BadInput: if the environment has no simulator to unroll.
+        BadInput: if the environment has no simulator.
     """
 
     learned = False
 
-    def __init__(self, *, env: SimulatedEnv, blow_up_cost: float = 1e6):
+    def __init__(self, *, env: SimulatesFromState, blow_up_cost: float = 1e6):
         """Take the environment; it is asked for rollouts alone and never stepped."""
         super().__init__()
-        if not callable(getattr(env, "unroll", None)):
+        if not isinstance(env, SimulatesFromState):
             raise BadInput(
-                f"dynamics=simulator: {type(env).__name__} has no simulator to unroll; take an "
+                f"dynamics=simulator: {type(env).__name__} has no simulator; take an "
                 "environment of the framework's own (env=pendulum, env=hopper, ...) or a learned "
                 "model (dynamics=ensemble)"
             )
@@ -89,7 +74,7 @@ class Simulator(Dynamics):
         A row that blows up keeps its state.
         """
         self._require(state)
-        seen, following = self._env.unroll(state, action[:, None], with_state=True)
+        seen, following = self._env.simulate(state, action[:, None], with_state=True)
         assert following is not None
         doubt = torch.zeros_like(seen.reward[:, 0]) if with_uncertainty else None
         seen = self._charge(seen)
@@ -100,7 +85,7 @@ class Simulator(Dynamics):
     def simulate(self, state: Tensor, actions: Tensor) -> Prediction:
         """Simulate actions (B, H, act_dim) from state (B, state_dim): predict (B, H, ...)."""
         self._require(state)
-        return self._charge(self._env.unroll(state, actions)[0])
+        return self._charge(self._env.simulate(state, actions)[0])
 
     def candidates(
         self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator | None

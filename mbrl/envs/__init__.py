@@ -6,12 +6,13 @@ import sys
 if sys.platform == "linux" and "DISPLAY" not in os.environ:
     os.environ.setdefault("MUJOCO_GL", "egl")  # else rendering fails; read when mujoco is imported
 
+from mbrl.envs.closed_form import ClosedFormSimulation, ClosedFormTask, closed_form
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import MujocoSimulation, threaded_mujoco
 from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.process import GymnasiumProcess
 from mbrl.envs.registry import make_vec
-from mbrl.envs.simulation import SimulatedVecEnv, Simulation
+from mbrl.envs.simulation import SimulatedVecEnv, Simulation, task_outcome
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.tasks.piecewise_affine import piecewise_affine
@@ -22,6 +23,8 @@ from mbrl.roles import VecEnv, VecStep
 register()
 
 __all__ = [
+    "ClosedFormSimulation",
+    "ClosedFormTask",
     "GymnasiumProcess",
     "GymnasiumVecEnv",
     "MujocoSimulation",
@@ -30,10 +33,12 @@ __all__ = [
     "Simulation",
     "VecEnv",
     "VecStep",
+    "closed_form",
     "kuramoto_sivashinsky",
     "make_vec",
     "pendulum",
     "piecewise_affine",
     "refrigerator",
+    "task_outcome",
     "threaded_mujoco",
 ]

@@ -1,7 +1,7 @@
 """MuJoCo in threads: one persistent MjData per environment, equations batched over all.
 
-Each MjData lives on, since `qacc_warmstart` and lagged fields such as `xpos` are part of what
-gymnasium's numbers are made of: so they agree with gymnasium's to the last bit.
+Each MjData is kept from step to step, since gymnasium's numbers depend on `qacc_warmstart` and on
+lagged fields such as `xpos`: so results agree with gymnasium's to the last bit.
 """
 
 # mujoco has no type stubs
@@ -9,41 +9,48 @@ gymnasium's numbers are made of: so they agree with gymnasium's to the last bit.
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated, final
 
 import mujoco
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
+from mbrl.envs.simulation import Array, SimulatedSequences, SimulatedVecEnv, Simulation
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import EnvironmentFault
+from mbrl.values import Count, Positive, checked
+
+NumThreads = Annotated[int, Interval(ge=1, le=1024)]  # more would exhaust the system's threads
 
 
+@final
 class MujocoSimulation(Simulation):
-    """Step E copies of a MuJoCo model.
+    """E copies of a MuJoCo model.
 
     Args:
         task: the model and its equations.
         num_envs: E.
-        num_threads: threads that step or unroll them; with one and no time limit, the calling
+        num_threads: threads that step or simulate them; with one and no time limit, the calling
             thread.
         time_limit: seconds that a step of all environments may take; None for no limit.
     """
 
+    @checked
     def __init__(
         self,
         task: MujocoTask,
         *,
-        num_envs: int = 1,
-        num_threads: int = 1,
-        time_limit: float | None = None,
+        num_envs: Count = 1,
+        num_threads: NumThreads = 1,
+        time_limit: Positive | None = None,
     ):
         """Load the model and allocate its data."""
         self.model = mujoco.MjModel.from_xml_path(str(task.model_path))
-        # MuJoCo would silently reset a simulation that has blown up; it is to be reported
+        # MuJoCo would silently reset a simulation that has blown up: it must be reported
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._task = task
         self._dt = self.model.opt.timestep * task.frame_skip
@@ -53,8 +60,8 @@ class MujocoSimulation(Simulation):
         self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
         self._controls = [d.ctrl for d in self._data]
         self._layout = StateLayout(self.model, task.fields)
-        self._unroller: SequenceSimulator | None = None
-        self._unroll_threads = num_threads
+        self._sequences: SequenceSimulator | None = None  # made when first used
+        self._sequence_threads = num_threads
         self._now = self._empty(num_envs)
 
         num_threads = min(num_threads, num_envs)
@@ -79,7 +86,7 @@ class MujocoSimulation(Simulation):
         return {n: np.zeros((rows, *s)) for n, s in zip(self._names, shapes, strict=True)}
 
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
-        """Begin new episodes; see Simulation.start."""
+        """Start new episodes; see Simulation.start."""
         for i, generator in zip(indices, generators, strict=True):
             data = self._data[i]
             mujoco.mj_resetData(self.model, data)
@@ -92,7 +99,7 @@ class MujocoSimulation(Simulation):
         return self._task.observe({name: field[indices] for name, field in self._now.items()})
 
     def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Take one step; see Simulation.advance."""
+        """Step every environment; see Simulation.advance."""
         before, self._now = self._now, self._empty(self.num_envs)
         outs = tuple(self._now.values())
         control = self._task.control(before, action)
@@ -124,54 +131,55 @@ class MujocoSimulation(Simulation):
                 out[i] = view
 
     def get_state(self) -> Array:
-        """Give mjSTATE_INTEGRATION of each environment, qacc_warmstart included, and its fields."""
+        """Return each mjSTATE_INTEGRATION, qacc_warmstart included, and the lagged fields."""
         state = np.empty((self.num_envs, self._layout.size))
         for row, data in zip(state, self._data, strict=True):
             mujoco.mj_getState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
         return self._layout.pack(state, self._now)
 
     def set_state(self, state: Array) -> None:
-        """Take a state of get_state back; nothing is recomputed, so stepping goes on exactly."""
+        """Restore a state of get_state; nothing is recomputed, so stepping goes on exactly."""
         self._now = self._layout.fields(state)
         for row, data in zip(state[:, : self._layout.size], self._data, strict=True):
             mujoco.mj_setState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
 
-    def unroll(
+    def simulate(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
-    ) -> Unrolled:
-        """Simulate and score sequences from given states; see Simulation.unroll."""
-        if self._unroller is None:
-            self._unroller = SequenceSimulator(self.model, self._task, self._unroll_threads)
-        return self._unroller.unroll(state, action, with_state=with_state)
+    ) -> SimulatedSequences:
+        """Simulate action sequences from given states; see Simulation.simulate."""
+        if self._sequences is None:
+            self._sequences = SequenceSimulator(self.model, self._task, self._sequence_threads)
+        return self._sequences.simulate(state, action, with_state=with_state)
 
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None:
             self._pool.close()
-        if self._unroller is not None:
-            self._unroller.close()
+        if self._sequences is not None:
+            self._sequences.close()
 
 
+@checked
 def threaded_mujoco(
     task: MujocoTask,
     *,
-    num_envs: int = 1,
+    num_envs: Count = 1,
     seed: int = 0,
-    num_threads: int = 1,
-    time_limit: float | None = None,
+    num_threads: NumThreads = 1,
+    time_limit: Positive | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
-    """Make a VecEnv of a MuJoCo task.
+    """Build a VecEnv of a MuJoCo task.
 
     Args:
         task: the model and its equations.
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
-        num_threads: threads that step or unroll them.
+        num_threads: threads that step or simulate them.
         time_limit: seconds that a step of all environments may take; null for no limit.
         dtype: of observations and rewards.
-        device: where tensors are handed out.
+        device: of the tensors that are returned.
     """
     simulation = MujocoSimulation(
         task, num_envs=num_envs, num_threads=num_threads, time_limit=time_limit

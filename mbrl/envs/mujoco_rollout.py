@@ -1,12 +1,12 @@
-"""What would follow in MuJoCo: whole action sequences from given states, beside the environments.
+"""Batched open-loop rollouts of MuJoCo tasks from given simulator states.
 
-A task that sees qpos and qvel alone is unrolled in one call of `mujoco.rollout`. Three things are
-not to be had from that call, and such tasks are stepped row by row, on data of their own:
-- controls that depend on where the simulation stands;
-- other fields: with RK4, gymnasium reads the `xpos` of the last of four stages, which is neither a
-  sensor nor the kinematics of qpos;
-- an early end: most random action sequences of a hopper fall soon, and what would come after is
-  wasted. The call cannot be broken up either, since it does not give back `qacc_warmstart`.
+A task that reads only qpos and qvel is simulated by one call of `mujoco.rollout`. Other tasks are
+stepped row by row, on MjData of their own, because that call does not offer:
+- controls that depend on the state;
+- other MjData fields: with RK4, gymnasium reads the `xpos` of the last of four stages, which is
+  neither a sensor nor the kinematics of qpos;
+- an early end: most random action sequences of a hopper fall soon, and the steps after the fall
+  are wasted. The call cannot be split either, since it does not return `qacc_warmstart`.
 """
 
 # mujoco has no type stubs
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import mujoco
 import mujoco.rollout
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, Unrolled
+from mbrl.envs.simulation import Array, SimulatedSequences
 from mbrl.envs.workers import DaemonPool
 
 State = mujoco.mjtState
@@ -31,8 +31,9 @@ INTEGRATION = State.mjSTATE_INTEGRATION
 PIECE = 4  # steps after which rows that have ended are left out
 
 
+@final
 class StateLayout:
-    """What a state of E simulations holds: mjSTATE_INTEGRATION, then the task's lagged fields.
+    """Layout of a state of E simulations: mjSTATE_INTEGRATION, then the task's lagged fields.
 
     Args:
         model: the MuJoCo model.
@@ -48,11 +49,11 @@ class StateLayout:
         self._qpos, self._qvel = self.columns(State.mjSTATE_QPOS), self.columns(State.mjSTATE_QVEL)
 
     def columns(self, part: int) -> NDArray[np.int64]:
-        """Find the columns that hold another mjtState."""
-        found = np.empty(mujoco.mj_stateSize(self._model, part))
+        """Return the columns that hold another mjtState."""
+        columns = np.empty(mujoco.mj_stateSize(self._model, part))
         numbered = np.arange(self.size, dtype=np.float64)
-        mujoco.mj_extractState(self._model, numbered, INTEGRATION, found, part)
-        return found.astype(np.int64)
+        mujoco.mj_extractState(self._model, numbered, INTEGRATION, columns, part)
+        return columns.astype(np.int64)
 
     def pack(self, integration: Array, fields: Fields) -> Array:
         """Join mjSTATE_INTEGRATION (E, size) and fields (E, ...)."""
@@ -61,17 +62,18 @@ class StateLayout:
 
     def fields(self, state: Array) -> Fields:
         """Read qpos, qvel and the lagged fields (E, ...) of a state."""
-        found = {"qpos": state[:, self._qpos], "qvel": state[:, self._qvel]}
-        at = self.size
+        fields = {"qpos": state[:, self._qpos], "qvel": state[:, self._qvel]}
+        start = self.size
         for name, shape in self._lagged.items():
             width = math.prod(shape)
-            found[name] = state[:, at : at + width].reshape(-1, *shape).copy()
-            at += width
-        return found
+            fields[name] = state[:, start : start + width].reshape(-1, *shape).copy()
+            start += width
+        return fields
 
 
+@final
 class SequenceSimulator:
-    """Simulate and score action sequences of a MuJoCo task; the environments stay as they are.
+    """Simulator of whole action sequences of a MuJoCo task, apart from its environments.
 
     Args:
         model: of the task, as the environments step it.
@@ -96,70 +98,71 @@ class SequenceSimulator:
         self._threads = mujoco.rollout.Rollout(nthread=num_threads if num_threads > 1 else 0)
         self._pool = DaemonPool(num_threads) if num_threads > 1 else None
 
-    def unroll(self, state: Array, action: NDArray[np.float32], *, with_state: bool) -> Unrolled:
-        """Simulate and score action (B, H, nu) from states (B, state_dim); as Simulation.unroll."""
+    def simulate(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool
+    ) -> SimulatedSequences:
+        """Simulate action (B, H, nu) from states (B, state_dim); see Simulation.simulate."""
         if self._task.ends and not with_state:
-            return self._unroll_alive(state, action)
-        return self._unroll_whole(state, action, with_state=with_state)
+            return self._simulate_alive(state, action)
+        return self._simulate_whole(state, action, with_state=with_state)
 
-    def _unroll_alive(self, state: Array, action: NDArray[np.float32]) -> Unrolled:
-        """Go on piece by piece with the rows that have neither terminated nor blown up."""
+    def _simulate_alive(self, state: Array, action: NDArray[np.float32]) -> SimulatedSequences:
+        """Simulate piece by piece the rows that have neither terminated nor blown up."""
         shape, obs_dim = action.shape[:2], self._task.observe(self.layout.fields(state)).shape[1]
         flags = np.ones(shape, dtype=bool)
-        seen = Unrolled(np.zeros((*shape, obs_dim)), np.zeros(shape), flags, flags.copy(), None)
+        obs, reward = np.zeros((*shape, obs_dim)), np.zeros(shape)
+        terminated, valid = flags, flags.copy()
         alive = np.arange(len(action))
-        for at in range(0, shape[1], PIECE):
-            now, rest = slice(at, at + PIECE), slice(at + PIECE, None)
-            piece = self._unroll_whole(state, action[alive, now], with_state=True)
+        for first in range(0, shape[1], PIECE):
+            now, later = slice(first, first + PIECE), slice(first + PIECE, None)
+            piece = self._simulate_whole(state, action[alive, now], with_state=True)
             ended = np.logical_or.reduce(piece.terminated, axis=1)
             over = ended | ~piece.valid[:, -1]
-            seen.obs[alive, now], seen.obs[alive[over], rest] = piece.obs, piece.obs[over, -1:]
-            seen.reward[alive, now] = piece.reward
-            seen.terminated[alive, now] = piece.terminated
-            seen.terminated[alive[over], rest] = ended[over][:, None]
-            seen.valid[alive, now], seen.valid[alive[over], rest] = (
-                piece.valid,
-                piece.valid[over, -1:],
-            )
+            obs[alive, now], obs[alive[over], later] = piece.obs, piece.obs[over, -1:]
+            reward[alive, now] = piece.reward
+            terminated[alive, now] = piece.terminated
+            terminated[alive[over], later] = ended[over][:, None]
+            valid[alive, now], valid[alive[over], later] = piece.valid, piece.valid[over, -1:]
             assert piece.state is not None
             alive, state = alive[~over], piece.state[~over]
             if len(alive) == 0:
                 break
-        return seen
+        return SimulatedSequences(obs, reward, terminated, valid, None)
 
-    def _unroll_whole(
+    def _simulate_whole(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool
-    ) -> Unrolled:
-        """Simulate and score every step."""
+    ) -> SimulatedSequences:
+        """Simulate every step of every row."""
         rows, horizon = action.shape[:2]
         last = np.empty((rows, self.layout.size)) if with_state else None
         # rollout() takes no forces, mocap poses or equalities from the state: where there are any,
-        # or fields are needed, data are stepped one by one
+        # or fields are needed, rows are stepped one by one
         bare = not (self._task.fields or self._task.steers)
         bare = bare and (state[:, self._user] == self._no_user).all()
         if bare and last is None:
-            now, went_on = self._roll(state, action)
+            now, advanced = self._roll(state, action)
         else:
-            now, went_on = self._replay(state, action, last), True
+            now, advanced = self._step_rows(state, action, last), True
         before = {
             name: np.concatenate((first[:, None], now[name][:, :-1]), axis=1)
             for name, first in self.layout.fields(state).items()
         }
         flat = _flatten(now)
         with np.errstate(all="ignore"):  # of what has blown up; it is marked
-            small = [np.abs(now[name]) < mujoco.mjMAXVAL for name in ("qpos", "qvel")]
+            bounded = [np.abs(now[name]) < mujoco.mjMAXVAL for name in ("qpos", "qvel")]
             obs = self._task.observe(flat).reshape(rows, horizon, -1)
-            given = action.reshape(rows * horizon, -1)
-            scored = self._task.outcome(_flatten(before), given, flat, self._dt)
-        reward, terminated = scored[0].reshape(rows, horizon), scored[1].reshape(rows, horizon)
-        fine = small[0].all(-1) & small[1].all(-1) & went_on
-        fine &= np.isfinite(obs).all(-1) & np.isfinite(reward)
+            actions = action.reshape(rows * horizon, -1)
+            rewards, ends = self._task.outcome(_flatten(before), actions, flat, self._dt)
+        reward, terminated = rewards.reshape(rows, horizon), ends.reshape(rows, horizon)
+        valid = bounded[0].all(-1) & bounded[1].all(-1) & advanced
+        valid &= np.isfinite(obs).all(-1) & np.isfinite(reward)
+        valid = np.logical_and.accumulate(valid, axis=1)
         if last is not None:
             last = self.layout.pack(last, {name: field[:, -1] for name, field in now.items()})
-        return Unrolled(obs, reward, terminated, np.logical_and.accumulate(fine, axis=1), last)
+        return SimulatedSequences(obs, reward, terminated, valid, last)
 
     def _roll(self, state: Array, action: NDArray[np.float32]) -> tuple[Fields, NDArray[np.bool_]]:
-        """Simulate in one call; rows whose time stands still were given up by MuJoCo."""
+        """Simulate in one call; MuJoCo has abandoned the rows whose time does not advance."""
         skip = self._task.frame_skip
         path: Any = self._threads.rollout(
             self._model,
@@ -174,14 +177,14 @@ class SequenceSimulator:
         now = {"qpos": path[:, :, 1 : 1 + nq], "qvel": path[:, :, 1 + nq : 1 + nq + nv]}
         return now, np.diff(time, axis=1) > 0
 
-    def _replay(self, state: Array, action: NDArray[np.float32], last: Array | None) -> Fields:
+    def _step_rows(self, state: Array, action: NDArray[np.float32], last: Array | None) -> Fields:
         """Simulate row by row and read every field; last (B, size) is filled in."""
         shape = action.shape[:2]
         views = zip(self._names, self._views[0], strict=True)
         now = {name: np.empty((*shape, *view.shape)) for name, view in views}
         blocks = np.array_split(np.arange(shape[0]), len(self._data))
         jobs = [
-            partial(self._replay_block, thread, block.tolist(), state, action, now, last)
+            partial(self._step_block, thread, block.tolist(), state, action, now, last)
             for thread, block in enumerate(blocks)
         ]
         if self._pool is None:
@@ -190,7 +193,7 @@ class SequenceSimulator:
             self._pool.run(jobs)
         return now
 
-    def _replay_block(
+    def _step_block(
         self,
         thread: int,
         rows: list[int],
@@ -203,11 +206,11 @@ class SequenceSimulator:
         model, data, skip = self._model, self._data[thread], self._task.frame_skip
         steers = self._task.steers
         control, views, outs = data.ctrl, self._views[thread], tuple(now.values())
-        here = {name: view[None] for name, view in zip(self._names, views, strict=True)}
+        current = {name: view[None] for name, view in zip(self._names, views, strict=True)}
         for row in rows:
             mujoco.mj_setState(model, data, state[row, : self.layout.size], INTEGRATION)
-            for t, given in enumerate(action[row]):
-                control[:] = self._task.control(here, given[None])[0] if steers else given
+            for t, u in enumerate(action[row]):
+                control[:] = self._task.control(current, u[None])[0] if steers else u
                 mujoco.mj_step(model, data, skip)
                 for out, view in zip(outs, views, strict=True):
                     out[row, t] = view
@@ -222,5 +225,5 @@ class SequenceSimulator:
 
 
 def _flatten(fields: Fields) -> Fields:
-    """Make one batch of (B, H, ...)."""
+    """Reshape fields (B, H, ...) into one batch (B * H, ...)."""
     return {name: field.reshape(-1, *field.shape[2:]) for name, field in fields.items()}

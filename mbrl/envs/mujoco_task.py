@@ -1,4 +1,4 @@
-"""What makes a MuJoCo model an environment: start, observation, reward, end."""
+"""Role that makes a MuJoCo model an environment: start, observation, reward, termination."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
 
 
 class MujocoTask(ABC):
-    """Say what makes a MuJoCo model an environment; a new one is one final subclass.
+    """Equations that make a MuJoCo model an environment; a new one is one final subclass.
 
     Attributes:
         model_path: of the MJCF file.
@@ -24,7 +24,7 @@ class MujocoTask(ABC):
         task: what is known in closed form.
         fields: MjData fields read beside qpos and qvel.
         ends: whether any state terminates an episode.
-        steers: whether control() makes something else of actions.
+        steers: whether control() changes the actions.
     """
 
     model_path: Path
@@ -37,18 +37,24 @@ class MujocoTask(ABC):
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Draw a start in place; qpos (nq,) and qvel (nv,) come in as the model's own."""
+        """Sample a start in place.
+
+        Args:
+            qpos: (nq,) the model's own posture.
+            qvel: (nv,) zeros.
+            generator: the environment's own.
+        """
 
     @abstractmethod
     def observe(self, now: Fields) -> Array:
-        """Give observations (E, obs_dim)."""
+        """Return observations (E, obs_dim)."""
 
     @abstractmethod
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Give reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
+        """Return reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
 
     def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give what the actuators are told (E, nu) for actions (E, nu); where steers is True."""
+        """Return the actuators' controls (E, nu) for actions (E, nu); called if steers is True."""
         return action

@@ -1,9 +1,10 @@
-"""From batched equations to a VecEnv: seeding, time limits, resets, checks, written once."""
+"""From batched physics to a VecEnv: seeding, time limits, resets and checks."""
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from mbrl.types import ActionSpec, Prediction, Task
 Array = NDArray[np.float64]
 
 
-class Unrolled(NamedTuple):
-    """What follows from B states under sequences of H actions.
+class SimulatedSequences(NamedTuple):
+    """Outcome of B sequences of H actions, each from a state of its own.
 
     Nothing is reset: after its termination a row may go on, or stand still with reward 0.
     """
@@ -32,7 +33,7 @@ class Unrolled(NamedTuple):
 
 
 class Simulation(ABC):
-    """Compute the physics and the equations of E environments, in float64 on the CPU.
+    """Physics and equations of E environments, in float64 on the CPU.
 
     Attributes:
         num_envs: E.
@@ -52,7 +53,11 @@ class Simulation(ABC):
 
     @abstractmethod
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
-        """Begin new episodes in some environments, each with its own generator.
+        """Start new episodes in some environments, each with its own generator.
+
+        Args:
+            indices: of the environments.
+            generators: one for each of them.
 
         Returns:
             obs (len(indices), obs_dim).
@@ -60,33 +65,36 @@ class Simulation(ABC):
 
     @abstractmethod
     def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Take one step with actions (E, act_dim).
+        """Step every environment once.
+
+        Args:
+            action: (E, act_dim).
 
         Returns:
             next_obs (E, obs_dim), reward (E,), terminated (E,).
 
         Raises:
-            EnvironmentFault: if an environment hangs or raises; its step is filled in by the owner.
+            EnvironmentFault: if an environment hangs or raises; the caller adds the step's number.
         """
 
     @abstractmethod
     def get_state(self) -> Array:
-        """Give all that the physics needs to go on bit for bit: (E, state_dim)."""
+        """Return all that the physics needs to go on bit for bit: (E, state_dim)."""
 
     @abstractmethod
     def set_state(self, state: Array) -> None:
-        """Take a state of get_state back."""
+        """Restore what get_state returned, (E, state_dim)."""
 
     @abstractmethod
-    def unroll(
+    def simulate(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
-    ) -> Unrolled:
-        """Simulate and score action sequences from given states; the environments stay as they are.
+    ) -> SimulatedSequences:
+        """Simulate action sequences from given states; the environments stay as they are.
 
         Args:
             state: of get_state (B, state_dim); B is free.
             action: (B, H, act_dim).
-            with_state: also give the states at the end.
+            with_state: also return the states at the end.
         """
 
     @abstractmethod
@@ -94,14 +102,34 @@ class Simulation(ABC):
         """Free threads and memory."""
 
 
+def task_outcome(
+    task: Task, obs: Array, action: NDArray[np.float32], next_obs: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Compute reward (B,) and terminated (B,) by the functions of a Task, in float64.
+
+    Args:
+        task: with a reward function; without one of termination, nothing terminates.
+        obs: (B, obs_dim) before the step.
+        action: (B, act_dim).
+        next_obs: (B, obs_dim) after it.
+    """
+    assert task.reward is not None, "the task has no reward function"
+    step = (torch.from_numpy(obs), torch.from_numpy(action).double(), torch.from_numpy(next_obs))
+    reward = task.reward(*step).numpy()
+    if task.terminated is None:
+        return reward, np.zeros(len(reward), dtype=bool)
+    return reward, task.terminated(*step).numpy()
+
+
+@final
 class SimulatedVecEnv:
-    """Step a Simulation; environments that end are reset in the same step; a VecEnv.
+    """VecEnv of a Simulation: environments that end are reset in the same step.
 
     Args:
         simulation: the physics and equations.
         seed: environment i draws its starts from seed + i, in gymnasium's order.
-        dtype: of observations and rewards; float64 gives the simulation's own numbers.
-        device: where tensors are handed out; the simulation is on the CPU.
+        dtype: of observations and rewards; float64 keeps the simulation's own numbers.
+        device: of the tensors that are returned; the simulation is on the CPU.
     """
 
     def __init__(
@@ -135,7 +163,7 @@ class SimulatedVecEnv:
         self._generators = [seeding.np_random(seed + i)[0] for i in range(self.num_envs)]
 
     def reset(self, seed: int | None = None) -> Tensor:
-        """Start new episodes; see VecEnv.reset."""
+        """Start new episodes, seeded if a seed is passed; see VecEnv.reset."""
         if seed is not None:
             self._seed(seed)
         self._elapsed[:] = 0
@@ -144,31 +172,31 @@ class SimulatedVecEnv:
         return self._tensor(obs)
 
     def step(self, action: Tensor) -> VecStep:
-        """Take one step; see VecEnv.step."""
+        """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
-        given = action.detach().cpu().numpy().astype(np.float32, copy=False)
-        if given.shape != (self.num_envs, self.action.dim):
+        array = action.detach().cpu().numpy().astype(np.float32, copy=False)
+        if array.shape != (self.num_envs, self.action.dim):
             raise ValueError(
-                f"actions should be ({self.num_envs}, {self.action.dim}), got {given.shape}"
+                f"actions should be ({self.num_envs}, {self.action.dim}), got {array.shape}"
             )
-        self._check("action", given)
+        self._check("action", array)
         try:
-            following, reward, terminated = self.simulation.advance(given)
+            successor, reward, terminated = self.simulation.advance(array)
         except EnvironmentFault as fault:
             raise EnvironmentFault(fault.what, index=fault.index, step=self._steps) from fault
-        self._check("observation", following)
+        self._check("observation", successor)
         self._check("reward", reward)
         self._elapsed += 1
         truncated = self._elapsed >= self.simulation.max_episode_steps
         done = terminated | truncated
-        next_obs = obs = self._tensor(following)
+        next_obs = obs = self._tensor(successor)
         if done.any():
             ended = np.flatnonzero(done).tolist()
             self._elapsed[ended] = 0
-            begun = self.simulation.start(ended, [self._generators[i] for i in ended])
-            self._check("observation", begun, ended)
+            first = self.simulation.start(ended, [self._generators[i] for i in ended])
+            self._check("observation", first, ended)
             obs = next_obs.clone()
-            obs[ended] = self._tensor(begun)
+            obs[ended] = self._tensor(first)
         return VecStep(
             obs, next_obs, self._tensor(reward), self._flags(terminated), self._flags(truncated)
         )
@@ -180,48 +208,61 @@ class SimulatedVecEnv:
         return torch.from_numpy(array).to(self.device)
 
     def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
-        """Name the environment whose values are not finite in the dtype handed out."""
+        """Raise an EnvironmentFault for values that are not finite in the returned dtype."""
         largest = min(self._largest, float(np.finfo(values.dtype).max))
         finite = np.abs(values) <= largest  # False for a NaN
         if finite.all():
             return
         row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
-        found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
+        problem = "a NaN" if np.isnan(values[row]).any() else "an infinity"
         index = row if indices is None else indices[row]
-        raise EnvironmentFault(f"{found} in the {what}", index=index, step=self._steps)
+        raise EnvironmentFault(f"{problem} in the {what}", index=index, step=self._steps)
 
     def env_state(self) -> Tensor | None:
-        """Give the simulator's state (E, state_dim), float64."""
+        """Return the simulator's state (E, state_dim), float64."""
         return torch.from_numpy(self.simulation.get_state()).to(self.device)
 
-    def unroll(
+    def simulate(
         self, state: Tensor, action: Tensor, *, with_state: bool = False
     ) -> tuple[Prediction, Tensor | None]:
-        """Tell what would follow from states of env_state; the environments stay as they are.
+        """Simulate action sequences from states of env_state; the environments stay as they are.
 
         Args:
             state: (B, state_dim); B is free.
             action: (B, H, act_dim) in environment units.
-            with_state: also give the states at the end (B, state_dim).
+            with_state: also return the states at the end (B, state_dim).
 
         Returns:
-            What each step shows (B, H, ...), valid = False from the one in which the simulation
-            blew up; and the states.
+            A prediction of each step (B, H, ...), valid = False from the one in which the
+            simulation blew up; and the states, None if not asked for.
         """
-        given = action.detach().cpu().numpy().astype(np.float32, copy=False)
-        found = self.simulation.unroll(state.cpu().numpy(), given, with_state=with_state)
-        seen = Prediction(
-            self._tensor(found.obs),
-            self._tensor(found.reward),
-            self._flags(found.terminated),
-            self._flags(found.valid),
+        array = action.detach().cpu().numpy().astype(np.float32, copy=False)
+        result = self.simulation.simulate(state.cpu().numpy(), array, with_state=with_state)
+        prediction = Prediction(
+            self._tensor(result.obs),
+            self._tensor(result.reward),
+            self._flags(result.terminated),
+            self._flags(result.valid),
             None,
         )
-        last = found.state
-        return seen, None if last is None else torch.from_numpy(last).to(self.device)
+        last = result.state
+        return prediction, None if last is None else torch.from_numpy(last).to(self.device)
+
+    def unroll(
+        self, state: Tensor, action: Tensor, *, with_state: bool = False
+    ) -> tuple[Prediction, Tensor | None]:
+        """Simulate action sequences, by the former name of simulate.
+
+        Args:
+            state: (B, state_dim).
+            action: (B, H, act_dim).
+            with_state: also return the states at the end (B, state_dim).
+        """
+        warnings.warn("unroll is now simulate", DeprecationWarning, stacklevel=2)
+        return self.simulate(state, action, with_state=with_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give physics, generators and elapsed steps."""
+        """Return physics, generators and elapsed steps."""
         return {
             "simulation": torch.from_numpy(self.simulation.get_state()),
             "elapsed": torch.from_numpy(self._elapsed.copy()),
@@ -230,7 +271,7 @@ class SimulatedVecEnv:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit."""
+        """Restore a state_dict, to go on bit for bit."""
         self.simulation.set_state(state["simulation"].numpy())
         self._elapsed[:] = state["elapsed"].numpy()
         for generator, saved in zip(self._generators, state["generators"], strict=True):

@@ -119,7 +119,7 @@ def register() -> None:
     for id in OWN:
         gymnasium.register(
             f"mbrl/{id}",
-            entry_point="mbrl.envs.vector:SingleFace",
-            vector_entry_point="mbrl.envs.vector:GymnasiumFace",
+            entry_point="mbrl.envs.to_gymnasium:SingleFace",
+            vector_entry_point="mbrl.envs.to_gymnasium:GymnasiumFace",
             kwargs={"id": id},
         )

@@ -22,6 +22,14 @@ NAMES = {
     "mbrl.agents.Penalty": "mbrl.roles.Penalty",
     "mbrl.agents.PolicyLearner": "mbrl.roles.PolicyLearner",
     "mbrl.agents.SparsePolicy": "mbrl.symbolic.SparsePolicy",
+    **{
+        f"mbrl.envs.tasks.{name}": f"mbrl.moved.simulations.{name}"
+        for name in (
+            "KuramotoSivashinskySimulation",
+            "PendulumSimulation",
+            "PiecewiseAffineSimulation",
+        )
+    },
     "mbrl.agents.UncertaintyPenalty": "mbrl.learners.UncertaintyPenalty",
     "mbrl.dynamics.Fallback": "mbrl.dynamics.FallbackDynamics",
     "mbrl.dynamics.Judge": "mbrl.dynamics.DynamicsReward",

@@ -116,7 +116,7 @@ def compare(env: Any, model: Any, state: Any, plans: list[Plan], hold: int) -> n
             for x, u in zip(here, actions, strict=True)
         ]
         found[0, k] = cost.total(np.stack(outputs), actions.double().numpy())
-        seen, _ = env.unroll(env.env_state(), actions)
+        seen, _ = env.simulate(env.env_state(), actions)
         found[1, k] = value_in(seen.next_obs.cpu(), actions, here, cost)
     return found
 

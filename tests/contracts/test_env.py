@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from mbrl.roles import VecStep
+from mbrl.roles import SimulatesFromState, VecStep
 from tests.contracts.parts import CONFIGS, make, names
 from tests.toys import ToyEnv, generator
 
@@ -78,10 +78,10 @@ def test_env(name):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_who_says_simulation_can_be_unrolled(name):
+def test_who_says_simulation_can_be_simulated_from_states(name):
     says = "simulation" in yaml.safe_load((CONFIGS / "env" / f"{name}.yaml").read_text()).get(
         "_provides_", ()
     )
     env = build(name)
-    assert says == hasattr(env, "unroll")
+    assert says == isinstance(env, SimulatesFromState)
     env.close()

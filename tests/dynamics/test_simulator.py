@@ -23,14 +23,14 @@ IDS = ["HalfCheetah-v5", "Hopper-v5", "CartpoleSwingup-v0", "Reacher-v5", "Pendu
 
 
 class Counted:
-    """An environment's unroll, counted."""
+    """An environment's simulate, counted."""
 
     def __init__(self, env):
         self.env, self.calls = env, 0
 
-    def unroll(self, state, action, *, with_state=False):
+    def simulate(self, state, action, *, with_state=False):
         self.calls += 1
-        return self.env.unroll(state, action, with_state=with_state)
+        return self.env.simulate(state, action, with_state=with_state)
 
 
 def begin(id: str, num_envs: int = 2):

@@ -37,7 +37,7 @@ def test_small_waves_grow_or_decay_as_the_linear_equation_says(k):
 
 def test_transport_conserves_energy_and_nothing_moves_the_mean(attractor):
     solver = Solver()
-    spectrum = np.fft.rfft(attractor) * solver._kept
+    spectrum = np.fft.rfft(attractor) * solver._resolved
     u, change = (np.fft.irfft(s, N) for s in (spectrum, solver.transport(spectrum)))
     assert np.abs((u * change).sum(1)).max() < 1e-10 * np.abs(u * change).sum(1).max()
     shifted = solver(attractor + 0.3, pushes(4))
@@ -118,7 +118,7 @@ def test_rows_do_not_know_of_each_other():
     whole, one = (kuramoto_sivashinsky(num_envs=n, seed=0, dtype=torch.float64) for n in (3, 1))
     torch.testing.assert_close(whole.reset(5)[:1], one.reset(5), atol=1e-9, rtol=0)
     action = whole.action.sample(3, generator=generator(1))
-    seen, _ = whole.unroll(whole.env_state(), action[:, None].repeat(1, 3, 1))
+    seen, _ = whole.simulate(whole.env_state(), action[:, None].repeat(1, 3, 1))
     for t in range(3):
         step = whole.step(action)
         torch.testing.assert_close(step.next_obs[:1], one.step(action[:1]).next_obs)

@@ -43,9 +43,9 @@ def test_states_are_those_of_sequential_mj_steps(id):
     simulation, state = env.simulation, spread(env).numpy()
     actions = draw(env, 50, 2, len(state)).numpy()
     model, skip = simulation.model, simulation._task.frame_skip
-    simulation.unroll(state, actions[:, :1])
-    now, went_on = simulation._unroller._roll(state, actions)
-    assert went_on.all()
+    simulation.simulate(state, actions[:, :1])
+    now, advanced = simulation._sequences._roll(state, actions)
+    assert advanced.all()
     touching = 0
     for row in range(len(state)):
         data = mujoco.MjData(model)
@@ -70,12 +70,12 @@ def test_everything_is_what_the_environment_gives(id, threads):
     horizon, rows = 32, 3
     actions, state = draw(env, horizon, 3), env.env_state()
     actions *= 0.1 if id.startswith("Inverted") else 1  # they fall soon enough
-    whole, none = env.unroll(state, actions)
+    whole, none = env.simulate(state, actions)
     assert none is None and whole.valid.all()
     assert whole.next_obs.shape == (rows, horizon, env.obs_dim)
     alive, lived = torch.ones(rows, dtype=torch.bool), 0
     for t in range(horizon):
-        single, state = env.unroll(state, actions[:, t : t + 1], with_state=True)
+        single, state = env.simulate(state, actions[:, t : t + 1], with_state=True)
         step = env.step(actions[:, t])
         for found, at in ((whole, t), (single, 0)):
             assert found.next_obs[alive, at].equal(step.next_obs[alive])
@@ -91,9 +91,9 @@ def test_everything_is_what_the_environment_gives(id, threads):
 def test_rows_do_not_depend_on_their_company(id):
     env = begin(id)
     state, actions = spread(env), draw(env, 9, 4, 12)
-    whole = env.unroll(state, actions)[0]
+    whole = env.simulate(state, actions)[0]
     order = torch.tensor([7, 2, 11])
-    part = env.unroll(state[order], actions[order])[0]
+    part = env.simulate(state[order], actions[order])[0]
     assert whole.next_obs[order].equal(part.next_obs) and whole.reward[order].equal(part.reward)
 
 
@@ -101,9 +101,9 @@ def test_rows_do_not_depend_on_their_company(id):
 def test_what_is_left_out_after_an_end_changes_nothing_before(id):
     env = begin(id)
     state, actions = spread(env), draw(env, 60, 9, 12)
-    short = env.unroll(state, actions)[0]
-    unroller = env.simulation._unroller
-    whole = unroller._unroll_whole(state.numpy(), actions.numpy(), with_state=False)
+    short = env.simulate(state, actions)[0]
+    sequences = env.simulation._sequences
+    whole = sequences._simulate_whole(state.numpy(), actions.numpy(), with_state=False)
     over = torch.from_numpy(np.logical_or.accumulate(whole.terminated, axis=1))
     assert over[:, -1].sum() > 8 and not over[:, 8].all()
     before = torch.cat([torch.ones(12, 1, dtype=torch.bool), ~over[:, :-1]], 1)
@@ -119,7 +119,7 @@ def test_what_is_left_out_after_an_end_changes_nothing_before(id):
 def test_the_environments_stay_as_they_are(id):
     env, twin = begin(id), begin(id)
     before = env.env_state()
-    env.unroll(spread(env), draw(env, 20, 5, 12), with_state=True)
+    env.simulate(spread(env), draw(env, 20, 5, 12), with_state=True)
     assert env.env_state().equal(before)
     action = draw(env, 1, 6)[:, 0]
     assert all(a.equal(b) for a, b in zip(env.step(action), twin.step(action), strict=True))
@@ -131,7 +131,7 @@ def test_forces_in_the_state_are_kept():
     for data in env.simulation._data:
         data.xfrc_applied[1] = [30, 0, 0, 0, 0, 0]
     actions = draw(env, 10, 7)
-    seen = env.unroll(env.env_state(), actions)[0]
+    seen = env.simulate(env.env_state(), actions)[0]
     for t in range(10):
         assert env.step(actions[:, t]).next_obs.equal(seen.next_obs[:, t])
 
@@ -139,9 +139,9 @@ def test_forces_in_the_state_are_kept():
 def test_a_row_that_mujoco_gives_up_is_marked_though_all_is_finite(monkeypatch):
     env = begin("CartpoleSwingup-v0")
     state, actions = env.env_state(), draw(env, 6, 8)
-    assert env.unroll(state, actions)[0].valid.all()
-    unroller = env.simulation._unroller
-    rollout = unroller._threads.rollout
+    assert env.simulate(state, actions)[0].valid.all()
+    sequences = env.simulation._sequences
+    rollout = sequences._threads.rollout
 
     def given_up(*args, **kwargs):
         """On a warning, such as of too many contacts, the rest repeats the last state."""
@@ -149,8 +149,8 @@ def test_a_row_that_mujoco_gives_up_is_marked_though_all_is_finite(monkeypatch):
         path[1, 4:] = path[1, 3]
         return path, sensors
 
-    monkeypatch.setattr(unroller._threads, "rollout", given_up)
-    valid = env.unroll(state, actions)[0].valid
+    monkeypatch.setattr(sequences._threads, "rollout", given_up)
+    valid = env.simulate(state, actions)[0].valid
     assert valid[[0, 2]].all() and valid[1].tolist() == [True] * 4 + [False] * 2
 
 
@@ -165,13 +165,13 @@ def test_lagged_fields_are_part_of_the_state():
 def test_what_blows_up_is_marked_from_there_on_and_harms_no_other(id):
     env = begin(id)
     state, actions = env.env_state(), draw(env, 6, 8)
-    clean = env.unroll(state, actions)[0]
+    clean = env.simulate(state, actions)[0]
     broken = state.clone()
     broken[1, 1 + env.simulation.model.nq] = 1e200  # the first velocity
-    seen = env.unroll(broken, actions)[0]
+    seen = env.simulate(broken, actions)[0]
     assert not seen.valid[1].any() and seen.valid[[0, 2]].all()
     for found, expected in zip(seen[:3], clean[:3], strict=True):
         assert found[[0, 2]].equal(expected[[0, 2]])
     actions[1, 3] = np.inf  # MuJoCo gives the row up there
-    seen = env.unroll(state, actions)[0]
+    seen = env.simulate(state, actions)[0]
     assert seen.valid[1].tolist() == [True] * 3 + [False] * 3 and seen.valid[[0, 2]].all()

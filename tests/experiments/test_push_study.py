@@ -46,7 +46,7 @@ def test_a_model_without_errors_charges_plans_as_the_simulator_does(hold):
     ]
     found = exact_closed.compare(env, model, state, plans, hold)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
-    seen, _ = env.unroll(env.env_state(), plans[1].actions.repeat_interleave(hold, dim=1))
+    seen, _ = env.simulate(env.env_state(), plans[1].actions.repeat_interleave(hold, dim=1))
     np.testing.assert_allclose(found[1, 1], -seen.reward.double().sum(1), rtol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_what_a_plan_takes_as_fixed_is_charged_in_the_simulator_too():
     state = model.initial(env.reset(0))
     plan = exact_closed.Plan(env.action.sample(3, generator=generator(1))[:, None], None, None, {})
     found = exact_closed.compare(env, model, state, [plan], 1)
-    seen, _ = env.unroll(env.env_state(), plan.actions)
+    seen, _ = env.simulate(env.env_state(), plan.actions)
     np.testing.assert_allclose(found[1, 0], -seen.reward.double()[:, 0], rtol=1e-5)
 
 

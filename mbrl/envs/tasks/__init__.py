@@ -1,15 +1,17 @@
 """Tasks, one file each."""
 
+from mbrl import moved
 from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
 from mbrl.envs.tasks.classic_control import acrobot, cartpole, mountain_car_continuous
 from mbrl.envs.tasks.halfcheetah import HalfCheetah
 from mbrl.envs.tasks.hopper import Hopper
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
-from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinskySimulation
-from mbrl.envs.tasks.pendulum import PendulumSimulation
-from mbrl.envs.tasks.piecewise_affine import PiecewiseAffineSimulation
+from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinsky
+from mbrl.envs.tasks.pendulum import Pendulum
+from mbrl.envs.tasks.piecewise_affine import PiecewiseAffine
 from mbrl.envs.tasks.push import Nudge, Push, ScriptedPush
 from mbrl.envs.tasks.reacher import Reacher
+from mbrl.envs.tasks.refrigerator import Refrigerator
 from mbrl.envs.tasks.rope import Rope
 from mbrl.envs.tasks.sort import NudgePucks, Sort
 from mbrl.envs.tasks.swimmer import Swimmer
@@ -21,13 +23,14 @@ __all__ = [
     "Hopper",
     "InvertedDoublePendulum",
     "InvertedPendulum",
-    "KuramotoSivashinskySimulation",
+    "KuramotoSivashinsky",
     "Nudge",
     "NudgePucks",
-    "PendulumSimulation",
-    "PiecewiseAffineSimulation",
+    "Pendulum",
+    "PiecewiseAffine",
     "Push",
     "Reacher",
+    "Refrigerator",
     "Rope",
     "ScriptedPush",
     "Sort",
@@ -37,3 +40,5 @@ __all__ = [
     "cartpole",
     "mountain_car_continuous",
 ]
+
+__getattr__ = moved.names(__name__)

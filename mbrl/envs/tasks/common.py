@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl.envs.mujoco_task import Fields
 from mbrl.envs.simulation import Array
 from mbrl.types import Task
 
@@ -24,6 +25,18 @@ def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
 def control_cost(action: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
     """Give weight * sum of squares (E,), float32 as in gymnasium."""
     return weight * np.sum(np.square(action), axis=-1)
+
+
+def forward_speed(before: Fields, now: Fields, dt: float) -> Array:
+    """Compute the mean speed (E,) along x during a step of dt seconds."""
+    return (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
+
+
+def locomotion_reward(
+    before: Fields, action: NDArray[np.float32], now: Fields, dt: float, paid: NDArray[np.bool_]
+) -> Array:
+    """Compute forward speed, plus 1 where paid (E,), minus 0.001 of the control cost: (E,)."""
+    return forward_speed(before, now, dt) + paid * 1.0 - control_cost(action, 1e-3)
 
 
 def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mbrl.envs.tasks.common import (
     add_uniform,
     all_false,
     control_cost,
+    forward_speed,
     never,
     with_x_first,
 )
@@ -59,5 +60,5 @@ class HalfCheetah(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Pay forward speed, less the control cost."""
-        velocity = (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
+        velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 0.1), all_false(velocity)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost, with_x_first
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, locomotion_reward, with_x_first
 from mbrl.types import Task
 
 
@@ -67,6 +67,5 @@ class Hopper(MujocoTask):
         z, angle = qpos[:, 1], qpos[:, 2]
         tame = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
         healthy = tame & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
-        velocity = (qpos[:, 0] - before["qpos"][:, 0]) / dt
         paid = healthy | self._pays_fall
-        return velocity + paid * 1.0 - control_cost(action, 1e-3), ~healthy
+        return locomotion_reward(before, action, now, dt, paid), ~healthy

@@ -1,4 +1,4 @@
-"""Calm a chaotic flow: the Kuramoto-Sivashinsky equation on a ring, pushed by five actuators.
+"""Chaotic flow to be calmed: the Kuramoto-Sivashinsky equation on a ring with five actuators.
 
     u_t = -u u_x - u_xx - u_xxxx + sum_j action_j b(x - x_j)
 
@@ -8,14 +8,18 @@ chaos (Cvitanovic et al. 2010); controlled by deep RL in Bucci et al. 2019.
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
-from mbrl.envs.tasks.common import all_false, never
+from mbrl.envs.closed_form import ClosedFormTask, closed_form
+from mbrl.envs.simulation import Array, SimulatedVecEnv, task_outcome
+from mbrl.envs.tasks.common import never
 from mbrl.types import Task
+from mbrl.values import Count, checked
 
 LENGTH, WIDTH = 22.0, 1.0  # of the ring, of an actuator (standard deviation)
 NUM_ACTUATORS, NUM_MODES = 5, 5  # five actuators push each of the three unstable modes both ways
@@ -24,13 +28,14 @@ EFFORT = 0.01  # price of a squared action, averaged over the actuators
 
 
 def calm(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay minus the mean of u^2 in the observed modes and minus the effort: (B,)."""
+    """Return minus the mean of u^2 in the observed modes and minus the effort: (B,)."""
     effort = action.clamp(-1, 1).square().mean(1)
     return -(0.5 * next_obs.square().sum(1) + EFFORT * effort)
 
 
+@final
 class Solver:
-    """Step the equation by ETDRK4: exact in the linear part, fourth order in the rest.
+    """Solver of the equation by ETDRK4: exact in the linear part, fourth order in the rest.
 
     Args:
         num_points: of the grid, N.
@@ -54,26 +59,26 @@ class Solver:
         self._f1 = h * np.real(((-4 - z + e * (4 - 3 * z + z**2)) / z**3).mean(1))
         self._f2 = h * np.real((2 * (2 + z + e * (z - 2)) / z**3).mean(1))
         self._f3 = h * np.real(((-4 - 3 * z - z**2 + e * (4 - z)) / z**3).mean(1))
-        kept = np.arange(num_points // 2 + 1) <= num_points // 3  # no aliases (Orszag's 2/3 rule)
-        self._slope = np.where(kept, -0.5j * wave, 0)
-        self._kept = kept
-        self._shapes = np.fft.rfft(self._actuators()) * kept
+        resolved = np.arange(num_points // 2 + 1) <= num_points // 3  # no aliases (2/3 rule)
+        self._slope = np.where(resolved, -0.5j * wave, 0)
+        self._resolved = resolved
+        self._shapes = np.fft.rfft(self._actuators()) * resolved
 
     def _actuators(self) -> Array:
-        """Give the forces (NUM_ACTUATORS, N) of unit actions; their mean is 0, as that of u."""
-        centres = np.arange(NUM_ACTUATORS) * LENGTH / NUM_ACTUATORS
-        away = (self._points - centres[:, None] + LENGTH / 2) % LENGTH - LENGTH / 2
+        """Return the forces (NUM_ACTUATORS, N) of unit actions; their mean is 0, as that of u."""
+        centers = np.arange(NUM_ACTUATORS) * LENGTH / NUM_ACTUATORS
+        away = (self._points - centers[:, None] + LENGTH / 2) % LENGTH - LENGTH / 2
         bumps = np.exp(-0.5 * (away / WIDTH) ** 2)
         return bumps - bumps.mean(1, keepdims=True)
 
     def transport(self, spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Give the spectrum (B, N/2 + 1) of -u u_x."""
+        """Return the spectrum (B, N/2 + 1) of -u u_x."""
         return self._slope * np.fft.rfft(np.fft.irfft(spectrum, self.num_points) ** 2)
 
     def __call__(self, u: Array, action: Array) -> Array:
         """Step u (B, N) under constant actions (B, NUM_ACTUATORS)."""
         force = action @ self._shapes
-        v = np.fft.rfft(u) * self._kept
+        v = np.fft.rfft(u) * self._resolved
         for _ in range(self._num_substeps):
             start = self.transport(v) + force
             a = self._half * v + self._q * start
@@ -85,94 +90,74 @@ class Solver:
         return np.fft.irfft(v, self.num_points)
 
     def modes(self, u: Array) -> Array:
-        """Give amplitudes of cos and sin of the longest waves (B, 2 NUM_MODES)."""
+        """Return amplitudes of cos and sin of the longest waves (B, 2 NUM_MODES)."""
         spectrum = np.fft.rfft(u)[:, 1 : NUM_MODES + 1] * (2 / self.num_points)
         return np.stack([spectrum.real, -spectrum.imag], 2).reshape(len(u), -1)
 
 
-class KuramotoSivashinskySimulation(Simulation):
-    """E rings; 10 observations (amplitudes of cos and sin, waves 1 to 5), 5 actions in [-1, 1].
+@final
+class KuramotoSivashinsky(ClosedFormTask):
+    """Ring with five actuators; 10 observations, 5 actions in [-1, 1].
+
+    Observed are the amplitudes of cos and sin of the waves 1 to 5.
 
     Args:
-        num_envs: E.
         solver: of the equation.
     """
 
     obs_dim = 2 * NUM_MODES
     max_episode_steps = 200
 
-    def __init__(self, *, num_envs: int = 1, solver: Solver | None = None):
-        """Allocate the state."""
-        self.num_envs = num_envs
+    def __init__(self, *, solver: Solver | None = None):
+        """Build bounds and names."""
         self.high = np.ones(NUM_ACTUATORS, dtype=np.float32)
         self.low = -self.high
         names = tuple(f"{part}{k}" for k in range(1, NUM_MODES + 1) for part in "ab")
         self.task = Task(reward=calm, terminated=never, obs_names=names)
         self._solver = Solver() if solver is None else solver
-        self._u = np.zeros((num_envs, self._solver.num_points))
+        self.state_dim = self._solver.num_points  # u on the grid
 
-    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
-        """Begin on the attractor: small random waves, left to grow."""
+    def start(self, generators: list[np.random.Generator]) -> Array:
+        """Sample states on the attractor: small random waves, left to grow."""
         amplitudes = np.stack([g.standard_normal((2, 4)) for g in generators])
         angle = 2 * np.pi * np.arange(self._solver.num_points) / self._solver.num_points
         phases = np.arange(1, 5)[:, None] * angle
         u = 0.1 * (amplitudes[:, 0] @ np.cos(phases) + amplitudes[:, 1] @ np.sin(phases))
-        still = np.zeros((len(indices), NUM_ACTUATORS))
+        still = np.zeros((len(generators), NUM_ACTUATORS))
         for _ in range(BURN_IN):
             u = self._solver(u, still)
-        self._u[indices] = u
-        return self._solver.modes(u)
+        return u
 
-    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Take one step; see Simulation.advance."""
-        self._u, obs, reward = self._move(self._u, action)
-        return obs, reward, all_false(obs)
+    def observe(self, state: Array) -> Array:
+        """Return the amplitudes of the longest waves."""
+        return self._solver.modes(state)
 
-    def _move(self, u: Array, action: NDArray[np.float32]) -> tuple[Array, Array, Array]:
-        """Give the next u (B, N), obs (B, obs_dim) and reward (B,)."""
-        given = np.clip(action, -1, 1).astype(np.float64)
-        u = self._solver(u, given)
-        obs = self._solver.modes(u)
-        seen = torch.from_numpy(obs)
-        return u, obs, calm(seen, torch.from_numpy(given), seen).numpy()
+    def step(self, state: Array, action: NDArray[np.float32]) -> Array:
+        """Solve the equation for one step under clipped actions."""
+        return self._solver(state, np.clip(action, -1, 1).astype(np.float64))
 
-    def unroll(
-        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
-    ) -> Unrolled:
-        """Simulate and score sequences from given states; see Simulation.unroll."""
-        rows, horizon = action.shape[:2]
-        obs, reward = np.empty((rows, horizon, self.obs_dim)), np.empty((rows, horizon))
-        for t in range(horizon):
-            state, obs[:, t], reward[:, t] = self._move(state, action[:, t])
-        never_ends = np.zeros((rows, horizon), dtype=np.bool_)
-        return Unrolled(obs, reward, never_ends, ~never_ends, state if with_state else None)
-
-    def get_state(self) -> Array:
-        """Give u (E, N)."""
-        return self._u.copy()
-
-    def set_state(self, state: Array) -> None:
-        """Take u back."""
-        self._u = state.copy()
-
-    def close(self) -> None:
-        """Free nothing."""
+    def outcome(
+        self, state: Array, action: NDArray[np.float32], next_state: Array, next_obs: Array
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the reward of the task and no termination."""
+        return task_outcome(self.task, next_obs, action, next_obs)
 
 
+@checked
 def kuramoto_sivashinsky(
     *,
-    num_envs: int = 1,
+    num_envs: Count = 1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
-    """Make a VecEnv of rings.
+    """Build a VecEnv of rings.
 
     Args:
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
         dtype: of observations and rewards.
-        device: where tensors are handed out.
+        device: of the tensors that are returned.
     """
-    simulation = KuramotoSivashinskySimulation(num_envs=num_envs)
-    return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)
+    task = KuramotoSivashinsky()
+    return closed_form(task, num_envs=num_envs, seed=seed, dtype=dtype, device=device)

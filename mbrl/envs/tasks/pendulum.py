@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, final
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.simulation import Array, SimulatedVecEnv, Simulation, Unrolled
+from mbrl.envs.closed_form import ClosedFormTask, closed_form
+from mbrl.envs.simulation import Array, SimulatedVecEnv, task_outcome
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.types import Task
+from mbrl.values import Count, checked
 
-DT, GRAVITY, MAX_SPEED, MAX_TORQUE = 0.05, 10.0, 8.0, 2.0
+DT, GRAVITY, MAX_SPEED, MAX_TORQUE = 0.05, 10.0, 8.0, 2.0  # s, m/s^2, rad/s, N m
+Torque = Annotated[float, Interval(gt=0, le=MAX_TORQUE)]
 EQUATIONS = {
     "speed' - speed": f"{1.5 * GRAVITY * DT:.4g} sin + {3 * DT:.4g} u, speed' clipped at 8",
     "turn of (cos, sin)": f"{DT:.4g} speed'",
@@ -21,14 +26,14 @@ EQUATIONS = {
 
 
 def swing_up(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay minus angle^2 + 0.1 speed^2 + 0.001 torque^2 of the state acted in: (B,)."""
+    """Return minus angle^2 + 0.1 speed^2 + 0.001 torque^2 (B,) of the state acted in."""
     angle = torch.atan2(obs[:, 1], obs[:, 0])
     torque = action[:, 0].clamp(-MAX_TORQUE, MAX_TORQUE)
     return -(angle.square() + 0.1 * obs[:, 2].square() + 0.001 * torque.square())
 
 
 def standing(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay 1 (B,) within 0.6 rad of upright at less than 2 rad/s, else 0."""
+    """Return 1 (B,) within 0.6 rad of upright at less than 2 rad/s, else 0."""
     angle = torch.atan2(next_obs[:, 1], next_obs[:, 0])
     return ((angle.abs() < 0.6) & (next_obs[:, 2].abs() < 2)).to(next_obs.dtype)
 
@@ -39,20 +44,21 @@ def onto_circle(obs: Tensor) -> Tensor:
     return torch.cat([circle, obs[:, 2:]], 1)
 
 
-class PendulumSimulation(Simulation):
-    """A rod of 1 m and 1 kg on a weak motor; 3 observations [cos, sin, speed], 1 torque.
+@final
+class Pendulum(ClosedFormTask):
+    """Rod of 1 m and 1 kg on a weak motor; 3 observations [cos, sin, speed], 1 torque.
 
     Args:
-        num_envs: E.
         sparse: hang at the start, hold each torque for two steps, pay only while standing.
-        max_torque: bound of the actions; the motor itself gives up to 2.
+        max_torque: bound of the actions, N m; the motor itself reaches 2.
     """
 
+    state_dim = 2  # angle (0 = up), speed
     obs_dim = 3
 
-    def __init__(self, *, num_envs: int = 1, sparse: bool = False, max_torque: float = MAX_TORQUE):
-        """Allocate the state."""
-        self.num_envs = num_envs
+    @checked
+    def __init__(self, *, sparse: bool = False, max_torque: Torque = MAX_TORQUE):
+        """Choose start, reward and bounds."""
         self.max_episode_steps = 100 if sparse else 200
         self.low = np.array([-max_torque], dtype=np.float32)
         self.high = -self.low
@@ -65,87 +71,68 @@ class PendulumSimulation(Simulation):
             equations=None if sparse else EQUATIONS,
         )
         self._sparse = sparse
-        self._state = np.zeros((num_envs, 2))  # angle (0 = up), speed
 
-    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
-        """Begin at any angle; hanging, if sparse."""
-        high = np.array([math.pi, 1.0])
-        for i, generator in zip(indices, generators, strict=True):
-            if self._sparse:
-                self._state[i] = [math.pi, 0] + 0.05 * generator.standard_normal(2)
-            else:
-                self._state[i] = generator.uniform(low=-high, high=high)
-        return self._observe(self._state[indices])
+    def start(self, generators: list[np.random.Generator]) -> Array:
+        """Sample any angle; if sparse, one near hanging."""
+        if self._sparse:
+            rows = [[math.pi, 0] + 0.05 * g.standard_normal(2) for g in generators]
+        else:
+            high = np.array([math.pi, 1.0])
+            rows = [g.uniform(low=-high, high=high) for g in generators]
+        return np.stack(rows)
 
-    def _observe(self, state: Array) -> Array:
-        """Give cos, sin and speed, rounded to float32 as gymnasium does."""
+    def observe(self, state: Array) -> Array:
+        """Return cos, sin and speed, rounded to float32 as gymnasium does."""
         angle, speed = state.T
         obs = np.stack([np.cos(angle), np.sin(angle), speed], axis=1)
         return obs.astype(np.float32).astype(np.float64)
 
-    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Take one step; see Simulation.advance."""
-        self._state, obs, reward = self._move(self._state, action)
-        return obs, reward, all_false(obs)
-
-    def _move(self, state: Array, action: NDArray[np.float32]) -> tuple[Array, Array, Array]:
-        """Give the next state (B, 2), obs (B, 3) and reward (B,)."""
-        torque = np.clip(action, -MAX_TORQUE, MAX_TORQUE)[:, 0]  # float32, as in gymnasium
+    def step(self, state: Array, action: NDArray[np.float32]) -> Array:
+        """Integrate one step by gymnasium's semi-implicit Euler rule; two, if sparse."""
+        torque = _torque(action)
         angle, speed = state.T
-        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
-        reward = -(wrapped**2 + 0.1 * speed**2 + 0.001 * torque**2)
         for _ in range(2 if self._sparse else 1):
             speed = speed + (1.5 * GRAVITY * np.sin(angle) + 3.0 * torque) * DT
             speed = np.clip(speed, -MAX_SPEED, MAX_SPEED)
             angle = angle + speed * DT
-        following = np.stack([angle, speed], axis=1)
-        obs = self._observe(following)
+        return np.stack([angle, speed], axis=1)
+
+    def outcome(
+        self, state: Array, action: NDArray[np.float32], next_state: Array, next_obs: Array
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the reward and no termination."""
         if self._sparse:
-            seen = torch.from_numpy(obs)
-            reward = standing(seen, seen, seen).numpy()
-        return following, obs, reward
-
-    def unroll(
-        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
-    ) -> Unrolled:
-        """Simulate and score sequences from given states; see Simulation.unroll."""
-        rows, horizon = action.shape[:2]
-        obs, reward = np.empty((rows, horizon, 3)), np.empty((rows, horizon))
-        for t in range(horizon):
-            state, obs[:, t], reward[:, t] = self._move(state, action[:, t])
-        never_ends = np.zeros((rows, horizon), dtype=bool)
-        return Unrolled(obs, reward, never_ends, ~never_ends, state if with_state else None)
-
-    def get_state(self) -> Array:
-        """Give angle and speed (E, 2)."""
-        return self._state.copy()
-
-    def set_state(self, state: Array) -> None:
-        """Take angle and speed back."""
-        self._state = state.copy()
-
-    def close(self) -> None:
-        """Free nothing."""
+            return task_outcome(self.task, next_obs, action, next_obs)
+        angle, speed = state.T
+        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
+        cost = wrapped**2 + 0.1 * speed**2 + 0.001 * _torque(action) ** 2
+        return -cost, all_false(cost)
 
 
+def _torque(action: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the motor's torque (B,) for actions (B, 1), float32 as in gymnasium."""
+    return np.clip(action, -MAX_TORQUE, MAX_TORQUE)[:, 0]
+
+
+@checked
 def pendulum(
     *,
-    num_envs: int = 1,
+    num_envs: Count = 1,
     seed: int = 0,
     sparse: bool = False,
-    max_torque: float = MAX_TORQUE,
+    max_torque: Torque = MAX_TORQUE,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
-    """Make a VecEnv of pendulums.
+    """Build a VecEnv of pendulums.
 
     Args:
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
         sparse: hang at the start, hold each torque for two steps, pay only while standing.
-        max_torque: bound of the actions; the motor itself gives up to 2.
+        max_torque: bound of the actions, N m; the motor itself reaches 2.
         dtype: of observations and rewards.
-        device: where tensors are handed out.
+        device: of the tensors that are returned.
     """
-    simulation = PendulumSimulation(num_envs=num_envs, sparse=sparse, max_torque=max_torque)
-    return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)
+    task = Pendulum(sparse=sparse, max_torque=max_torque)
+    return closed_form(task, num_envs=num_envs, seed=seed, dtype=dtype, device=device)

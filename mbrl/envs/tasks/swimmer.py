@@ -12,6 +12,7 @@ from mbrl.envs.tasks.common import (
     add_uniform,
     all_false,
     control_cost,
+    forward_speed,
     never,
 )
 from mbrl.types import Task
@@ -46,5 +47,5 @@ class Swimmer(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Pay forward speed, less the control cost."""
-        velocity = (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
+        velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 1e-4), all_false(velocity)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, control_cost, with_x_first
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, locomotion_reward, with_x_first
 from mbrl.types import Task
 
 
@@ -66,8 +66,7 @@ class Walker2d(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Pay forward speed and health, less the control cost."""
-        x, z, angle = now["qpos"][:, 0], now["qpos"][:, 1], now["qpos"][:, 2]
+        z, angle = now["qpos"][:, 1], now["qpos"][:, 2]
         healthy = (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
-        velocity = (x - before["qpos"][:, 0]) / dt
         paid = healthy | self._pays_fall
-        return velocity + paid * 1.0 - control_cost(action, 1e-3), ~healthy
+        return locomotion_reward(before, action, now, dt, paid), ~healthy

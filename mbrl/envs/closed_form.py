@@ -1,0 +1,152 @@
+"""Environments whose state is one array and whose step is a formula."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mbrl.envs.simulation import Array, SimulatedSequences, SimulatedVecEnv, Simulation
+from mbrl.types import Task
+from mbrl.values import Count, checked
+
+
+class ClosedFormTask(ABC):
+    """Equations of an environment; a new environment is one final subclass.
+
+    All methods are batched and keep no memory: the state holds all that matters for what follows.
+
+    Attributes:
+        state_dim: length of a state.
+        obs_dim: length of an observation.
+        low: (act_dim,) smallest actions.
+        high: (act_dim,) largest actions.
+        max_episode_steps: when an episode is truncated.
+        task: what is known of it, for models and planners; Task() if nothing is.
+    """
+
+    state_dim: int
+    obs_dim: int
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    max_episode_steps: int
+    task: Task
+
+    @abstractmethod
+    def start(self, generators: list[np.random.Generator]) -> Array:
+        """Sample start states (B, state_dim), each from its own of B generators."""
+
+    @abstractmethod
+    def observe(self, state: Array) -> Array:
+        """Return observations (B, obs_dim) of states (B, state_dim)."""
+
+    @abstractmethod
+    def step(self, state: Array, action: NDArray[np.float32]) -> Array:
+        """Return the states (B, state_dim) after actions (B, act_dim).
+
+        Args:
+            state: (B, state_dim), left as it is.
+            action: (B, act_dim) as given by the agent; they may be outside the bounds.
+        """
+
+    @abstractmethod
+    def outcome(
+        self, state: Array, action: NDArray[np.float32], next_state: Array, next_obs: Array
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the reward (B,) and terminated (B,) of a step.
+
+        Args:
+            state: (B, state_dim) before the step.
+            action: (B, act_dim).
+            next_state: (B, state_dim) after it.
+            next_obs: (B, obs_dim) of next_state.
+        """
+
+
+@final
+class ClosedFormSimulation(Simulation):
+    """E copies of a ClosedFormTask, stepped at once.
+
+    Args:
+        task: the equations.
+        num_envs: E.
+    """
+
+    @checked
+    def __init__(self, task: ClosedFormTask, *, num_envs: Count = 1):
+        """Allocate the states."""
+        self.num_envs = num_envs
+        self.obs_dim, self.low, self.high = task.obs_dim, task.low, task.high
+        self.task, self.max_episode_steps = task.task, task.max_episode_steps
+        self._equations = task
+        self._state = np.zeros((num_envs, task.state_dim))
+
+    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
+        """Begin new episodes; see Simulation.start."""
+        state = self._equations.start(generators)
+        self._state[indices] = state
+        return self._equations.observe(state)
+
+    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Compute one step; see Simulation.advance."""
+        state, obs, reward, terminated = self._step(self._state, action)
+        self._state = state.copy()  # so that no observation shares its memory
+        return obs, reward, terminated
+
+    def _step(
+        self, state: Array, action: NDArray[np.float32]
+    ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+        """Return next state (B, state_dim), obs (B, obs_dim), reward (B,) and terminated (B,)."""
+        next_state = self._equations.step(state, action)
+        obs = self._equations.observe(next_state)
+        return next_state, obs, *self._equations.outcome(state, action, next_state, obs)
+
+    def simulate(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
+    ) -> SimulatedSequences:
+        """Simulate action sequences from given states; see Simulation.simulate."""
+        rows, horizon = action.shape[:2]
+        obs, reward = np.empty((rows, horizon, self.obs_dim)), np.empty((rows, horizon))
+        terminated = np.empty((rows, horizon), dtype=bool)
+        with np.errstate(all="ignore"):  # of rows that blow up: they are marked
+            for t in range(horizon):
+                state, obs[:, t], reward[:, t], terminated[:, t] = self._step(state, action[:, t])
+        finite = np.isfinite(obs).all(-1) & np.isfinite(reward)
+        valid = np.logical_and.accumulate(finite, axis=1)
+        return SimulatedSequences(obs, reward, terminated, valid, state if with_state else None)
+
+    def get_state(self) -> Array:
+        """Return the states (E, state_dim)."""
+        return self._state.copy()
+
+    def set_state(self, state: Array) -> None:
+        """Set the states (E, state_dim)."""
+        self._state = state.copy()
+
+    def close(self) -> None:
+        """Free nothing."""
+
+
+@checked
+def closed_form(
+    task: ClosedFormTask,
+    *,
+    num_envs: Count = 1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> SimulatedVecEnv:
+    """Build a VecEnv of a ClosedFormTask.
+
+    Args:
+        task: the equations.
+        num_envs: copies stepped at once.
+        seed: environment i draws its starts from seed + i.
+        dtype: of observations and rewards.
+        device: of the tensors that are returned.
+    """
+    simulation = ClosedFormSimulation(task, num_envs=num_envs)
+    return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)
