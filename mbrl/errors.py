@@ -1,12 +1,12 @@
-"""What can go wrong that a user can act on; free of torch, so that bad input answers fast."""
+"""Errors that a user can act on. This module imports no torch: bad input is answered fast."""
 
 
 class BadInput(ValueError):
-    """A key, file, argument or value that the user can put right (exit status 2)."""
+    """Wrong key, file, argument or value, which the user can correct (exit status 2)."""
 
 
 class EnvironmentFault(RuntimeError):
-    """Report an environment that broke its contract, with its index and step (exit status 1).
+    """Error of an environment that broke its contract, with its index and step (exit status 1).
 
     Args:
         what: what broke.
@@ -15,7 +15,7 @@ class EnvironmentFault(RuntimeError):
     """
 
     def __init__(self, what: str, *, index: int | None, step: int):
-        """Say what broke, where and when."""
+        """Compose the message: where, when and what."""
         where = "environments" if index is None else f"environment {index}"
         super().__init__(f"{where}, step {step}: {what}")
         self.what = what
@@ -24,4 +24,4 @@ class EnvironmentFault(RuntimeError):
 
 
 class NumericalFault(RuntimeError):
-    """Report a NaN or an infinity where it entered: a loss, a model output (exit status 1)."""
+    """Error of a NaN or an infinity where it entered: a loss, a model output (exit status 1)."""

@@ -1,4 +1,4 @@
-"""What values a parameter may have, said once with the parameter and checked wherever it is given.
+"""Constraints on the values of parameters: stated in the annotation, checked wherever one is given.
 
     @checked
     def __init__(
@@ -156,7 +156,13 @@ def describe(constraints: tuple[Any, ...], others: dict[str, Any] | None = None)
 
 
 def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
-    """Return whether a number satisfies one constraint; others resolve AtMost."""
+    """Return whether a number satisfies one constraint.
+
+    Args:
+        value: the number.
+        limit: a constraint of annotated-types, or AtMost.
+        others: the other parameters by name, for AtMost.
+    """
     if isinstance(limit, Interval):
         return all(satisfies(value, part, others) for part in limit)
     if isinstance(limit, Ge):
@@ -174,7 +180,11 @@ def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
 
 
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of a function's parameters, but those imported for pyright only."""
+    """Return the annotations of a function's parameters, without those imported for pyright only.
+
+    Args:
+        function: whose parameters are meant.
+    """
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     resolved: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():

@@ -50,7 +50,11 @@ def _load(old: str, new: str) -> Any:
 
 
 def names(package: str) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` that finds the names which have left it."""
+    """Return a package's `__getattr__` that finds the names which have left it.
+
+    Args:
+        package: full name of the package.
+    """
 
     def find(name: str) -> Any:
         old = f"{package}.{name}"
@@ -62,7 +66,12 @@ def names(package: str) -> Callable[[str], Any]:
 
 
 def module(old: str, new: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module whose names are all in another one now."""
+    """Return the `__getattr__` of a module whose names are all in another one now.
+
+    Args:
+        old: full name of the old module.
+        new: full name of the new one.
+    """
 
     def find(name: str) -> Any:
         if name.startswith("__"):
