@@ -17,9 +17,10 @@ that share an ensemble member stand together, and each member is evaluated in on
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -229,20 +230,29 @@ class Dynamics(nn.Module, ABC):
         return found
 
 
-class Plan(NamedTuple):
-    """What a planner returns."""
+WarmStart = TypeVar("WarmStart")  # a tensor or a (named) tuple of tensors, (E, ...)
 
-    actions: Tensor  # (E, H, act_dim), E environments planned at once
+
+class Plan(NamedTuple, Generic[WarmStart]):
+    """Action sequences of E environments."""
+
+    actions: Tensor  # (E, H, act_dim) in environment units
     value: Tensor  # (E,) predicted return
-    memory: Any  # what the next call may reuse (elites, std): tensors (E, ...), see Planner.start
-    info: dict[str, Any]  # lower_bound, gap, iterations, latency ...
+    warm_start: WarmStart  # where the next plan starts from; of the structure of Planner.start
+    info: dict[str, Any]  # iterations, evaluations, latency; exact planners: lower_bound, gap ...
+
+    @property
+    def memory(self) -> WarmStart:
+        """Return the warm start; its former name, for one release."""
+        warnings.warn("Plan.memory is now Plan.warm_start", DeprecationWarning, stacklevel=2)
+        return self.warm_start
 
 
-class Planner(ABC):
-    """Choose actions by asking a model what they would lead to.
+class Planner(ABC, Generic[WarmStart]):
+    """Planner: chooses action sequences by their return in a model.
 
     Attributes:
-        num_particles: imagined rows per environment that plan expects of a belief.
+        num_particles: rows of the model's state per environment that `plan` expects.
         action_hold: environment steps for which each action of a plan is held.
     """
 
@@ -250,27 +260,30 @@ class Planner(ABC):
     action_hold: int
 
     @abstractmethod
-    def start(self, num_envs: int) -> Any:
-        """Give E rows of memory, of the shape that plans have, for an agent to keep plans in."""
+    def start(self, num_envs: int) -> WarmStart:
+        """Return the warm start of E environments that have no plan yet.
+
+        Agents keep warm starts of this structure, and save its tensors.
+        """
 
     @abstractmethod
     def plan(
         self,
-        state: Any,
-        model: Any,
+        state: State,
+        model: Model[State],
         *,
         generator: torch.Generator,
-        previous: Plan | None = None,
+        previous: Plan[WarmStart] | None = None,
         deadline: float | None = None,
-    ) -> Plan:
-        """Plan for every environment of a belief.
+    ) -> Plan[WarmStart]:
+        """Plan for every environment.
 
         Args:
-            state: the model's belief of E environments.
-            model: a Model.
-            generator: the source of every random draw.
-            previous: the plan of the step before, to start from.
-            deadline: seconds; the best plan so far is returned when they are over.
+            state: the model's state, num_particles rows for each of E environments.
+            model: the model that predicts the returns.
+            generator: source of every random draw.
+            previous: the plan of the decision before, for a warm start.
+            deadline: seconds from now, after which the best plan so far is returned.
 
         Returns:
             A plan whose actions are inside the action bounds.

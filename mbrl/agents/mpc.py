@@ -190,7 +190,7 @@ class _Track:
         """Remember a plan for the environments in rows."""
         assert self._fresh is not None
         self._memory = map_tensors(
-            lambda new, old: old.index_copy(0, rows, new), plan.memory, self._memory
+            lambda new, old: old.index_copy(0, rows, new), plan.warm_start, self._memory
         )
         self._fresh = self._fresh.index_fill(0, rows, False)
 

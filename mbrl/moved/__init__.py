@@ -39,7 +39,10 @@ NAMES = {
     "mbrl.dynamics.Residual": "mbrl.dynamics.ResidualDynamics",
 }
 # constructor parameters, as in configurations: class -> old name -> new name
-PARAMETERS: dict[str, dict[str, str]] = {}
+PARAMETERS: dict[str, dict[str, str]] = {
+    "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
+    "mbrl.planners.MPPI": {"colour": "color"},
+}
 
 
 def _load(old: str, new: str) -> Any:

@@ -1,4 +1,4 @@
-"""Planners: choose actions by asking a model what they would lead to."""
+"""Planners: choose actions by the return that a model predicts for them."""
 
 from mbrl.imagination.rollout import Returns, rollout
 from mbrl.planners.cem import CEM
@@ -9,6 +9,8 @@ from mbrl.planners.gradient import Gradient
 from mbrl.planners.icem import ICEM
 from mbrl.planners.mppi import MPPI
 from mbrl.planners.objective import Objective
+from mbrl.planners.predictive_sampling import PredictiveSampling
+from mbrl.planners.sampling import SamplingPlanner
 from mbrl.planners.up_mpc import UPMPC
 from mbrl.roles import ActionSelector, Model, Plan, Planner
 
@@ -26,6 +28,8 @@ __all__ = [
     "PiecewiseLinearModel",
     "Plan",
     "Planner",
+    "PredictiveSampling",
     "Returns",
+    "SamplingPlanner",
     "rollout",
 ]

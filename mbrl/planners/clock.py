@@ -1,4 +1,4 @@
-"""The rounds of a plan: counted, and stopped in time."""
+"""Clock of a plan: counts its iterations and stops them in time."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from typing import Any
 
 
 class Clock:
-    """Count the rounds of a plan and what they cost, within a deadline.
+    """Counter of a plan's iterations within a deadline.
 
-    Attributes:
-        evaluations: action sequences scored so far, per environment; a planner adds to it.
+    Args:
+        deadline: seconds from now; None for no deadline.
     """
 
     def __init__(self, deadline: float | None):
-        """Begin now; deadline in seconds."""
-        self._began = time.monotonic()
+        """Start the clock."""
+        self._start = time.monotonic()
         self._deadline = deadline
-        self._rounds = 0
-        self.evaluations = 0
+        self._iterations = 0
 
-    def rounds(self, num: int) -> Iterator[int]:
-        """Count up to num, one at least; stop where one more like the slowest would be late."""
-        slowest, now = 0.0, self._began
-        for i in range(num):
-            yield i
-            self._rounds += 1
+    def iterations(self, num: int) -> Iterator[int]:
+        """Count up to num, and at least once.
+
+        It stops early if one more iteration, as slow as the slowest one, would end too late.
+        """
+        slowest, now = 0.0, self._start
+        for index in range(num):
+            yield index
+            self._iterations += 1
             if self._deadline is not None:
                 before, now = now, time.monotonic()
                 slowest = max(slowest, now - before)
-                if now + slowest - self._began > self._deadline:
+                if now + slowest - self._start > self._deadline:
                     return
 
-    def late(self) -> bool:
-        """Tell whether the deadline is over."""
-        return self._deadline is not None and time.monotonic() - self._began > self._deadline
+    def is_over(self) -> bool:
+        """Return whether the deadline has passed."""
+        return self._deadline is not None and time.monotonic() - self._start > self._deadline
 
     def info(self) -> dict[str, Any]:
-        """Give iterations, evaluations and the seconds taken."""
-        taken = time.monotonic() - self._began
-        return {"iterations": self._rounds, "evaluations": self.evaluations, "latency": taken}
+        """Return the number of iterations and the latency in seconds."""
+        return {"iterations": self._iterations, "latency": time.monotonic() - self._start}

@@ -1,13 +1,13 @@
-"""What a sampling planner draws action sequences from: a Gaussian, or a categorical if discrete.
+"""Distributions over action sequences: a Gaussian, or a categorical for discrete actions.
 
-Actions are in environment units, spreads in units of half the range. E environments, K candidates,
+Actions are in environment units, `std` in units of half their range. E environments, K candidates,
 H decisions, A = act_dim.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -17,88 +17,94 @@ from mbrl.types import ActionSpec
 
 
 class Distribution(Protocol):
-    """A belief about good action sequences, E at once."""
+    """Proposal distribution over action sequences, of E environments at once."""
 
     def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
-        """Draw candidates (E, num, H, A), inside the bounds."""
+        """Sample candidates (E, num, H, A), inside the bounds."""
         ...
 
     def mean(self) -> Tensor:
-        """Give the best single guess (E, H, A), inside the bounds."""
+        """Return the center (E, H, A), inside the bounds."""
         ...
 
-    def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Distribution:
-        """Move to weighted samples (E, K, H, A), weights (E, K) that sum to 1."""
+    def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Self:
+        """Fit to samples (E, K, H, A) with weights (E, K) that sum to 1.
+
+        Args:
+            samples: action sequences (E, K, H, A).
+            weights: of the samples (E, K).
+            momentum: weight of the present distribution.
+        """
         ...
 
-    def shift(self) -> Distribution:
-        """Begin one decision later, as wide as at first."""
+    def shift(self, *, generator: torch.Generator) -> Self:
+        """Return the distribution one decision later, as wide as the initial one."""
         ...
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where the actions of a plan may lie, (H, A) each: as large as a plan, for fast loops."""
+    """Limits of a plan's actions, (H, A) each: as large as a plan, for fast loops."""
 
     low: Tensor
     high: Tensor
     middle: Tensor
-    half: Tensor  # of the range: the unit of a spread
+    half: Tensor  # half the range: the unit of a std
 
     @staticmethod
     def of(action: ActionSpec, horizon: int) -> Bounds:
-        """Repeat the bounds of an action for each decision."""
+        """Return the bounds of an action, repeated for each decision."""
         low, high = (x.repeat(horizon, 1) for x in (action.low, action.high))
         return Bounds(low, high, (low + high) / 2, (high - low) / 2)
 
 
 class Gaussian(NamedTuple):
-    """Independent normals, clipped to the bounds; the noise may be coloured over time.
+    """Independent normals, clipped to the bounds; the noise may be colored over time.
 
-    Coloured noise: Pinneri et al. 2020 (iCEM).
+    Colored noise: Pinneri et al. 2020 (iCEM).
     """
 
-    centre: Tensor  # (E, H, A)
+    center: Tensor  # (E, H, A)
     std: Tensor  # (E, H, A)
     bounds: Bounds
-    first_std: float  # in units of half the range
+    initial_std: float  # in units of half the range
     min_std: float = 0.0  # likewise
-    first_colour: float = 0.0  # exponent of 1 / f^colour; 0 is white
-    colour: float = 0.0  # of the next samples
+    initial_color: float = 0.0  # exponent of 1 / f^color; 0 is white
+    color: float = 0.0  # of the next samples
     adapt_std: bool = True
-    shrink: float = 1.0
-    whiten: float = 1.0  # the colour is multiplied by this at each fit
+    shrink: float = 1.0  # factor on std at each fit
+    color_decay: float = 1.0  # factor on color at each fit
 
     def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
-        """Draw candidates (E, num, H, A)."""
-        envs, horizon, dim = self.centre.shape
-        noise = colored_noise((envs, num, horizon, dim), self.colour, generator=generator)
-        actions = torch.addcmul(self.centre[:, None], noise, self.std[:, None])
+        """Sample candidates (E, num, H, A)."""
+        envs, horizon, dim = self.center.shape
+        noise = colored_noise((envs, num, horizon, dim), self.color, generator=generator)
+        actions = torch.addcmul(self.center[:, None], noise, self.std[:, None])
         return actions.clamp_(self.bounds.low, self.bounds.high)
 
     def mean(self) -> Tensor:
-        """Give the centre (E, H, A); an average can be a rounding error beyond the bounds."""
-        return self.centre.clamp(self.bounds.low, self.bounds.high)
+        """Return the center (E, H, A); an average can be a rounding error beyond the bounds."""
+        return self.center.clamp(self.bounds.low, self.bounds.high)
 
     def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Gaussian:
-        """Move centre and spread towards weighted samples."""
-        centre = _average(samples, weights)
-        mixed = torch.lerp(centre, self.centre, momentum) if momentum else centre
-        moved = self._replace(centre=mixed, colour=self.whiten * self.colour)
+        """Fit center and std to samples (E, K, H, A) with weights (E, K)."""
+        average = _average(samples, weights)
+        center = torch.lerp(average, self.center, momentum) if momentum else average
+        moved = self._replace(center=center, color=self.color_decay * self.color)
         if not self.adapt_std:
             return moved
-        std = _average((samples - centre[:, None]).square(), weights).sqrt()
+        std = _average((samples - average[:, None]).square(), weights).sqrt()
         std = self.shrink * torch.lerp(std, self.std, momentum)
         return moved._replace(std=torch.maximum(std, self.min_std * self.bounds.half))
 
-    def shift(self) -> Gaussian:
-        """Begin one decision later, the last one at the middle of the bounds."""
-        last = self.bounds.middle[-1:].expand_as(self.centre[:, :1])
-        centre = torch.cat([self.centre[:, 1:], last], 1)
-        moved = self._replace(centre=centre, colour=self.first_colour)
+    def shift(self, *, generator: torch.Generator) -> Gaussian:
+        """Return the distribution one decision later, the last one at the middle of the bounds."""
+        last = self.bounds.middle[-1:].expand_as(self.center[:, :1])
+        center = torch.cat([self.center[:, 1:], last], 1)
+        moved = self._replace(center=center, color=self.initial_color)
         if not self.adapt_std:
             return moved
-        return moved._replace(std=(self.first_std * self.bounds.half).expand_as(self.std))
+        return moved._replace(std=(self.initial_std * self.bounds.half).expand_as(self.std))
 
 
 class Categorical(NamedTuple):
@@ -108,30 +114,30 @@ class Categorical(NamedTuple):
     min_probability: float = 0.01
 
     def sample(self, num: int, *, generator: torch.Generator) -> Tensor:
-        """Draw one-hot candidates (E, num, H, A)."""
+        """Sample one-hot candidates (E, num, H, A)."""
         envs, horizon, dim = self.probability.shape
         uniform = torch.rand(
             (envs, num, horizon, 1), generator=generator, device=self.probability.device
         )
-        edges = self.probability.cumsum(-1)[:, None]
-        index = (uniform > edges).sum(-1).clamp_(max=dim - 1)
+        cumulative = self.probability.cumsum(-1)[:, None]
+        index = (uniform > cumulative).sum(-1).clamp_(max=dim - 1)
         return torch.nn.functional.one_hot(index, dim).to(self.probability.dtype)
 
     def mean(self) -> Tensor:
-        """Give the likeliest actions (E, H, A), one-hot."""
+        """Return the most likely actions (E, H, A), one-hot."""
         index = self.probability.argmax(-1)
         return torch.nn.functional.one_hot(index, self.probability.shape[-1]).to(
             self.probability.dtype
         )
 
     def fit(self, samples: Tensor, weights: Tensor, momentum: float) -> Categorical:
-        """Move towards the weighted frequencies."""
-        found = _average(samples, weights)
-        mixed = torch.lerp(found, self.probability, momentum).clamp(min=self.min_probability)
+        """Fit to the frequencies in samples (E, K, H, A) with weights (E, K)."""
+        frequency = _average(samples, weights)
+        mixed = torch.lerp(frequency, self.probability, momentum).clamp(min=self.min_probability)
         return self._replace(probability=mixed / mixed.sum(-1, keepdim=True))
 
-    def shift(self) -> Categorical:
-        """Begin one decision later, undecided."""
+    def shift(self, *, generator: torch.Generator) -> Categorical:
+        """Return the distribution one decision later, half way to uniform."""
         dim = self.probability.shape[-1]
         later = torch.cat(
             [self.probability[:, 1:], torch.full_like(self.probability[:, :1], 1 / dim)], 1
@@ -140,7 +146,7 @@ class Categorical(NamedTuple):
 
 
 def _average(samples: Tensor, weights: Tensor) -> Tensor:
-    """Average samples (E, K, H, A) with weights (E, K): (E, H, A)."""
+    """Compute the average of samples (E, K, H, A) with weights (E, K): (E, H, A)."""
     return torch.bmm(weights[:, None], samples.flatten(2)).view(-1, *samples.shape[2:])
 
 
@@ -150,16 +156,32 @@ def initial_distribution(
     horizon: int,
     *,
     std: float,
-    min_std: float,
-    colour: float = 0.0,
+    min_std: float = 0.0,
+    color: float = 0.0,
     adapt_std: bool = True,
     shrink: float = 1.0,
-    whiten: float = 1.0,
+    color_decay: float = 1.0,
 ) -> Distribution:
-    """Begin without a plan: the middle of the bounds, or every action alike."""
+    """Return the distribution of a plan without a plan before.
+
+    Its center is the middle of the bounds; discrete actions are all as likely.
+
+    Args:
+        action: the environment's actions.
+        num_envs: E.
+        horizon: decisions H.
+        std: initial standard deviation, in units of half the range of the actions.
+        min_std: smallest standard deviation, in the same units.
+        color: exponent of the power spectrum of the noise over time; 0 is white.
+        adapt_std: whether the standard deviation is fitted as well.
+        shrink: factor on a fitted standard deviation.
+        color_decay: factor on the color at each fit.
+    """
     shape = (num_envs, horizon, action.dim)
     if action.kind == "discrete":
         return Categorical(torch.full(shape, 1 / action.dim, device=action.low.device))
     bounds = Bounds.of(action, horizon)
-    centre, spread = (x.repeat(num_envs, 1, 1) for x in (bounds.middle, std * bounds.half))
-    return Gaussian(centre, spread, bounds, std, min_std, colour, colour, adapt_std, shrink, whiten)
+    center, spread = (x.repeat(num_envs, 1, 1) for x in (bounds.middle, std * bounds.half))
+    return Gaussian(
+        center, spread, bounds, std, min_std, color, color, adapt_std, shrink, color_decay
+    )

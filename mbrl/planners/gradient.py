@@ -2,33 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.planners.cem import winner
-from mbrl.planners.clock import Clock
-from mbrl.planners.objective import Objective
-from mbrl.roles import Plan, Planner
+from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, winner
 from mbrl.types import ActionSpec
+from mbrl.values import Count, Positive, checked
 
 
-class Gradient(Planner):
-    """Climb the predicted return with Adam from several starts; the model must be differentiable.
+class Ascent:
+    """Gradient ascent of one plan, in units where actions span [-1, 1].
 
-    As in Heess et al. 2015 and Bharadhwaj et al. 2020; the best start is kept.
+    Args:
+        learning_rate: of the first step; it falls to a tenth.
+
+    Attributes:
+        candidates: sequences (E, S, H, A), the leaf of the gradient.
+        value: best returns so far (E,).
+    """
+
+    def __init__(self, learning_rate: float):
+        """Store the learning rate; begin() comes next."""
+        self.learning_rate = learning_rate
+
+    def begin(self, starts: Tensor, total: int) -> None:
+        """Set out from starts (E, S, H, A) for a number of steps."""
+        self._allowed = starts.clone()  # the last sequences that were not ruled out
+        self.candidates = starts.requires_grad_()
+        self._adam = torch.optim.Adam([self.candidates], lr=self.learning_rate)
+        self._decay = 0.1 ** (1 / total)
+        self.value = torch.full((starts.shape[0],), -torch.inf, device=starts.device)
+
+    def step(self, returns: Tensor) -> None:
+        """Take one step up the returns (E, S); a sequence that is ruled out goes back."""
+        # Adam does not depend on the gradient's scale: each start climbs at its own
+        downhill = -torch.ones_like(returns)  # Adam minimizes
+        (gradient,) = torch.autograd.grad(returns, self.candidates, downhill)
+        is_ruled_out = torch.isneginf(returns)[:, :, None, None]
+        self._allowed = torch.where(is_ruled_out, self._allowed, self.candidates.detach())
+        self.candidates.data.copy_(self._allowed)
+        self.candidates.grad = torch.where(is_ruled_out, 0, gradient)
+        self._adam.step()
+        self._adam.param_groups[0]["lr"] *= self._decay
+        self.candidates.clamp_(-1, 1)
+
+
+class AscentProposal(NamedTuple):
+    """The best sequence so far, in units of [-1, 1], and the ascent that found it."""
+
+    sequence: Tensor  # (E, H, A)
+    ascent: Ascent
+
+    def shift(self, *, generator: torch.Generator) -> AscentProposal:
+        """Return the sequence one decision later, its last action in the middle of the bounds."""
+        last = torch.zeros_like(self.sequence[:, :1])
+        later = torch.cat([self.sequence[:, 1:], last], 1)
+        return AscentProposal(later, Ascent(self.ascent.learning_rate))
+
+
+@final
+class Gradient(SamplingPlanner[AscentProposal]):
+    """Gradient ascent on the return with Adam, from several starts; the best sequence is kept.
+
+    As in Heess et al. 2015 and Bharadhwaj et al. 2020. The model must be differentiable.
 
     Args:
         action: the environment's actions, continuous.
         horizon: decisions H.
-        num_starts: sequences climbed from side by side.
-        num_iterations: steps of Adam in a first plan.
-        warm_iterations: steps of Adam from the plan before.
-        learning_rate: in units where actions span [-1, 1]; falls to a tenth.
-        std: spread of the random starts.
-        num_particles: imagined rows per candidate.
+        num_starts: sequences improved side by side.
+        num_iterations: steps of Adam of a plan that starts without a plan before.
+        warm_iterations: steps of Adam of a plan that starts from the plan before.
+        learning_rate: in units where actions span [-1, 1]; it falls to a tenth during a plan.
+        std: standard deviation of the random starts, in the same units.
+        num_particles: model rows per candidate, over which returns are averaged.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
 
@@ -36,91 +85,72 @@ class Gradient(Planner):
         BadInput: if the actions are discrete.
     """
 
+    @checked
     def __init__(
         self,
         *,
         action: ActionSpec,
-        horizon: int = 20,
-        num_starts: int = 4,
-        num_iterations: int = 100,
-        warm_iterations: int = 30,
-        learning_rate: float = 0.1,
-        std: float = 0.3,
-        num_particles: int = 1,
-        action_hold: int = 1,
-        discount: float = 1.0,
+        horizon: Count = 20,
+        num_starts: Count = 4,
+        num_iterations: Count = 100,
+        warm_iterations: Count = 30,
+        learning_rate: Positive = 0.1,
+        std: Positive = 0.3,
+        num_particles: Count = 1,
+        action_hold: Count = 1,
+        discount: Discount = 1.0,
     ):
-        """Keep the settings."""
+        """Store the settings."""
         if action.kind == "discrete":
-            raise BadInput("planner=gradient takes continuous actions; choose cem, icem or mppi")
-        self.objective = Objective(action, num_particles, action_hold, discount)
-        self.num_particles, self.action_hold = num_particles, action_hold
-        self.horizon = horizon
+            raise BadInput("Gradient takes continuous actions; choose CEM, ICEM or MPPI")
+        super().__init__(
+            action=action,
+            horizon=horizon,
+            num_iterations=num_iterations,
+            warm_iterations=warm_iterations,
+            num_particles=num_particles,
+            action_hold=action_hold,
+            discount=discount,
+            by_gradient=True,
+        )
         self._num_starts = num_starts
-        self._num_iterations, self._warm_iterations = num_iterations, warm_iterations
         self._learning_rate = learning_rate
         self._std = std
 
-    def start(self, num_envs: int) -> Tensor:
-        """Give actions (E, H, A) in the middle of the bounds."""
-        action = self.objective.action
-        return torch.zeros(num_envs, self.horizon, action.dim, device=action.low.device)
+    def start(self, num_envs: int) -> AscentProposal:
+        """Return sequences in the middle of the bounds, for E environments."""
+        low = self.action.low
+        middle = torch.zeros(num_envs, self.horizon, self.action.dim, device=low.device)
+        return AscentProposal(middle, Ascent(self._learning_rate))
 
-    def plan(
-        self,
-        state: Any,
-        model: Any,
-        *,
-        generator: torch.Generator,
-        previous: Plan | None = None,
-        deadline: float | None = None,
-    ) -> Plan:
-        """Plan for every environment of a belief; see Planner.plan."""
-        clock, objective = Clock(deadline), self.objective
-        num_envs = objective.num_envs(state)
-        shape = (num_envs, self._num_starts, self.horizon, objective.action.dim)
-        noise = torch.randn(shape, generator=generator, device=generator.device)
-        start = (self._std * noise).clamp(-1, 1)
-        start[:, 0] = 0
-        if previous is not None:
-            start[:, 0, :-1] = previous.memory[:, 1:]
-        iterations = self._num_iterations if previous is None else self._warm_iterations
-        # the model's own noise, if it draws any, is the same in every iteration
-        noise_seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        draws = torch.Generator(generator.device)
+    def propose(
+        self, proposal: AscentProposal, iteration: Iteration, *, generator: torch.Generator
+    ) -> Tensor:
+        """Return candidates (E, S, H, A), at first the proposal and random starts."""
+        sequence, ascent = proposal
+        if iteration.index == 0:
+            num_envs, horizon, dim = sequence.shape
+            shape = (num_envs, self._num_starts, horizon, dim)
+            noise = torch.randn(shape, generator=generator, device=generator.device)
+            starts = (self._std * noise).clamp(-1, 1)
+            starts[:, 0] = sequence
+            ascent.begin(starts, iteration.total)
+        return self._scale(ascent.candidates)
 
-        allowed = start.clone()
-        candidates = start.requires_grad_()
-        adam = torch.optim.Adam([candidates], lr=self._learning_rate)
-        decay = 0.1 ** (1 / iterations)
-        top = torch.full((num_envs,), -torch.inf, device=start.device)
-        found = start.detach()[:, 0].clone()
-        for i in clock.rounds(iterations + 1):  # the last only looks where the climb has led
-            with torch.enable_grad():
-                draws.manual_seed(noise_seed)
-                actions = self._scale(candidates)
-                value = objective(model, state, actions, generator=draws, all_may_fail=i > 0)
-            clock.evaluations += self._num_starts
-            leader, reached = winner(candidates.detach(), value.detach())
-            better = reached > top
-            found = torch.where(better[:, None, None], leader, found)
-            top = torch.where(better, reached, top)
-            if i == iterations:
-                break
-            # Adam is blind to scale, so that each start climbs at its own
-            (slope,) = torch.autograd.grad(-value.sum(), candidates)
-            ruled_out = torch.isneginf(value)[:, :, None, None]  # such a start goes back
-            allowed = torch.where(ruled_out, allowed, candidates.detach())
-            candidates.data.copy_(allowed)
-            candidates.grad = torch.where(ruled_out, 0, slope)
-            adam.step()
-            adam.param_groups[0]["lr"] *= decay
-            with torch.no_grad():
-                candidates.clamp_(-1, 1)
-        return Plan(self._scale(found), top, found, clock.info())
+    def update(
+        self, proposal: AscentProposal, iteration: Iteration, candidates: Tensor, returns: Tensor
+    ) -> Update[AscentProposal]:
+        """Take one step of all candidates (E, S, H, A) up their returns (E, S), keep the best."""
+        sequence, ascent = proposal
+        leader, value = winner(ascent.candidates.detach(), returns.detach())
+        is_better = value > ascent.value
+        sequence = torch.where(is_better[:, None, None], leader, sequence)
+        ascent.value = torch.where(is_better, value, ascent.value)
+        if iteration.index < iteration.total:
+            ascent.step(returns)
+        return Update(AscentProposal(sequence, ascent), self._scale(sequence), ascent.value)
 
-    def _scale(self, candidates: Tensor) -> Tensor:
-        """Turn units of [-1, 1] into the environment's."""
-        action = self.objective.action
-        middle, half = (action.high + action.low) / 2, (action.high - action.low) / 2
-        return action.clip(middle + half * candidates)
+    def _scale(self, sequences: Tensor) -> Tensor:
+        """Convert sequences (..., H, A) from units of [-1, 1] to the environment's."""
+        low, high = self.action.low, self.action.high
+        return self.action.clip((high + low) / 2 + (high - low) / 2 * sequences)

@@ -1,135 +1,133 @@
-"""iCEM: the cross-entropy method made fit for real time."""
+"""iCEM: the cross-entropy method for real-time planning."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, final
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from mbrl.planners.cem import best
-from mbrl.planners.clock import Clock
 from mbrl.planners.distributions import Distribution, initial_distribution
-from mbrl.planners.objective import Objective
-from mbrl.roles import Plan, Planner
+from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, best
 from mbrl.types import ActionSpec
+from mbrl.values import Count, Fraction, NonNegative, Positive, checked
 
 
-class Memory(NamedTuple):
-    """What the next plan starts from."""
+class ElitesProposal(NamedTuple):
+    """A distribution and the elites that it was last fitted to."""
 
-    belief: Distribution
+    distribution: Distribution
     elites: Tensor  # (E, N, H, A)
+    num_kept: int  # elites that stay candidates
+
+    def shift(self, *, generator: torch.Generator) -> ElitesProposal:
+        """Return the proposal one decision later; each kept elite gets a new last action."""
+        distribution = self.distribution.shift(generator=generator)
+        last = distribution.sample(self.num_kept, generator=generator)[:, :, -1:]
+        elites = torch.cat([self.elites[:, : self.num_kept, 1:], last], 2)
+        return self._replace(distribution=distribution, elites=elites)
 
 
-class ICEM(Planner):
-    """Run CEM with coloured noise, kept elites and fewer samples in each iteration.
+@final
+class ICEM(SamplingPlanner[ElitesProposal]):
+    """Improved CEM: colored noise, kept elites, and fewer samples in each iteration.
 
-    Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning"; elites are
-    kept between iterations and steps. With one elite of one iteration it is predictive sampling
-    (Howell et al. 2022).
+    Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning". Elites are
+    kept between iterations and between plans; the last iteration also scores the mean. The plan is
+    the best candidate of the last iteration.
 
     Args:
         action: the environment's actions.
         horizon: decisions H.
-        num_samples: candidates of the first iteration.
-        num_elites: samples refitted to.
-        num_iterations: refits of a first plan.
-        warm_iterations: refits of a plan that starts from the one before.
-        decay: each iteration has 1 / decay of the samples of the one before.
-        keep_elites: share of the elites that go on to the next iteration, and to the next step.
-        colour: exponent of the noise over time; 0 is white.
-        whiten: the colour is multiplied by this at each refit, for slow waves explore but cannot
-            tell neighbouring decisions apart; 1 is the paper's.
-        momentum: share of the old distribution kept at a refit.
-        std: first spread, in units of half the range of the actions.
-        shrink: the spread is multiplied by this at each refit.
-        min_std: least spread.
-        num_particles: imagined rows per candidate.
+        num_samples: candidates sampled in the first iteration.
+        num_elites: best candidates that the distribution is fitted to.
+        num_iterations: iterations of a plan that starts without a plan before.
+        warm_iterations: iterations of a plan that starts from the plan before.
+        decay: each iteration samples 1 / decay as many candidates as the one before, but never
+            fewer than 2 * num_elites.
+        keep_elites: fraction of the elites that are candidates again, in the next iteration and in
+            the next plan.
+        color: exponent of the power spectrum of the noise over time: 0 white, 1 pink, 2 red.
+        color_decay: factor on the color after each iteration; 1 is the paper's. Slow noise
+            explores, but does not separate neighboring decisions.
+        momentum: weight of the old distribution in each fit.
+        std: initial standard deviation, in units of half the range of the actions.
+        num_particles: model rows per candidate, over which returns are averaged.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
     """
 
+    @checked
     def __init__(
         self,
         *,
         action: ActionSpec,
-        horizon: int = 20,
-        num_samples: int = 500,
-        num_elites: int = 50,
-        num_iterations: int = 20,
-        warm_iterations: int = 5,
-        decay: float = 1.03,
-        keep_elites: float = 0.3,
-        colour: float = 2.0,
-        whiten: float = 0.5,
-        momentum: float = 0.0,
-        std: float = 0.5,
-        shrink: float = 1.0,
-        min_std: float = 0.0,
-        num_particles: int = 1,
-        action_hold: int = 1,
-        discount: float = 1.0,
+        horizon: Count = 20,
+        num_samples: Annotated[int, Ge(2)] = 500,
+        num_elites: Count = 50,
+        num_iterations: Count = 20,
+        warm_iterations: Count = 5,
+        decay: Annotated[float, Ge(1)] = 1.03,
+        keep_elites: Fraction = 0.3,
+        color: NonNegative = 2.0,
+        color_decay: Fraction = 0.5,
+        momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+        std: Positive = 0.5,
+        num_particles: Count = 1,
+        action_hold: Count = 1,
+        discount: Discount = 1.0,
     ):
-        """Keep the settings."""
-        self.objective = Objective(action, num_particles, action_hold, discount)
-        self.num_particles, self.action_hold = num_particles, action_hold
-        self.horizon = horizon
+        """Store the settings."""
+        super().__init__(
+            action=action,
+            horizon=horizon,
+            num_iterations=num_iterations,
+            warm_iterations=warm_iterations,
+            num_particles=num_particles,
+            action_hold=action_hold,
+            discount=discount,
+        )
         self._num_samples = num_samples
         self._num_elites = min(num_elites, num_samples)
-        self._num_iterations, self._warm_iterations = num_iterations, warm_iterations
         self._decay = decay
         self._num_kept = int(keep_elites * self._num_elites)
         self._momentum = momentum
-        self._spread: dict[str, Any] = {
-            **{"std": std, "min_std": min_std, "shrink": shrink},
-            **{"colour": colour, "whiten": whiten},
-        }
+        self._spread: dict[str, Any] = {"std": std, "color": color, "color_decay": color_decay}
 
-    def start(self, num_envs: int) -> Memory:
-        """Return the initial distribution, and its mean for elites."""
-        belief = initial_distribution(self.objective.action, num_envs, self.horizon, **self._spread)
-        return Memory(belief, belief.mean()[:, None].repeat(1, self._num_elites, 1, 1))
+    def start(self, num_envs: int) -> ElitesProposal:
+        """Return the initial distribution of E environments, with its mean for all elites."""
+        initial = initial_distribution(self.action, num_envs, self.horizon, **self._spread)
+        elites = initial.mean()[:, None].repeat(1, self._num_elites, 1, 1)
+        return ElitesProposal(initial, elites, self._num_kept)
 
-    @torch.no_grad()
-    def plan(
-        self,
-        state: Any,
-        model: Any,
-        *,
-        generator: torch.Generator,
-        previous: Plan | None = None,
-        deadline: float | None = None,
-    ) -> Plan:
-        """Plan for every environment of a belief; see Planner.plan."""
-        clock, objective = Clock(deadline), self.objective
-        if previous is None:
-            belief, elites = self.start(objective.num_envs(state))
-            kept, iterations = elites[:, :0], self._num_iterations
-        else:
-            belief, elites = previous.memory
-            belief, iterations = belief.shift(), self._warm_iterations
-            # the elites of the step before, one decision later, each with a new last action
-            last = belief.sample(self._num_kept, generator=generator)[:, :, -1:]
-            kept = torch.cat([elites[:, : self._num_kept, 1:], last], 2)
-        for i in clock.rounds(iterations):
-            parts = [belief.sample(self._num_drawn(i), generator=generator), kept]
-            if i == iterations - 1:
-                parts.append(belief.mean()[:, None])
-            samples = torch.cat(parts, 1)
-            value = objective(model, state, samples, generator=generator)
-            elites, weights = best(samples, value, self._num_elites)
-            belief = belief.fit(elites, weights, self._momentum)
-            kept = elites[:, : self._num_kept]
-            clock.evaluations += samples.shape[1]
-        # the best of the last iteration, of which the mean of those before was one
-        return Plan(elites[:, 0], value.max(1).values, Memory(belief, elites), clock.info())
+    def propose(
+        self, proposal: ElitesProposal, iteration: Iteration, *, generator: torch.Generator
+    ) -> Tensor:
+        """Sample candidates (E, K, H, A), and add the kept elites and at last the mean."""
+        distribution = proposal.distribution
+        sampled = distribution.sample(self._num_sampled(iteration.index), generator=generator)
+        parts = [sampled]
+        if iteration.index or iteration.is_warm:
+            parts.append(proposal.elites[:, : self._num_kept])
+        if iteration.index == iteration.total - 1:
+            parts.append(distribution.mean()[:, None])
+        return torch.cat(parts, 1)
 
-    def _num_drawn(self, iteration: int) -> int:
-        """Give the fresh samples of an iteration."""
-        return max(2 * self._num_elites, int(self._num_samples / self._decay**iteration))
+    def update(
+        self, proposal: ElitesProposal, iteration: Iteration, candidates: Tensor, returns: Tensor
+    ) -> Update[ElitesProposal]:
+        """Fit the distribution to the elites of candidates (E, K, H, A), by returns (E, K)."""
+        elites, weights = best(candidates, returns, self._num_elites)
+        distribution = proposal.distribution.fit(elites, weights, self._momentum)
+        proposal = ElitesProposal(distribution, elites, self._num_kept)
+        return Update(proposal, elites[:, 0], returns.max(1).values)
+
+    def _num_sampled(self, index: int) -> int:
+        """Return the number of candidates sampled in an iteration."""
+        return max(2 * self._num_elites, int(self._num_samples / self._decay**index))
 
     def evaluations(self, iterations: int) -> int:
-        """Count the sequences that a plan from the one before scores per environment."""
-        drawn = sum(map(self._num_drawn, range(iterations)))
-        return drawn + iterations * self._num_kept + 1
+        """Return the candidates, per environment, that a plan from the plan before scores."""
+        sampled = sum(map(self._num_sampled, range(iterations)))
+        return sampled + iterations * self._num_kept + 1

@@ -1,4 +1,4 @@
-"""Coloured noise: random sequences that are correlated over time."""
+"""Colored noise: random sequences that are correlated over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def colored_noise(
     shape: tuple[int, int, int, int], exponent: float, *, generator: torch.Generator
 ) -> Tensor:
-    """Draw unit-variance noise whose power falls as 1 / f^exponent along the third axis.
+    """Sample unit-variance noise whose power falls as 1 / f^exponent along the third axis.
 
     Timmer and Koenig 1995, as used by iCEM (Pinneri et al. 2020); exponent 0 is white.
 

@@ -1,4 +1,4 @@
-"""What a planner maximises: the return of an action sequence in a model."""
+"""The objective of planners: the return of an action sequence in a model."""
 
 from __future__ import annotations
 

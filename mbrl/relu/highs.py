@@ -10,8 +10,8 @@ import numpy as np
 from mbrl.relu.network import Array
 from mbrl.relu.program import Program
 
-# measured on the benchmark's programs (results/benchmarks/mip_speed.csv): the incumbent comes from sampling, so the
-# primal heuristics of HiGHS only cost time
+# measured (results/benchmarks/mip_speed.csv): the incumbent comes from sampling, so that the primal
+# heuristics of HiGHS only cost time
 TUNED: dict[str, Any] = {
     "mip_heuristic_effort": 0.0,
     "mip_heuristic_run_feasibility_jump": False,

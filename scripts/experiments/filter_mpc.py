@@ -39,7 +39,7 @@ from scripts.experiments.reward_consistency_tasks import TASKS
 
 PLANNER: dict[str, Any] = {
     "horizon": 20, "num_samples": 60, "num_elites": 8, "num_iterations": 4, "warm_iterations": 2,
-    "colour": 2.0, "action_hold": 2, "num_particles": 1,
+    "color": 2.0, "action_hold": 2, "num_particles": 1,
 }  # fmt: skip
 
 

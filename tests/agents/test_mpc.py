@@ -22,7 +22,7 @@ class Counting(Planner):
 
     def plan(self, state, model, *, generator, previous=None, deadline=None):
         self.calls.append(previous is not None)
-        before = self.start(state.shape[0]) if previous is None else previous.memory
+        before = self.start(state.shape[0]) if previous is None else previous.warm_start
         after = before + 1
         return Plan(after[:, None] / 100, after[:, 0], after, {})
 

@@ -222,7 +222,7 @@ class Anytime:
             "latency": timer.taken(),
             "seconds": timer.laps,
         }
-        return Plan(actions, (-costs).to(actions), Memory(actions, sampled.memory), info)
+        return Plan(actions, (-costs).to(actions), Memory(actions, sampled.warm_start), info)
 
     def _improved(
         self,
@@ -253,7 +253,9 @@ class Anytime:
         """Give what sampling finds, and the plans before, one decision later: (E, H, act_dim)."""
         before = None
         if previous is not None:
-            before = Plan(previous.memory.actions, torch.empty(0), previous.memory.sampler, {})
+            before = Plan(
+                previous.warm_start.actions, torch.empty(0), previous.warm_start.sampler, {}
+            )
         share = None if deadline is None else 0.3 * deadline  # large problems need it
         options: dict[str, Any] = {"generator": generator, "deadline": share}
         state = exact.initial(obs)

@@ -99,7 +99,11 @@ def test_never_worse_than_its_incumbent(seed, options):
         assert (cost <= plan.info["incumbent"] + 1e-6).all()
         if "time_limit" not in options:  # sampling is cut short as well
             cem = planner(problem, CEM, **few)  # draws first
-            before = None if previous is None else previous._replace(memory=previous.memory.sampler)
+            before = (
+                None
+                if previous is None
+                else previous._replace(warm_start=previous.warm_start.sampler)
+            )
             sampled = cem.plan(obs, model, generator=generator(step), previous=before)
             found = cost_of(problem, model, obs, sampled.actions)
             assert (plan.info["incumbent"] <= found + 1e-6).all()
