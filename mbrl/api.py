@@ -31,10 +31,13 @@ class LoadedAgent:
 
     def __init__(self, agent: Actor, env: VecEnv):
         """Take the agent, and the shapes of the environment."""
+        from mbrl.roles import HasGymnasiumSpaces
+
         self.agent = agent
         self._action = env.action
-        self._offset = getattr(env, "offset", 0)  # of a Discrete space that does not begin at 0
-        self._obs_shape = tuple(getattr(env, "obs_shape", (env.obs_dim,)))
+        self._first_action, self._obs_shape = 0, (env.obs_dim,)
+        if isinstance(env, HasGymnasiumSpaces):
+            self._first_action, self._obs_shape = env.first_action, env.obs_shape
         self._device = env.device
         self._num_rows = 0  # of the last predict
 
@@ -90,7 +93,7 @@ class LoadedAgent:
         with torch.no_grad():
             action = self.agent.act(rows, explore=not deterministic, env_state=simulator)
         if self._action.kind == "discrete":
-            action = action.argmax(-1) + self._offset
+            action = action.argmax(-1) + self._first_action
         action = action.cpu().numpy()
         return (action if given.ndim > rank else action.squeeze(0)), None
 

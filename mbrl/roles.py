@@ -1,7 +1,7 @@
 """Every role of the framework on one page: what parts must offer to plug into each other.
 
     VecEnv          environments stepped side by side; SimulatesFromState: some of them can also be
-                    simulated from given states
+                    simulated from given states, HasGymnasiumSpaces: some come from gymnasium
     Model           what a planner or an imagined rollout asks of a dynamics model
     Dynamics        a Model that is fitted to transitions
     Planner         chooses action sequences by their return in a Model
@@ -114,6 +114,19 @@ class SimulatesFromState(Protocol):
             blew up; and the states (B, state_dim) at the end, None if not asked for.
         """
         ...
+
+
+@runtime_checkable
+class HasGymnasiumSpaces(Protocol):
+    """Optional ability of a VecEnv: what gymnasium's spaces say beyond obs_dim and action.
+
+    Attributes:
+        obs_shape: of an observation before it is flattened.
+        first_action: number of the first action of a Discrete space.
+    """
+
+    obs_shape: tuple[int, ...]
+    first_action: int
 
 
 @runtime_checkable

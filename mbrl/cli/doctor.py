@@ -67,7 +67,7 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
     config = compose([*unneeded, *settings], config_dir).config
     node: dict[str, Any] = dict(config["env"])
     name = f"env={config['choices']['env']}"
-    from mbrl.envs.check import inspect
+    from mbrl.envs.check import check_env
 
     if node["_target_"].endswith((".GymnasiumVecEnv", ".GymnasiumProcess")):
         # in a process of its own, in which it may do what it likes
@@ -76,7 +76,7 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
         node |= {"time_limit": node.get("time_limit") or _HANG, "memory_limit": _GROWTH}
     seed = config["seed"]
     try:
-        fault = inspect(
+        fault = check_env(
             lambda: instantiate(node, "env", seed=seed, device="cpu"), seed=seed, num_steps=_STEPS
         )
     except EnvironmentFault as error:

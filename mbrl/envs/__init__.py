@@ -1,10 +1,4 @@
-"""Environments: many copies stepped at once. Importing this registers the `mbrl/...` ids."""
-
-import os
-import sys
-
-if sys.platform == "linux" and "DISPLAY" not in os.environ:
-    os.environ.setdefault("MUJOCO_GL", "egl")  # else rendering fails; read when mujoco is imported
+"""Environments, stepped many at once. Importing this registers the `mbrl/...` ids of gymnasium."""
 
 from mbrl.envs.closed_form import ClosedFormSimulation, ClosedFormTask, closed_form
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
@@ -20,6 +14,8 @@ from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.envs.to_gymnasium import register
 from mbrl.roles import VecEnv, VecStep
 
+# The one piece of work at import in this package, as gymnasium's own extensions do it:
+# `import mbrl.envs` makes `gymnasium.make("mbrl/Hopper-v5")` work. Nothing is built.
 register()
 
 __all__ = [

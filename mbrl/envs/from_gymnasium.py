@@ -1,11 +1,11 @@
-"""Any gymnasium environment by id, several copies stepped side by side in this process."""
+"""Gymnasium environments as a VecEnv: several copies, stepped one after the other."""
 
 from __future__ import annotations
 
 import ctypes
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import gymnasium
 import numpy as np
@@ -17,12 +17,17 @@ from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
+from mbrl.values import Count, Positive, checked
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
-    """Make one environment.
+    """Build one environment.
+
+    Args:
+        id: as registered with gymnasium.
+        kwargs: keywords of the environment.
 
     Raises:
         BadInput: if the id is unknown, naming the nearest, or its keywords are refused.
@@ -32,8 +37,8 @@ def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
     except gymnasium.error.DependencyNotInstalled as error:
         raise BadInput(f"env.id={id}: {str(error).splitlines()[0]}") from None
     except gymnasium.error.Error as error:
-        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]
+        nearest = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]}?" if nearest else str(error).splitlines()[0]
         raise BadInput(f"env.id={id}: no such gymnasium environment; {hint}") from None
     except TypeError as error:
         raise BadInput(f"env.id={id} with env.kwargs={kwargs}: {error}") from None
@@ -41,22 +46,23 @@ def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
         raise BadInput(f"env.id={id}: {error}") from None
 
 
-class Broken(Exception):
-    """An environment that gives what gymnasium's contract does not allow."""
+class ContractError(Exception):
+    """Violation of gymnasium's contract by an environment."""
 
 
+@final
 class GymnasiumVecEnv:
-    """Step gymnasium environments; those that end are reset in the same step; a VecEnv.
+    """VecEnv of gymnasium environments; those that end are reset in the same step.
 
-    Going on from a state_dict replays the running episode: the last reset's seed or generator,
-    then its actions. So it takes an environment that is a function of these alone; one that is
-    not is named when its replay gives another observation.
+    A state_dict holds the start of the running episode (the last reset's seed or generator) and its
+    actions; load_state_dict replays them. So the environment must be a function of these alone. One
+    that is not is reported when its replay gives another observation.
 
-    What an environment returns is checked against gymnasium's contract, and copied; the actions it
-    is given are copies, so that it can change neither what was recorded nor what was chosen.
+    What an environment returns is checked against gymnasium's contract, and copied. It receives
+    copies of the actions, so that it can change neither what was recorded nor what was chosen.
 
     Args:
-        id: as registered with gymnasium.
+        id: as registered with gymnasium; "module:Name-v0" imports the module that registers it.
         num_envs: copies.
         seed: environment i is seeded with seed + i.
         kwargs: keywords of the environment.
@@ -65,31 +71,38 @@ class GymnasiumVecEnv:
         strict: also refuse what does no harm here: an action changed in place, an observation that
             is outside its space or will be overwritten. `mbrl doctor env=gym` does.
         time_limit: seconds that a step or a reset of all copies may take; null for no limit.
-        device: where tensors are handed out.
+        device: of the tensors that are returned.
+
+    Attributes:
+        obs_shape: of an observation before it is flattened.
+        first_action: number of the first action of a Discrete space.
 
     Raises:
         BadInput: if the id is unknown or its spaces are not supported.
     """
 
+    task: Task
+
+    @checked
     def __init__(
         self,
         id: str,
         *,
-        num_envs: int = 1,
+        num_envs: Count = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
         task: Task | None = None,
-        max_episode_steps: int | None = None,
+        max_episode_steps: Count | None = None,
         strict: bool = False,
-        time_limit: float | None = None,
+        time_limit: Positive | None = None,
         device: torch.device | str = "cpu",
     ):
         """Make the copies."""
-        given = dict(kwargs or {})
+        options = dict(kwargs or {})
         if max_episode_steps is not None:
-            given["max_episode_steps"] = max_episode_steps
-        copies = [make_gymnasium(id, **given) for _ in range(num_envs)]
-        self._take(id, copies, seed, time_limit, strict, device)
+            options["max_episode_steps"] = max_episode_steps
+        copies = [make_gymnasium(id, **options) for _ in range(num_envs)]
+        self._wrap(id, copies, seed, time_limit, strict, device)
         self.task = task or Task()
 
     @classmethod
@@ -102,17 +115,18 @@ class GymnasiumVecEnv:
         strict: bool = False,
         device: torch.device | str = "cpu",
     ) -> GymnasiumVecEnv:
-        """Take environments that are made already, such as a user's own.
+        """Return a VecEnv of environments that exist already, such as a user's own.
 
         Raises:
             BadInput: if their spaces are not supported.
         """
         self = cls.__new__(cls)
         name = type(envs[0].unwrapped).__name__
-        self._take(name, list(envs), seed, time_limit, strict, device)
+        self._wrap(name, list(envs), seed, time_limit, strict, device)
+        self.task = Task()
         return self
 
-    def _take(
+    def _wrap(
         self,
         id: str,
         envs: list[gymnasium.Env],
@@ -121,21 +135,21 @@ class GymnasiumVecEnv:
         strict: bool,
         device: torch.device | str,
     ) -> None:
-        """Take the copies."""
+        """Read the spaces of the copies and allocate what a step needs."""
         self._envs = envs
         first, num_envs = envs[0], len(envs)
         self.num_envs = num_envs
         self.obs_dim = _obs_dim(id, first.observation_space)
-        self.obs_shape = first.observation_space.shape
+        self.obs_shape: tuple[int, ...] = tuple(first.observation_space.shape or ())
         self.device = torch.device(device)
         self.action = _action_spec(id, first.action_space, self.device)
-        self.task = Task()
+        actions = first.action_space
+        self.first_action = int(actions.start) if isinstance(actions, spaces.Discrete) else 0
         limit = first.spec.max_episode_steps if first.spec else None
         self.max_episode_steps = None if limit is None or limit < 0 else limit
         self._space = first.observation_space
         self._strict = strict
-        self._seen: list[Any] = [None] * num_envs  # as returned, to tell whether it is overwritten
-        self.offset = int(getattr(first.action_space, "start", 0))
+        self._returned: list[Any] = [None] * num_envs  # latest, to see whether it is overwritten
         self._seed = seed
         self._time_limit = time_limit
         self._pool = DaemonPool(1) if time_limit is not None else None
@@ -143,7 +157,7 @@ class GymnasiumVecEnv:
         self.turn = ctypes.c_int(0)  # the environment being run
         self._last = np.zeros((num_envs, self.obs_dim))  # the latest observations
         self._starts: list[Any] = [seed + i for i in range(num_envs)]
-        self._taken: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # since the start
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Start new episodes; see VecEnv.reset."""
@@ -161,89 +175,94 @@ class GymnasiumVecEnv:
         return self._tensor(obs)
 
     def step(self, action: Tensor) -> VecStep:
-        """Take one step; see VecEnv.step."""
+        """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
-        given = action.detach().cpu().numpy()
-        if given.shape != (self.num_envs, self.action.dim):
+        array = action.detach().cpu().numpy()
+        if array.shape != (self.num_envs, self.action.dim):
             raise ValueError(
-                f"actions should be ({self.num_envs}, {self.action.dim}), got {given.shape}"
+                f"actions should be ({self.num_envs}, {self.action.dim}), got {array.shape}"
             )
-        self._check("action", given)
-        following = np.empty((self.num_envs, self.obs_dim))
-        obs, reward = np.empty_like(following), np.empty(self.num_envs)
+        self._check("action", array)
+        next_obs = np.empty((self.num_envs, self.obs_dim))
+        obs, reward = np.empty_like(next_obs), np.empty(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), dtype=bool)
 
         def work() -> None:
             for i in range(self.num_envs):
                 self.turn.value = i
-                self._taken[i].append(given[i].copy())
-                following[i], reward[i], terminated[i], truncated[i] = self._advance(i, given[i])
-                obs[i] = following[i]
+                self._actions[i].append(array[i].copy())
+                next_obs[i], reward[i], terminated[i], truncated[i] = self._step_one(i, array[i])
+                obs[i] = next_obs[i]
                 if terminated[i] or truncated[i]:
                     obs[i] = self._start(i, None)
 
         self._guarded(work)
-        for what, values in (("observation", following), ("observation", obs), ("reward", reward)):
+        for what, values in (("observation", next_obs), ("observation", obs), ("reward", reward)):
             self._check(what, values)
         self._last = obs
         flags = [torch.from_numpy(x).to(self.device) for x in (terminated, truncated)]
-        return VecStep(self._tensor(obs), self._tensor(following), self._tensor(reward), *flags)
+        return VecStep(self._tensor(obs), self._tensor(next_obs), self._tensor(reward), *flags)
 
     def _start(self, i: int, seed: int | None) -> np.ndarray:
-        """Begin an episode and remember how it was begun."""
+        """Start an episode and remember its seed or generator."""
         self.turn.value = i
         env = self._envs[i]
         self._starts[i] = env.unwrapped.np_random.bit_generator.state if seed is None else seed
-        self._taken[i] = []
-        found = env.reset(seed=seed)
-        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
-            raise Broken(f"reset() gave {_kind(found)}, not (observation, info)")
-        return self._observation(i, found[0])
+        self._actions[i] = []
+        result = env.reset(seed=seed)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+            raise ContractError(f"reset() gave {_kind(result)}, not (observation, info)")
+        return self._observation(i, result[0])
 
-    def _advance(self, i: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """Step one environment and check what it gives."""
-        given = self._native(action)
-        found = self._envs[i].step(given)
-        if self._strict and not np.array_equal(given, self._native(action)):
-            raise Broken("changed the action it was given")
-        if not (isinstance(found, tuple) and len(found) == 5):
-            raise Broken(
-                f"step() gave {_kind(found)}, not "
+    def _step_one(self, i: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """Step one environment and check what it returns."""
+        native = self._native(action)
+        result = self._envs[i].step(native)
+        if self._strict and not np.array_equal(native, self._native(action)):
+            raise ContractError("changed the action it was given")
+        if not (isinstance(result, tuple) and len(result) == 5):
+            raise ContractError(
+                f"step() gave {_kind(result)}, not "
                 "(observation, reward, terminated, truncated, info)"
             )
-        seen, reward, terminated, truncated, info = found
+        obs, reward, terminated, truncated, info = result
         reward: Any
         if not isinstance(reward, float) and _scalar_kind(reward) not in "iuf":
-            raise Broken(f"the reward is {_kind(reward)}, not a number")
+            raise ContractError(f"the reward is {_kind(reward)}, not a number")
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(flag, bool) and _scalar_kind(flag) != "b":
-                raise Broken(f"{name} is {_kind(flag)}, not a bool")
+                raise ContractError(f"{name} is {_kind(flag)}, not a bool")
         if not isinstance(info, dict):
-            raise Broken(f"the info is {_kind(info)}, not a dict")
-        return self._observation(i, seen), float(reward), bool(terminated), bool(truncated)
+            raise ContractError(f"the info is {_kind(info)}, not a dict")
+        return self._observation(i, obs), float(reward), bool(terminated), bool(truncated)
 
-    def _observation(self, i: int, seen: Any) -> np.ndarray:
+    def _observation(self, i: int, obs: Any) -> np.ndarray:
         """Check an observation and flatten it."""
-        array = seen if isinstance(seen, np.ndarray) else np.asarray(seen)
+        array = obs if isinstance(obs, np.ndarray) else np.asarray(obs)
         shape = self._space.shape
         if array.shape != shape or array.dtype.kind not in "iuf":
-            raise Broken(f"the observation is {_kind(seen)}, not numbers of shape {shape}")
+            raise ContractError(f"the observation is {_kind(obs)}, not numbers of shape {shape}")
         if self._strict and np.isfinite(array).all():  # others are named by what they are
-            if not self._space.contains(seen):
-                raise Broken(f"the observation, {_kind(seen)}, is not in {_short(self._space)}")
-            if isinstance(self._seen[i], np.ndarray) and np.shares_memory(array, self._seen[i]):
-                raise Broken("the observation shares memory with the one before; return a copy")
-        self._seen[i] = seen
+            if not self._space.contains(obs):
+                raise ContractError(
+                    f"the observation, {_kind(obs)}, is not in {_short(self._space)}"
+                )
+            before = self._returned[i]
+            if isinstance(before, np.ndarray) and np.shares_memory(array, before):
+                raise ContractError(
+                    "the observation shares memory with the one before; return a copy"
+                )
+        self._returned[i] = obs
         return array.ravel()
 
     def _native(self, action: np.ndarray) -> Any:
-        """Turn a row of actions into what the environment takes; a copy, since it may change it."""
+        """Convert a row of actions to the environment's own type; always a copy."""
         if self.action.kind == "discrete":
-            return self.offset + int(action.argmax())
+            return self.first_action + int(action.argmax())
         return action.astype(np.float32)
 
     def _guarded(self, work: Callable[[], Any]) -> None:
-        """Run work; name the environment that raises or hangs."""
+        """Run work; raise an EnvironmentFault that names the environment that raised or hung."""
         try:
             if self._pool is None:
                 work()
@@ -252,30 +271,30 @@ class GymnasiumVecEnv:
         except Hang:
             what = f"no answer within {self._time_limit} s"
             raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from None
-        except Broken as error:
+        except ContractError as error:
             raise EnvironmentFault(str(error), index=self.turn.value, step=self._steps) from None
         except (Exception, SystemExit) as error:
             what = f"raised {type(error).__name__}: {error}"
             raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from error
 
     def _check(self, what: str, values: np.ndarray) -> None:
-        """Name the environment whose values are not finite, as float32."""
+        """Raise an EnvironmentFault for values that are not finite in float32."""
         finite = np.abs(values) <= _LARGEST  # False for a NaN
         if not finite.all():
             row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
-            found = "a NaN" if np.isnan(values[row]).any() else "an infinity"
-            raise EnvironmentFault(f"{found} in the {what}", index=row, step=self._steps)
+            problem = "a NaN" if np.isnan(values[row]).any() else "an infinity"
+            raise EnvironmentFault(f"{problem} in the {what}", index=row, step=self._steps)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device, torch.float32)
 
     def env_state(self) -> Tensor | None:
-        """Give nothing: the state of a foreign environment is not known."""
+        """Return None: the state of such an environment is not known."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give how the running episodes were begun and what was done in them."""
-        taken = [torch.from_numpy(np.array(a)) if a else None for a in self._taken]
+        """Return the starts of the running episodes and the actions since then."""
+        taken = [torch.from_numpy(np.array(a)) if a else None for a in self._actions]
         last = torch.from_numpy(self._last.copy())
         return {"starts": list(self._starts), "taken": taken, "steps": self._steps, "last": last}
 
@@ -290,8 +309,8 @@ class GymnasiumVecEnv:
         obs = np.empty((self.num_envs, self.obs_dim))
         self._guarded(lambda: [self._replay(i, *row, obs) for i, row in enumerate(rows)])
         self._last = state["last"].numpy().copy()
-        for i, (found, saved) in enumerate(zip(obs, self._last, strict=True)):
-            if not np.array_equal(found, saved):
+        for i, (replayed, saved) in enumerate(zip(obs, self._last, strict=True)):
+            if not np.array_equal(replayed, saved):
                 what = (
                     "does not repeat: the same seed and actions gave another observation, so a "
                     "resumed run would not be the same; begin a new one"
@@ -299,7 +318,7 @@ class GymnasiumVecEnv:
                 raise EnvironmentFault(what, index=i, step=self._steps)
 
     def _replay(self, i: int, start: Any, taken: Tensor | None, obs: np.ndarray) -> None:
-        """Bring one environment to where it was; write its observation to obs[i]."""
+        """Replay one environment's episode; write its observation to obs[i]."""
         self.turn.value = i
         env = self._envs[i]
         if isinstance(start, int):
@@ -309,8 +328,8 @@ class GymnasiumVecEnv:
             env.unwrapped.np_random.bit_generator.state = start
             obs[i] = self._start(i, None)
         for row in [] if taken is None else taken.numpy():
-            self._taken[i].append(row)
-            obs[i], *_ = self._advance(i, row)
+            self._actions[i].append(row)
+            obs[i], *_ = self._step_one(i, row)
 
     def close(self) -> None:
         """Close the copies."""
@@ -325,10 +344,10 @@ class GymnasiumVecEnv:
 
 
 def _obs_dim(id: str, space: spaces.Space) -> int:
-    """Give the length of a flattened observation.
+    """Return the length of a flattened observation.
 
     Raises:
-        BadInput: if the space is none of numbers.
+        BadInput: if the space is no Box of floats.
     """
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return int(np.prod(space.shape))
@@ -338,7 +357,7 @@ def _obs_dim(id: str, space: spaces.Space) -> int:
 
 
 def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSpec:
-    """Read the actions.
+    """Return the kind and bounds of the actions.
 
     Raises:
         BadInput: if they are neither discrete nor a bounded box.
@@ -363,13 +382,13 @@ def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSp
 
 
 def _scalar_kind(value: Any) -> str:
-    """Give numpy's kind of a scalar; "-" for what is none."""
+    """Return numpy's kind of a scalar, "-" for an array."""
     array = np.asarray(value)
     return "-" if array.ndim else array.dtype.kind
 
 
 def _kind(value: Any) -> str:
-    """Say what a value is, in a few words."""
+    """Return what a value is, in a few words."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} and shape {value.shape}"
     if isinstance(value, tuple):
@@ -378,5 +397,5 @@ def _kind(value: Any) -> str:
 
 
 def _short(space: spaces.Space) -> str:
-    """Name a space in one line."""
+    """Return a space's text in one line."""
     return " ".join(str(space).split())[:120]

@@ -1,7 +1,7 @@
-"""Any gymnasium environment in a process of its own, for one that may hang, die or leak.
+"""Gymnasium environments in a process of their own, for those that may hang, die or leak.
 
-The same GymnasiumVecEnv runs there, so the numbers are the same; what it does to its process is
-named here and cannot reach the training.
+The same GymnasiumVecEnv runs there, so the numbers are the same. A crash of that process is
+reported here and cannot end the training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import pickle
 import signal
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -21,13 +21,15 @@ from torch import Tensor
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
+from mbrl.values import Count, Positive, checked
 
 _START = 120.0  # seconds that importing and making the environments may take
 _CLOSE = 10.0  # seconds that closing them may take
 
 
+@final
 class GymnasiumProcess:
-    """Step gymnasium environments in a worker process; a VecEnv.
+    """VecEnv of gymnasium environments in a worker process.
 
     Args:
         id: as registered with gymnasium; "module:Name-v0" imports the module that registers it.
@@ -38,27 +40,32 @@ class GymnasiumProcess:
         max_episode_steps: when an episode is truncated; null leaves it to the environment.
         time_limit: seconds that a step or a reset of all copies may take; null for no limit.
         memory_limit: MB that the worker may grow by; null for no limit.
-        device: where tensors are handed out.
+        device: of the tensors that are returned.
+
+    Attributes:
+        obs_shape: of an observation before it is flattened.
+        first_action: number of the first action of a Discrete space.
 
     Raises:
         BadInput: if the id is unknown or its spaces are not supported.
         EnvironmentFault: if an environment hangs, raises or ends its process while it is made.
     """
 
+    @checked
     def __init__(
         self,
         id: str,
         *,
-        num_envs: int = 1,
+        num_envs: Count = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
-        max_episode_steps: int | None = None,
+        max_episode_steps: Count | None = None,
         strict: bool = False,
-        time_limit: float | None = None,
-        memory_limit: float | None = None,
+        time_limit: Positive | None = None,
+        memory_limit: Positive | None = None,
         device: torch.device | str = "cpu",
     ):
-        """Start the worker and let it make the copies."""
+        """Start the worker, which makes the copies."""
         self.num_envs = num_envs
         self.device = torch.device(device)
         self.task = Task()
@@ -67,15 +74,16 @@ class GymnasiumProcess:
         context = multiprocessing.get_context("spawn")  # forking would copy torch's locks
         self._turn = context.RawValue("i", 0)  # the environment being run
         self._pipe, theirs = context.Pipe()
-        given = {"id": id, "num_envs": num_envs, "seed": seed, "kwargs": kwargs}
-        given |= {"max_episode_steps": max_episode_steps, "strict": strict}
+        options = {"id": id, "num_envs": num_envs, "seed": seed, "kwargs": kwargs}
+        options |= {"max_episode_steps": max_episode_steps, "strict": strict}
         self._process = context.Process(
-            target=_serve, args=(theirs, self._turn, given, memory_limit), daemon=True
+            target=_serve, args=(theirs, self._turn, options, memory_limit), daemon=True
         )
         self._process.start()
         theirs.close()  # so that its end shows as the end of the pipe
         limit = None if time_limit is None else _START + time_limit
-        self.obs_dim, action, self.max_episode_steps = self._answer(limit)
+        shapes, action, self.max_episode_steps = self._answer(limit)
+        self.obs_dim, self.obs_shape, self.first_action = shapes
         low, high = (x.to(self.device) for x in (action.low, action.high))
         self.action = ActionSpec(action.kind, low, high, action.num_actions)
 
@@ -84,16 +92,16 @@ class GymnasiumProcess:
         return self._ask("reset", seed).to(self.device)
 
     def step(self, action: Tensor) -> VecStep:
-        """Take one step; see VecEnv.step."""
+        """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
         return VecStep(*(x.to(self.device) for x in self._ask("step", action.detach().cpu())))
 
     def env_state(self) -> Tensor | None:
-        """Give nothing: the state of a foreign environment is not known."""
+        """Return None: the state of such an environment is not known."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give how the running episodes were begun and what was done in them."""
+        """Return the starts of the running episodes and the actions since then."""
         return self._ask("state_dict")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,15 +127,15 @@ class GymnasiumProcess:
         return self._answer(self._time_limit)
 
     def _send(self, method: str, *arguments: Any) -> None:
-        """Send a call; that a worker is dead shows when it does not answer."""
+        """Send a call; a dead worker is noticed when it does not answer."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.send_bytes(pickle.dumps((method, arguments)))
 
     def _answer(self, time_limit: float | None) -> Any:
-        """Wait for the worker's answer.
+        """Return the worker's answer.
 
         Raises:
-            EnvironmentFault: if it does not come, or tells of one.
+            EnvironmentFault: if it does not come, or is one.
         """
         try:
             if not self._pipe.poll(time_limit):
@@ -146,12 +154,12 @@ class GymnasiumProcess:
         return answer
 
     def _fault(self, what: str) -> EnvironmentFault:
-        """Name the environment whose turn it was."""
+        """Return a fault of the environment whose turn it was."""
         return EnvironmentFault(what, index=self._turn.value, step=self._steps)
 
 
 class _Fault(Exception):
-    """An EnvironmentFault on its way through the pipe."""
+    """EnvironmentFault on its way through the pipe."""
 
     def __init__(self, what: str, index: int | None, step: int):
         super().__init__(what, index, step)
@@ -159,9 +167,9 @@ class _Fault(Exception):
 
 
 def _serve(
-    pipe: Connection, turn: ctypes.c_int, given: dict[str, Any], memory_limit: float | None
+    pipe: Connection, turn: ctypes.c_int, options: dict[str, Any], memory_limit: float | None
 ) -> None:
-    """Run the environments: the worker's life."""
+    """Run the environments until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves
     with contextlib.suppress(OSError, AttributeError):  # Linux: end with the parent, hung or not
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -182,22 +190,23 @@ def _serve(
     env: Any = None
     steps = 0
 
-    def make() -> tuple[int, ActionSpec, int | None]:
+    def make() -> tuple[tuple[int, tuple[int, ...], int], ActionSpec, int | None]:
         nonlocal env
-        env = GymnasiumVecEnv(**given)
+        env = GymnasiumVecEnv(**options)
         env.turn = turn
-        return env.obs_dim, env.action, env.max_episode_steps
+        shapes = env.obs_dim, env.obs_shape, env.first_action
+        return shapes, env.action, env.max_episode_steps
 
     def call(method: str, arguments: tuple[Any, ...]) -> Any:
         nonlocal steps
-        found = getattr(env, method)(*arguments)
+        result = getattr(env, method)(*arguments)
         steps += method == "step"
         grown = _memory() - before
         if memory_limit is not None and grown > memory_limit:
-            index = 0 if given["num_envs"] == 1 else None
-            what = f"its process has grown by {grown:.0f} MB; env.memory_limit={memory_limit:g}"
+            index = 0 if options["num_envs"] == 1 else None
+            what = f"its process has grown by {grown:.0f} MB; memory_limit={memory_limit:g}"
             raise EnvironmentFault(what, index=index, step=steps)
-        return found
+        return result
 
     reply(make)
     before = _memory()
@@ -208,7 +217,7 @@ def _serve(
 
 
 def _memory() -> float:
-    """Give the memory of this process in MB; 0 where it cannot be told."""
+    """Return the memory of this process in MB, 0 where it is not known."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,11 +1,11 @@
-"""Names of environments: from an id to a VecEnv, and to gymnasium's registry."""
+"""Environments by id."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
@@ -18,6 +18,7 @@ from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.errors import BadInput
 from mbrl.roles import VecEnv
+from mbrl.values import Count, checked
 
 OWN: dict[str, Callable[..., VecEnv]] = {
     "Hopper-v5": lambda **k: threaded_mujoco(tasks.Hopper(), **k),
@@ -42,32 +43,37 @@ OWN: dict[str, Callable[..., VecEnv]] = {
     "PendulumWeak-v0": partial(pendulum, max_torque=0.7),
     "Refrigerator-v0": refrigerator,
 }
-BACKENDS = ("threads", "gymnasium")
 
 
+@checked
 def make_vec(
-    id: str, num_envs: int = 1, *, backend: str = "threads", seed: int = 0, **kwargs: Any
+    id: str,
+    num_envs: Count = 1,
+    *,
+    backend: Literal["threads", "gymnasium"] = "threads",
+    seed: int = 0,
+    **kwargs: Any,
 ) -> VecEnv:
-    """Make a VecEnv by id.
+    """Build a VecEnv by id.
 
     Args:
         id: of the framework's own environments ("Hopper-v5", with or without "mbrl/"), or any of
             gymnasium's.
         num_envs: copies stepped at once.
-        backend: "threads", or "gymnasium" for gymnasium's own implementation.
+        backend: who steps the framework's own environments:
+            "threads": the framework, in num_threads threads.
+            "gymnasium": gymnasium's own implementation of that id.
         seed: environment i is seeded with seed + i.
         kwargs: num_threads, time_limit, dtype, device; of a gymnasium environment also `kwargs`.
 
     Raises:
         BadInput: if id or backend is unknown, naming the nearest.
     """
-    if backend not in BACKENDS:
-        raise BadInput(f"backend={backend}: should be one of {', '.join(BACKENDS)}")
     name = id.removeprefix("mbrl/")
     if name in OWN and backend == "threads":
         return OWN[name](num_envs=num_envs, seed=seed, **kwargs)
     if name in gymnasium.registry:
         return GymnasiumVecEnv(name, num_envs=num_envs, seed=seed, **kwargs)
-    near = difflib.get_close_matches(name, [*OWN, *gymnasium.registry], n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise BadInput(f"{id}: no such environment{hint}")
+    nearest = difflib.get_close_matches(name, [*OWN, *gymnasium.registry], n=1, cutoff=0.4)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise BadInput(f"id={id}: no such environment{hint}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import gymnasium
 import numpy as np
@@ -14,8 +14,9 @@ from gymnasium.vector.utils import batch_space
 from mbrl.envs.registry import OWN
 
 
-class GymnasiumFace(VectorEnv):
-    """Show a VecEnv to gymnasium: numpy in and out, float64, same-step autoreset.
+@final
+class MbrlVectorEnv(VectorEnv):
+    """Gymnasium VectorEnv of one of the framework's environments, float64, same-step autoreset.
 
     Args:
         id: of the framework's own environments.
@@ -26,7 +27,7 @@ class GymnasiumFace(VectorEnv):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
     def __init__(self, id: str, num_envs: int = 1, **kwargs: Any):
-        """Make the VecEnv and its spaces."""
+        """Build the VecEnv and its spaces."""
         kwargs.pop("render_mode", None)
         self.num_envs = num_envs
         self.env = OWN[id](num_envs=num_envs, dtype=torch.float64, **kwargs)
@@ -44,7 +45,7 @@ class GymnasiumFace(VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        """Take one step; the true last observations stand in info["final_obs"]."""
+        """Step with actions (E, act_dim); info["final_obs"] holds the true last observations."""
         step = self.env.step(torch.from_numpy(np.asarray(actions, dtype=np.float32)))
         terminated, truncated = step.terminated.numpy(), step.truncated.numpy()
         done = terminated | truncated
@@ -64,8 +65,9 @@ class GymnasiumFace(VectorEnv):
         self.env.close()
 
 
-class SingleFace(gymnasium.Env):
-    """Show one environment of the framework as a gymnasium Env.
+@final
+class MbrlEnv(gymnasium.Env):
+    """Gymnasium Env of one of the framework's environments, float64.
 
     Args:
         id: of the framework's own environments.
@@ -75,7 +77,7 @@ class SingleFace(gymnasium.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, id: str, **kwargs: Any):
-        """Make the VecEnv and its spaces."""
+        """Build the VecEnv and its spaces."""
         kwargs.pop("render_mode", None)
         self.env = OWN[id](num_envs=1, dtype=torch.float64, **kwargs)
         self.observation_space, self.action_space = _spaces(id)
@@ -89,7 +91,7 @@ class SingleFace(gymnasium.Env):
         return self._array(self.env.reset(seed)), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take one step; the observation is the true successor."""
+        """Step with an action (act_dim,); the observation is the true successor."""
         step = self.env.step(torch.from_numpy(np.asarray(action, dtype=np.float32))[None])
         flags = bool(step.terminated[0]), bool(step.truncated[0])
         return self._array(step.next_obs), step.reward[0].item(), *flags, {}
@@ -103,23 +105,23 @@ class SingleFace(gymnasium.Env):
 
 
 def _spaces(id: str) -> tuple[spaces.Box, spaces.Box]:
-    """Give the observation and action spaces; those of gymnasium's own environment of that id."""
+    """Return observation and action space, as in gymnasium's own environment of that id."""
     if id == "Pendulum-v1":
         high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
         return spaces.Box(-high, high), spaces.Box(-2.0, 2.0, (1,), np.float32)
     env = OWN[id]()
     low, high = env.action.low.numpy(), env.action.high.numpy()
     env.close()
-    seen = spaces.Box(-np.inf, np.inf, (env.obs_dim,), np.float64)
-    return seen, spaces.Box(low, high, dtype=np.float32)
+    observations = spaces.Box(-np.inf, np.inf, (env.obs_dim,), np.float64)
+    return observations, spaces.Box(low, high, dtype=np.float32)
 
 
 def register() -> None:
-    """Enter every own environment in gymnasium's registry, as `mbrl/ID`."""
+    """Register every environment of the framework with gymnasium, as `mbrl/ID`."""
     for id in OWN:
         gymnasium.register(
             f"mbrl/{id}",
-            entry_point="mbrl.envs.to_gymnasium:SingleFace",
-            vector_entry_point="mbrl.envs.to_gymnasium:GymnasiumFace",
+            entry_point="mbrl.envs.to_gymnasium:MbrlEnv",
+            vector_entry_point="mbrl.envs.to_gymnasium:MbrlVectorEnv",
             kwargs={"id": id},
         )

@@ -1,14 +1,15 @@
-"""Daemon threads with a time limit: a job that hangs is named and keeps no process alive."""
+"""Daemon threads with a time limit: a job that hangs is reported and keeps no process alive."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from typing import final
 
 
 class Hang(Exception):
-    """Jobs did not return in time.
+    """Timeout of jobs that did not return.
 
     Attributes:
         jobs: their numbers.
@@ -20,8 +21,9 @@ class Hang(Exception):
         self.jobs = jobs
 
 
+@final
 class DaemonPool:
-    """Run jobs side by side in threads that are kept.
+    """Pool of persistent threads that run jobs side by side.
 
     Args:
         num_threads: of the pool; started with the first call of run.
@@ -60,14 +62,14 @@ class DaemonPool:
             raise failure
 
     def close(self) -> None:
-        """Let the threads end."""
+        """End the threads."""
         if self._started:
             for _ in range(self._num_threads):
                 self._jobs.put(None)
         self._started = False
 
     def _work(self) -> None:
-        """Take jobs until told to stop."""
+        """Run jobs until None comes."""
         while (item := self._jobs.get()) is not None:
             number, job = item
             try:

@@ -30,6 +30,10 @@ NAMES = {
             "PiecewiseAffineSimulation",
         )
     },
+    **{
+        f"mbrl.envs.tasks.{name}": f"mbrl.envs.policies.{name}"
+        for name in ("Nudge", "NudgePucks", "ScriptedPush")
+    },
     "mbrl.agents.UncertaintyPenalty": "mbrl.learners.UncertaintyPenalty",
     "mbrl.dynamics.Fallback": "mbrl.dynamics.FallbackDynamics",
     "mbrl.dynamics.Judge": "mbrl.dynamics.DynamicsReward",

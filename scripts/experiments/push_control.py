@@ -31,7 +31,8 @@ from mbrl.agents import MPC
 from mbrl.buffer import ReplayBuffer
 from mbrl.config import compose, instantiate
 from mbrl.dynamics import Simulator, SparseReLU
-from mbrl.envs.tasks import Nudge, NudgePucks, Push, Rope, ScriptedPush, Sort
+from mbrl.envs.policies import Nudge, NudgePucks, ScriptedPush
+from mbrl.envs.tasks import Push, Rope, Sort
 from mbrl.planners import CEM, MIP, BaB
 from mbrl.relu import limits
 from mbrl.types import Task, Transitions

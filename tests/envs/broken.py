@@ -86,7 +86,7 @@ HOW = {
     "exits": Way("raised SystemExit: 3"),
     "ends its process": Way(r"ended its process \(exit status 7\)", process=True),
     "is killed": Way(r"ended its process \(signal 9\)", process=True),
-    "leaks memory": Way(r"has grown by \d+ MB; env.memory_limit=100", step=4, process=True),
+    "leaks memory": Way(r"has grown by \d+ MB; memory_limit=100", step=4, process=True),
     "close raises": Way("raised OSError when closed: still in use", step=5),
     "changes the action": Way("", doctor="changed the action it was given"),
     "does not repeat": Way("", doctor="does not repeat under the same seed"),

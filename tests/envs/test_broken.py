@@ -8,7 +8,7 @@ import torch
 
 from mbrl.cli import main
 from mbrl.envs import GymnasiumProcess, GymnasiumVecEnv
-from mbrl.envs.check import inspect
+from mbrl.envs.check import check_env
 from mbrl.errors import EnvironmentFault
 from mbrl.training.loop import ENDLESS, evaluate
 from mbrl.training.run_folder import RunFolder
@@ -87,7 +87,7 @@ def test_the_doctor_names_every_one(how):
         return made[-1]
 
     steps = way.step if how in ("close raises", "never ends") else 30
-    found = inspect(once, seed=1, num_steps=steps)
+    found = check_env(once, seed=1, num_steps=steps)
     assert found is not None, "nothing was found"
     named = re.fullmatch(r"environment 0, step (\d+): (.*)", found)
     assert named and re.search(way.doctor or way.named, named[2]), found
@@ -99,7 +99,7 @@ def test_the_doctor_survives_what_ends_a_process(how):
     def once():
         return make(how, 1, kind=GymnasiumProcess, seed=1, strict=True)
 
-    found = inspect(once, seed=1) or ""
+    found = check_env(once, seed=1) or ""
     assert re.search(HOW[how].named, found) and re.match(r"environment 0, step \d: ", found)
 
 
@@ -108,8 +108,8 @@ def test_the_doctor_finds_nothing_wrong_with_a_sound_one(seed):
     def once():
         return make("step raises", 1, seed=seed, strict=True)  # only seed 1 raises
 
-    assert inspect(once, seed=seed, num_steps=100) is None
-    assert inspect(lambda: ToyEnv(2), num_steps=100) is None
+    assert check_env(once, seed=seed, num_steps=100) is None
+    assert check_env(lambda: ToyEnv(2), num_steps=100) is None
 
 
 def test_an_episode_without_end_ends_the_evaluation():

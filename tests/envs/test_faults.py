@@ -155,7 +155,7 @@ def test_unknown_ids_and_keywords_name_what_would_be_right():
             mbrl.make_vec(id)
     with pytest.raises(BadInput, match="did you mean Pusher-v5"):
         GymnasiumVecEnv("Pushr-v5")
-    with pytest.raises(BadInput, match="backend=warp9"):
+    with pytest.raises(BadInput, match="backend='warp9': should be one of threads, gymnasium"):
         mbrl.make_vec("Hopper-v5", backend="warp9")
     with pytest.raises(BadInput, match="unexpected keyword"):
         GymnasiumVecEnv("Pusher-v5", kwargs={"gravity_of_mars": 3.7})

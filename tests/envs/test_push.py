@@ -8,7 +8,8 @@ import torch
 
 from mbrl.config import compose
 from mbrl.envs.mujoco import threaded_mujoco
-from mbrl.envs.tasks import Nudge, Push, ScriptedPush
+from mbrl.envs.policies import Nudge, ScriptedPush
+from mbrl.envs.tasks import Push
 from mbrl.errors import BadInput
 from tests.toys import generator
 

@@ -6,7 +6,8 @@ import torch
 
 from mbrl.envs import piecewise_affine
 from mbrl.envs.mujoco import threaded_mujoco
-from mbrl.envs.tasks import NudgePucks, Rope, Sort
+from mbrl.envs.policies import NudgePucks
+from mbrl.envs.tasks import Rope, Sort
 from mbrl.envs.tasks.piecewise_affine import headwind
 from mbrl.envs.tasks.sort import BINS, law
 from tests.toys import generator

@@ -1,4 +1,4 @@
-"""Tasks, one file each."""
+"""Tasks: one environment a file."""
 
 from mbrl import moved
 from mbrl.envs.tasks.cartpole_swingup import CartpoleSwingup
@@ -9,11 +9,11 @@ from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPe
 from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinsky
 from mbrl.envs.tasks.pendulum import Pendulum
 from mbrl.envs.tasks.piecewise_affine import PiecewiseAffine
-from mbrl.envs.tasks.push import Nudge, Push, ScriptedPush
+from mbrl.envs.tasks.push import Push
 from mbrl.envs.tasks.reacher import Reacher
 from mbrl.envs.tasks.refrigerator import Refrigerator
 from mbrl.envs.tasks.rope import Rope
-from mbrl.envs.tasks.sort import NudgePucks, Sort
+from mbrl.envs.tasks.sort import Sort
 from mbrl.envs.tasks.swimmer import Swimmer
 from mbrl.envs.tasks.walker2d import Walker2d
 
@@ -24,15 +24,12 @@ __all__ = [
     "InvertedDoublePendulum",
     "InvertedPendulum",
     "KuramotoSivashinsky",
-    "Nudge",
-    "NudgePucks",
     "Pendulum",
     "PiecewiseAffine",
     "Push",
     "Reacher",
     "Refrigerator",
     "Rope",
-    "ScriptedPush",
     "Sort",
     "Swimmer",
     "Walker2d",

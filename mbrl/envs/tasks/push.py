@@ -98,7 +98,7 @@ class Push(MujocoTask):
         For a pose it stands aside from the middle, so that pushing turns the slider back.
         """
         arrived = self._within(obs, *ARRIVED)[:, None]
-        away = _unit(torch.where(arrived, obs[:, :2], obs[:, 2:4]))
+        away = unit(torch.where(arrived, obs[:, :2], obs[:, 2:4]))
         reach = torch.full_like(away[:, :1], HALF)
         if self._shape == "box":
             reach = HALF / away.abs().amax(1, keepdim=True).clamp(min=0.5)
@@ -172,83 +172,9 @@ class Push(MujocoTask):
         return reward.numpy(), all_false(now["qpos"])
 
 
-class ScriptedPush:
-    """Go behind the slider, then push it to the goal: a baseline by hand; an ActionSelector.
-
-    Args:
-        task: of one of the push environments.
-        frame_skip: of that environment.
-    """
-
-    def __init__(self, task: Task, frame_skip: int = 10):
-        """Take the task."""
-        assert task.anchors is not None
-        self._anchors = task.anchors
-        self._step = SPEED * 0.01 * frame_skip  # cm at full speed
-
-    def select(
-        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = True
-    ) -> Tensor:
-        """Choose velocities (B, 2) for obs (B, obs_dim)."""
-        place, distance = obs[:, :2], obs[:, 2:4].norm(dim=1, keepdim=True)
-        aim = self._anchors(obs)
-        outward, radius = _unit(place), place.norm(dim=1, keepdim=True)
-        reach, ahead = aim.norm(dim=1, keepdim=True), _unit(aim)
-        off = _cross(outward, ahead).atan2((outward * ahead).sum(1))[:, None]
-        round_it = torch.stack([-outward[:, 1], outward[:, 0]], 1) * off.sign()
-        orbit = _unit(round_it + 0.5 * (reach + 2 - radius) * outward)
-        left = torch.stack([-ahead[:, 1], ahead[:, 0]], 1)
-        to_go = distance + (radius - reach).clamp(min=0)
-        push = _unit(-ahead + 3 * off * left) * (to_go / self._step).clamp(max=1)
-        return torch.where(off.abs() > 0.4, orbit, torch.where(distance < ARRIVED[0], 0.0, push))
-
-
-class Nudge:
-    """Explore: go to the slider and push it about; an ActionSelector of the push environments.
-
-    Far from the slider it is approached; near it the pusher goes anywhere, mostly against it, at
-    any speed: without slow ones a model lets a slider drift that nothing moves, and a planner waits
-    for it. A slider that has been pushed away is mostly pushed back, by the script.
-
-    Args:
-        task: of one of the push environments.
-        near: cm from the contact within which the pusher pushes.
-        home: cm from the goal beyond which the slider is pushed back.
-    """
-
-    def __init__(self, task: Task, near: float = 3.0, home: float = 12.0):
-        """Keep the distances."""
-        self._near, self._home = near, home
-        self._script = ScriptedPush(task)
-
-    def select(
-        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
-    ) -> Tensor:
-        """Choose velocities (B, 2) for obs (B, obs_dim)."""
-        rows, device = obs.shape[0], obs.device
-        gap = obs[:, :2].norm(dim=1) - HALF - PUSHER
-        ahead = torch.atan2(-obs[:, 1], -obs[:, 0])
-        normal = torch.randn(rows, generator=generator, device=device)
-        uniform = torch.rand(rows, 4, generator=generator, device=device)
-        anywhere = math.pi * (2 * uniform[:, 0] - 1)
-        spread = torch.where(uniform[:, 1] < 0.3, anywhere, 0.8 * normal)
-        angle = ahead + torch.where(gap > self._near, 0.3 * normal, spread)
-        speed = torch.where(gap > self._near, 1.0, uniform[:, 2])
-        free = speed[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-        back = self._script.select(obs, generator=generator)
-        back = back + 0.3 * torch.randn(rows, 2, generator=generator, device=device)
-        away = (obs[:, 2:4].norm(dim=1) > self._home) & (uniform[:, 3] < 0.7)
-        return torch.where(away[:, None], back, free)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Scale rows (B, 2) to length 1, smaller ones than 1e-3 less."""
+def unit(x: Tensor) -> Tensor:
+    """Scale rows (B, 2) to length 1; those shorter than 1e-3 stay shorter."""
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-3)
-
-
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    """Give the sine (B,) of the angle from unit rows a to b."""
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def _turn(x: np.ndarray, angle: Array) -> np.ndarray:

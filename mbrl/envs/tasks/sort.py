@@ -149,20 +149,3 @@ class Sort(MujocoTask):
         obs, following = (torch.from_numpy(self.observe(x)) for x in (before, now))
         reward = self.reward(obs, torch.from_numpy(action).double(), following)
         return reward.numpy(), all_false(now["qpos"])
-
-
-class NudgePucks:
-    """Explore: push a puck about that is drawn anew at each choice; an ActionSelector of sort."""
-
-    def select(
-        self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
-    ) -> Tensor:
-        """Choose velocities (B, 2) for obs (B, obs_dim)."""
-        rows, device = obs.shape[0], obs.device
-        gap = obs[:, 2:].unflatten(1, (PUCKS, 2)) - obs[:, None, :2]
-        eager = torch.rand(rows, PUCKS, generator=generator, device=device)
-        # near ones are likelier, so that a push goes on
-        chosen = (gap.norm(dim=2) / 10 + 2 * eager).argmin(1)
-        toward = gap[torch.arange(rows, device=device), chosen]
-        noise = 3 * torch.randn(rows, 2, generator=generator, device=device)
-        return (toward + noise) / (toward + noise).norm(dim=1, keepdim=True).clamp(min=1e-3)
