@@ -4,6 +4,7 @@
                     simulated from given states, HasGymnasiumSpaces: some come from gymnasium
     Model           what a planner or an imagined rollout asks of a dynamics model
     Dynamics        a Model that is fitted to transitions
+    OffersCandidates  a Model that samples several successors of a row at once
     Planner         chooses action sequences by their return in a Model
     ActionSelector  maps observations to actions: a policy, or UP-MPC over a policy
     PolicyLearner   improves a policy from real and imagined transitions
@@ -26,7 +27,6 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
 
 
@@ -166,10 +166,18 @@ class Model(Protocol[State]):
         """Predict one step for action (B, act_dim); without a generator no noise is drawn."""
         ...
 
+
+@runtime_checkable
+class OffersCandidates(Protocol[State]):
+    """Optional ability of a Model: several successors of a row at once, at less than K steps' cost.
+
+    Models without it are stepped K times; see mbrl.dynamics.base.candidates_of.
+    """
+
     def candidates(
         self, state: State, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[State, Prediction]:
-        """Offer num successors of each row for action (B, act_dim); K leads: (K * B, ...).
+        """Return num successors of each row for action (B, act_dim); K leads: (K * B, ...).
 
         A filter chooses among them. Without a generator no noise is drawn.
         """
@@ -225,22 +233,12 @@ class Dynamics(nn.Module, ABC):
         """Predict one step for action (B, act_dim); without a generator no noise is drawn."""
 
     @abstractmethod
-    def candidates(
-        self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
-    ) -> tuple[Any, Prediction]:
-        """Offer num successors of each row; see Model.candidates."""
-
-    @torch.no_grad()
     def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Give the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim).
+        """Return the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim).
 
         Raises:
-            BadInput: if the model gives none.
+            BadInput: if the model predicts none.
         """
-        found = self.step(self.initial(obs), action, with_uncertainty=True)[1].uncertainty
-        if found is None:
-            raise BadInput(f"{type(self).__name__} gives no uncertainty; choose dynamics=ensemble")
-        return found
 
 
 WarmStart = TypeVar("WarmStart")  # a tensor or a (named) tuple of tensors, (E, ...)

@@ -106,7 +106,7 @@ def ensemble():
 
 def test_the_loss_of_a_model(tmp_path):
     model = ensemble()
-    model.weights[0].data.fill_(1e38)
+    model.networks.weights[0].data.fill_(1e38)
     agent = Dyna(
         action=ACTION, dynamics=model, learner=ToyLearner(), generator=generator(),
         learning_starts=20,

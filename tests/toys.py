@@ -122,9 +122,6 @@ class ToyModel:
         valid = torch.ones_like(ended)
         return after, Prediction(after, reward(state, action, after), ended, valid, doubt)
 
-    def candidates(self, state, action, num, *, generator):
-        return self.step(state.repeat(num, 1), action.repeat(num, 1), generator=generator)
-
 
 def toy_relu_model() -> Exact:
     """PiecewiseLinearModel: the true equations and two ReLUs, an L1 cost."""
@@ -170,8 +167,8 @@ class ToyDynamics(Dynamics):
         doubt = state.norm(dim=1) if with_uncertainty else None
         return after, Prediction(after, out[:, -1], ended, ~ended, doubt)
 
-    def candidates(self, state, action, num, *, generator):
-        return self.step(state.repeat(num, 1), action.repeat(num, 1), generator=generator)
+    def uncertainty(self, obs, action):
+        return obs.norm(dim=1)
 
 
 class ToyPlanner(Planner):

@@ -1,6 +1,7 @@
 """Learned dynamics models, and the true simulator in their place."""
 
 from mbrl import moved
+from mbrl.dynamics.base import Belief, MarkovDynamics, candidates_of, complete_prediction
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.fallback import FallbackDynamics
 from mbrl.dynamics.residual import ResidualDynamics
@@ -29,6 +30,7 @@ from mbrl.roles import Dynamics
 
 __all__ = [
     "Adversarial",
+    "Belief",
     "Christoffel",
     "Consensus",
     "Contrastive",
@@ -39,6 +41,7 @@ __all__ = [
     "GaussianEnsemble",
     "DynamicsReward",
     "LearnedDynamicsReward",
+    "MarkovDynamics",
     "MixtureLikelihood",
     "Normalizer",
     "Oracle",
@@ -51,6 +54,8 @@ __all__ = [
     "Simulator",
     "SparseReLU",
     "SparseResidual",
+    "candidates_of",
+    "complete_prediction",
 ]
 
 __getattr__ = moved.names(__name__)

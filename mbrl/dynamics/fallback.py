@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.roles import Dynamics
@@ -73,12 +74,8 @@ class FallbackDynamics(Dynamics):
         self, state: Any, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[Any, Prediction]:
         """Offer num successors of each row; see Model.candidates."""
-        return self._chosen().candidates(state, action, num, generator=generator)
+        return candidates_of(self._chosen(), state, action, num, generator=generator)
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load both models; see nn.Module.load_state_dict."""
-        state = args[0] if args else kwargs["state_dict"]
-        for name, model in (("sparse", self.sparse), ("dense", self.dense)):
-            own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(name)}
-            model.load_state_dict(own)  # each restores what it derives from its weights
-        return super().load_state_dict(*args, **kwargs)
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return that of the model in use (B,) at obs (B, obs_dim), action (B, act_dim)."""
+        return self._chosen().uncertainty(obs, action)

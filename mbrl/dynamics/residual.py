@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.ensemble import Belief, GaussianEnsemble
+from mbrl.dynamics.base import Belief
+from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.sindy.data import hold_out
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.roles import Dynamics
@@ -136,10 +137,12 @@ class ResidualDynamics(Dynamics):
             doubt = torch.maximum(doubt, left.uncertainty)
         return Prediction(after, reward, base.terminated, valid, doubt)
 
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load both models; see nn.Module.load_state_dict."""
-        state = args[0] if args else kwargs["state_dict"]
-        for name, model in (("sparse", self.sparse), ("dense", self.dense)):
-            own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(name)}
-            model.load_state_dict(own)  # each restores what it derives from its weights
-        return super().load_state_dict(*args, **kwargs)
+    @torch.no_grad()
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return the larger of the two (B,) at obs (B, obs_dim), action (B, act_dim)."""
+        of_sparse = self.sparse.uncertainty(obs, action)
+        return (
+            torch.maximum(of_sparse, self.dense.uncertainty(obs, action))
+            if self.open
+            else of_sparse
+        )

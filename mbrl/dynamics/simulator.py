@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.roles import Dynamics, SimulatesFromState
-from mbrl.types import Prediction, Transitions, map_tensors
+from mbrl.types import Prediction, Transitions
 
 
 class Simulator(Dynamics):
@@ -87,14 +87,9 @@ class Simulator(Dynamics):
         self._require(state)
         return self._charge(self._env.simulate(state, actions)[0])
 
-    def candidates(
-        self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator | None
-    ) -> tuple[Tensor, Prediction]:
-        """Offer the one successor of each row of state (B, state_dim) num times; K leads."""
-        following, seen = self.step(state, action)
-        one = torch.arange(state.shape[0], device=state.device).repeat(num)
-        offered = map_tensors(lambda part: part[one], seen)
-        return following[one], offered
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return zeros (B,) for obs (B, obs_dim), action (B, act_dim): the simulator is exact."""
+        return torch.zeros_like(obs[:, 0])
 
     def _require(self, state: Tensor) -> None:
         """Refuse a belief that was never given the simulator's state."""

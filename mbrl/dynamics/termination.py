@@ -1,139 +1,127 @@
-"""Whether an episode ends: classifiers of the state that was reached."""
+"""Learned termination: classifiers of the observation that was reached."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mbrl.errors import NumericalFault
-from mbrl.nn.batched import evaluate, in_blocks
 from mbrl.nn.early_stopping import batch_size_for
+from mbrl.nn.minimize import minimize
+from mbrl.nn.mlp import MLP, rename_old_layers, split_blocks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import Transitions
+from mbrl.values import Count, Positive, checked
 
 
+@final
 class TerminationClassifier(nn.Module):
-    """Tell from next_obs whether it ends the episode; apart from the dynamics, on purpose.
+    """Ensemble of classifiers of whether an observation ends the episode.
 
-    As one more output of a dynamics network it is drowned: ends are rare, and the likelihood of
-    nearly exact dynamics has gradients many orders of magnitude larger. Ends and other rows count
-    alike in the loss. Before an end was ever seen, nothing ends.
+    They are networks of their own, because a further output of a dynamics network would be drowned:
+    terminations are rare, and the likelihood of nearly exact dynamics has gradients that are many
+    orders of magnitude larger. Both classes have the same weight in the loss. Before a termination
+    was observed, none is predicted.
 
-    One network a member of the dynamics, each on its own draw of the ends and of the other rows:
-    where few ends were seen they disagree, so that a plan's particles keep away from what might end
-    the episode, not only from what did.
+    Each member of the dynamics has a classifier, fitted to its own bootstrap of each class. Where
+    few terminations were observed the classifiers disagree, so that a plan's particles also avoid
+    what only might end the episode.
 
     Args:
         obs_dim: length of an observation.
         generator: source of the initial weights.
         num_members: number of networks.
         hidden: width of their two hidden layers.
-        learning_rate: of Adam, falling to nothing over a fit.
+        learning_rate: of Adam, falling to zero over a fit.
         num_updates: gradient steps of a fit.
-        floor: smallest standard deviation of the normaliser, in the data's units.
+        floor: smallest standard deviation by which data are divided, in the data's units.
+
+    Raises:
+        BadInput: for a value out of range.
     """
 
     inputs: Normalizer
-    bias: Tensor  # () added to the logit; -inf before an end was seen
+    bias: Tensor  # () added to the logit; -inf before a termination was observed
 
+    @checked
     def __init__(
         self,
         obs_dim: int,
         *,
         generator: torch.Generator,
-        num_members: int = 7,
-        hidden: int = 64,
-        learning_rate: float = 3e-3,
-        num_updates: int = 1000,
-        floor: float = 1e-3,
+        num_members: Count = 7,
+        hidden: Count = 64,
+        learning_rate: Positive = 3e-3,
+        num_updates: Count = 1000,
+        floor: Positive = 1e-3,
     ):
-        """Draw the networks."""
+        """Build the networks and sample their weights."""
         super().__init__()
-        sizes = [obs_dim, hidden, hidden, 1]
-        self.weights = nn.ParameterList()  # (M, in, out)
-        self.biases = nn.ParameterList()  # (M, 1, out)
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-            weight = torch.empty(num_members, fan_in, fan_out, device=generator.device)
-            nn.init.uniform_(weight, -(bound := 1 / math.sqrt(fan_in)), bound, generator=generator)
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(num_members, 1, fan_out)))
+        self.networks = MLP([obs_dim, hidden, hidden, 1], num_members, generator=generator)
+        rename_old_layers(self, "networks")
         self.inputs = Normalizer(obs_dim, floor=floor)
         self.register_buffer("bias", torch.tensor(-torch.inf))
         self._learning_rate = learning_rate
         self._num_updates = num_updates
 
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
-        """Fit to all data, from the last weights.
+        """Fit to all data, starting from the last weights.
 
         Args:
             data: transitions (B, ...).
-            generator: source of the members' draws and of the batches.
+            generator: source of the bootstraps and of the batches.
 
         Returns:
-            model/missed_ends, the share of the ends that the mean member does not see, and
-            model/false_ends, the share of the other rows that it takes for ends.
+            model/missed_ends, the share of terminations that the mean logit misses, and
+            model/false_ends, the share of other rows that it takes for terminations.
 
         Raises:
             NumericalFault: if the loss is not finite.
         """
         self.inputs.fit(data.next_obs)
         x, ended = self.inputs(data.next_obs), data.terminated
-        kinds = [torch.nonzero(ended)[:, 0], torch.nonzero(~ended)[:, 0]]
-        if min(len(rows) for rows in kinds) == 0:
+        classes = [torch.nonzero(ended)[:, 0], torch.nonzero(~ended)[:, 0]]
+        if min(len(rows) for rows in classes) == 0:
             self.bias.fill_(torch.inf if ended.any() else -torch.inf)
             return {}
         self.bias.zero_()
-        members = self.weights[0].shape[0]
+        members = self.networks.num_members
 
         def draw(size: int, below: int) -> Tensor:
             shape = (members, size)
             return torch.randint(below, shape, generator=generator, device=x.device)
 
-        bootstraps = [rows[draw(len(rows), len(rows))] for rows in kinds]  # (M, n) each
+        bootstraps = [rows[draw(len(rows), len(rows))] for rows in classes]  # (M, n) each
         half = batch_size_for(len(ended), 128) // 2
         target = torch.cat([torch.ones(half), torch.zeros(half)]).to(x).expand(members, -1)
-        optimizer = torch.optim.Adam(self.parameters(), lr=self._learning_rate)
-        for update in range(self._num_updates):
-            optimizer.param_groups[0]["lr"] = self._learning_rate * (1 - update / self._num_updates)
+
+        def loss(update: int) -> Tensor:
             rows = [own.gather(1, draw(half, own.shape[1])) for own in bootstraps]
-            loss = binary_cross_entropy_with_logits(
-                self._logits(x[torch.cat(rows, 1)]), target, reduction="sum"
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        if not torch.isfinite(loss):
-            raise NumericalFault(f"termination loss is {loss.item()}")
+            logits = self.networks(x[torch.cat(rows, 1)])[..., 0]
+            return binary_cross_entropy_with_logits(logits, target, reduction="sum")
+
+        minimize(
+            self.networks, loss, self._num_updates, learning_rate=self._learning_rate, fused=False
+        )
         with torch.no_grad():
-            found = self(data.next_obs)
-        missed, false = (~found[kinds[0]]).double(), found[kinds[1]].double()
+            predicted = self(data.next_obs)
+        missed, false = (~predicted[classes[0]]).double(), predicted[classes[1]].double()
         return {"model/missed_ends": missed.mean().item(), "model/false_ends": false.mean().item()}
 
     def forward(self, next_obs: Tensor, members: Sequence[int] = ()) -> Tensor:
-        """Tell which of next_obs end the episode.
+        """Predict which of next_obs (B, obs_dim) end the episode: (B,) bool.
 
         Args:
             next_obs: (B, obs_dim).
-            members: the members that judge, each one of equal blocks of rows; none: all, by their
-                mean logit.
-
-        Returns:
-            (B,) bool.
+            members: classifiers of the equal blocks of rows; none: the mean logit of all.
         """
         x = self.inputs(next_obs)
         if members:
-            logits = self._logits(in_blocks(x, len(members)), list(members)).flatten()[: len(x)]
+            blocks = split_blocks(x, len(members))
+            logits = self.networks(blocks, members)[..., 0].flatten()[: len(x)]
         else:
-            logits = self._logits(x.expand(self.weights[0].shape[0], *x.shape)).mean(0)
+            logits = self.networks(x)[..., 0].mean(0)
         return logits + self.bias > 0
-
-    def _logits(self, x: Tensor, members: list[int] | None = None) -> Tensor:
-        """Evaluate the named members, or all, on their rows x (G, n, obs_dim): (G, n)."""
-        weights, biases = list(self.weights), list(self.biases)
-        if members is not None:
-            weights, biases = [w[members] for w in weights], [b[members] for b in biases]
-        return evaluate(x, weights, biases)[..., 0]

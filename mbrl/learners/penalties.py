@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.roles import PolicyLearner
 from mbrl.types import Transitions
 
@@ -53,7 +54,7 @@ class BellmanPenalty:
     def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
         """Give the penalty (B,)."""
         state = model.initial(transition.obs)
-        _, pred = model.candidates(state, transition.action, self._num, generator=None)
+        _, pred = candidates_of(model, state, transition.action, self._num, generator=None)
         goes_on = (~pred.terminated).to(transition.reward.dtype)
         value = self._discount * goes_on * learner.value(pred.next_obs)
         return self._scale * value.view(self._num, -1).std(0, correction=0)

@@ -17,19 +17,17 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from mbrl.nn.mlp import draw_layers, evaluate_transposed
+
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 EPSILON = 1e-6  # keeps log(1 - action^2) finite
 Layers = list[tuple[Tensor, Tensor]]
 
 
 def initial(num: int, sizes: Sequence[int], *, generator: torch.Generator) -> Tensor:
-    """Draw flat parameters of num networks from nn.Linear's default distribution."""
-    parts = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-        for count in (num * fan_in * fan_out, num * fan_out):
-            uniform = torch.rand(count, generator=generator, device=generator.device)
-            parts.append((2 * uniform - 1) / math.sqrt(fan_in))
-    return torch.cat(parts)
+    """Sample flat parameters of num networks from nn.Linear's default distribution."""
+    layers = draw_layers(sizes, num, generator=generator, initialization="linear")
+    return torch.cat([x.flatten() for layer in zip(*layers, strict=True) for x in layer])
 
 
 def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
@@ -44,11 +42,9 @@ def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
 
 
 def forward(x: Tensor, net: Layers) -> Tensor:
-    """Evaluate ReLU networks (N, B, in) -> (N, out, B)."""
-    for weight, bias in net[:-1]:
-        x = torch.baddbmm(bias, x, weight).relu_()
-    weight, bias = net[-1]
-    return torch.baddbmm(bias, weight, x.mT)
+    """Evaluate ReLU networks on rows x (N, B, in): (N, out, B)."""
+    weights, biases = zip(*net, strict=True)
+    return evaluate_transposed(x, weights, biases, activation=torch.relu_)
 
 
 class Sample(NamedTuple):

@@ -68,7 +68,7 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
     judges["adversarial"] = gan
 
     def elites(obs: Any, action: Any) -> Any:
-        return base.candidates(base.initial(obs), action, 0, generator=None, num_means=5)
+        return base.candidates_with_means(base.initial(obs), action, 0, 5, generator=None)
 
     def elite(obs: Any, action: Any) -> Any:
         return base.step(base.initial(obs, generator=generator), action, generator=generator)

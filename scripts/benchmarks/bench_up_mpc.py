@@ -41,12 +41,11 @@ def straightforward(model: GaussianEnsemble, policy, obs: Tensor, draws: torch.G
     here = obs.repeat_interleave(K, dim=0)
     action = first = policy.select(here, generator=draws)
     score = torch.zeros(rows * K)
-    weights, biases = list(model.weights), list(model.biases)
     for h in range(HORIZON):
         if h:
             action = policy.select(here, generator=draws)
         x = model.inputs(torch.cat([here, action], 1))
-        out = model._forward(x.expand(model.num_members, *x.shape), weights, biases)
+        out = model._run(x)
         noise = torch.randn(out.mean.shape, generator=draws)
         sampled = model.targets.invert(out.mean + (0.5 * out.log_var).exp() * noise)
         doubt = sampled.std(0).mean(-1)

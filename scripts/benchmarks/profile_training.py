@@ -25,7 +25,7 @@ from mbrl.cli import main as command
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.envs.simulation import SimulatedVecEnv
 from mbrl.learners.sac import SAC
-from mbrl.nn.batched import CHUNK
+from mbrl.nn.mlp import CHUNK
 from mbrl.training import loop
 from mbrl.training.run_folder import RunFolder
 

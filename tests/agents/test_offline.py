@@ -10,7 +10,6 @@ from mbrl.agents import OfflineDyna
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.dynamics import GaussianEnsemble
-from mbrl.errors import BadInput
 from mbrl.learners import BC, IQL, SAC, TD3BC, BellmanPenalty, UncertaintyPenalty
 from mbrl.learners.sac import AutogradGradients
 from mbrl.learners.sac_networks import Batch, forward, gaussian_log_prob, layers
@@ -161,7 +160,7 @@ def test_the_largest_standard_deviation_is_that_of_the_elites():
     model = ensemble(uncertainty="std")
     obs, action = torch.randn(6, 2), torch.randn(6, 1)
     x = model.inputs(torch.cat([obs, action], 1)).expand(model.num_members, -1, -1)
-    out = model._forward(x, [*model.weights], [*model.biases])
+    out = model._run(x)
     norms = out.log_var.exp().sum(-1).sqrt()
     torch.testing.assert_close(model.uncertainty(obs, action), norms[model.elites].amax(0))
     model._uncertainty = "raw_std"
@@ -170,14 +169,6 @@ def test_the_largest_standard_deviation_is_that_of_the_elites():
     torch.testing.assert_close(
         model.uncertainty(obs, action), spread.norm(dim=-1)[model.elites].amax(0)
     )
-
-
-def test_a_model_without_uncertainty_is_refused_by_name():
-    model, plain = ensemble(), ToyModel()
-    model.step = lambda state, action, **_: plain.step(state, action)
-    model.initial = lambda obs, **_: obs
-    with pytest.raises(BadInput, match="GaussianEnsemble gives no uncertainty"):
-        model.uncertainty(torch.zeros(1, 2), torch.zeros(1, 1))
 
 
 def test_rollouts_are_renewed_when_due_however_updates_are_split():

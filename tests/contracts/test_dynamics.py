@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.imagination.rollout import rollout
 from mbrl.roles import Model
 from mbrl.types import map_tensors
@@ -119,7 +120,7 @@ def test_candidates_lead_with_k(case):
     _, model, data, _ = case
     obs, action = data.obs[:5], data.action[:5]
     state = begin(model, obs, generator=generator(1))
-    _, pred = model.candidates(state, action, 4, generator=generator(2))
+    _, pred = candidates_of(model, state, action, 4, generator=generator(2))
     assert pred.next_obs.shape == (20, 2) and pred.reward.shape == pred.valid.shape == (20,)
     mean = model.step(begin(model, obs), action)[1].next_obs
     spread = (pred.next_obs.view(4, 5, 2) - mean).norm(dim=-1).mean()

@@ -5,8 +5,8 @@ import torch
 
 from mbrl.dynamics import GaussianEnsemble
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.nn.batched import CHUNK
 from mbrl.nn.early_stopping import split_holdout
+from mbrl.nn.mlp import CHUNK
 from mbrl.types import ActionSpec, Task, Transitions
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_is_refused_in_one_line():
         make(Task(), reward="known")
     with pytest.raises(BadInput, match="termination=known"):
         make(Task(), termination="known")
-    with pytest.raises(BadInput, match="more than num_members"):
+    with pytest.raises(BadInput, match="num_elites=6: should be .*at most num_members"):
         make(num_elites=6)
 
 

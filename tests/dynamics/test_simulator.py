@@ -11,6 +11,7 @@ from mbrl.agents import MPC, Dyna
 from mbrl.cli import main
 from mbrl.config import compose
 from mbrl.dynamics import Simulator
+from mbrl.dynamics.base import candidates_of
 from mbrl.errors import BadInput
 from mbrl.imagination.rollout import rollout
 from mbrl.planners import CEM, ICEM, MPPI
@@ -106,7 +107,7 @@ def test_candidates_are_the_one_truth():
     env, obs = begin("Reacher-v5")
     model, action = Simulator(env=env), env.action.sample(2, generator=generator())
     state = env.env_state()
-    following, seen = model.candidates(state, action, 3, generator=generator())
+    following, seen = candidates_of(model, state, action, 3, generator=generator())
     one, truth = model.step(state, action)
     assert following.equal(one.repeat(3, 1)) and seen.next_obs.equal(truth.next_obs.repeat(3, 1))
     assert seen.reward.equal(truth.reward.repeat(3))

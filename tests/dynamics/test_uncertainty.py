@@ -25,11 +25,7 @@ def make(data, uncertainty, **options):
 def each_member(model, obs, action):
     """Run every member by itself: means and log variances (M, B, targets), normalised."""
     x = model.inputs(torch.cat([obs, action], 1))
-    weights, biases = list(model.weights), list(model.biases)
-    parts = [
-        model._forward(x[None], [w[m : m + 1] for w in weights], [b[m : m + 1] for b in biases])
-        for m in range(model.num_members)
-    ]
+    parts = [model._run(x, [member]) for member in range(model.num_members)]
     return torch.cat([p.mean for p in parts]), torch.cat([p.log_var for p in parts])
 
 
@@ -76,7 +72,7 @@ def test_kept_weights_follow_a_refit_and_a_load(data):
     other.load_state_dict(model.state_dict())
     assert ask(other).equal(second)
     with torch.no_grad():
-        model.weights[0].add_(0.1)
+        model.networks.weights[0].add_(0.1)
     assert not ask(model).equal(second)
 
 

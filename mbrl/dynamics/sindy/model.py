@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.ensemble import Belief
+from mbrl.dynamics.base import Belief, MarkovDynamics
 from mbrl.dynamics.sindy.codegen import System
 from mbrl.dynamics.sindy.data import hold_out, motion_problem, read_limits, usable
 from mbrl.dynamics.sindy.fit import Problem, affordable, bags, fit_members, leverage_matrix
@@ -24,14 +24,13 @@ from mbrl.dynamics.sindy.library import (
 from mbrl.dynamics.sindy.outcome import Outcome
 from mbrl.dynamics.sindy.step import SparseStep, lay_out
 from mbrl.errors import BadInput
-from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 
 _log = logging.getLogger(__name__)
 _ROWS_TO_BAG = 5  # rows per candidate term from which members are fitted to bootstraps
 
 
-class SINDy(Dynamics):
+class SINDy(MarkovDynamics):
     """Predict the next observation by sparse equations, an ensemble of them.
 
     Brunton et al. 2016 (SINDy), Fasel et al. 2022 (ensembles), Zolman et al. 2024 (SINDy-RL: the
@@ -171,8 +170,11 @@ class SINDy(Dynamics):
         self.register_buffer("whiten", torch.zeros(len(library), len(library), **double))
         self.register_buffer("scale", torch.ones(obs_dim, **double))
         self.register_buffer("stable", torch.tensor(True))
+        if aggregate == "member":
+            self.particle_members = range(num_elites)
         self.to(device)
         self.rebuild()
+        self.register_load_state_dict_post_hook(lambda model, _: model.rebuild())
 
     # ---- fitting ---------------------------------------------------------------------------
 
@@ -294,24 +296,6 @@ class SINDy(Dynamics):
             self._say(f"not compiled, {self.steps.predictor.why_not}")
         self.outcome.rebuild()
 
-    def initial(
-        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
-    ) -> Belief:
-        """Begin at obs (B, obs_dim); with aggregate=member each particle follows one for good."""
-        rows = obs.repeat(num_particles, 1)
-        if generator is None or self.aggregate != "member":
-            return Belief(rows, ())
-        count = self._num_elites
-        blocks = min(count, obs.shape[0]) if num_particles == 1 else num_particles
-        order = torch.randperm(count, generator=generator, device=generator.device)
-        return Belief(rows, tuple(sorted(order.repeat(-(-blocks // count))[:blocks].tolist())))
-
-    def observe(
-        self, state: Belief, action: Tensor, obs: Tensor, env_state: Tensor | None = None
-    ) -> Belief:
-        """Move all particles to obs (B, obs_dim): the environment is Markov."""
-        return state._replace(obs=obs.repeat(state.obs.shape[0] // obs.shape[0], 1))
-
     def step(
         self,
         state: Belief,
@@ -328,7 +312,7 @@ class SINDy(Dynamics):
             after = self.steps(obs, action)
         pred = self.outcome(obs, action, after)
         if with_uncertainty:
-            pred = pred._replace(uncertainty=self.uncertainty(obs, action))
+            pred = pred._replace(uncertainty=self._compute_uncertainty(obs, action))
         return Belief(pred.next_obs, state.members), pred
 
     def candidates(
@@ -341,7 +325,7 @@ class SINDy(Dynamics):
         pred = self.outcome(obs, action, self.steps.by_members(*shaped, turn).flatten(0, 1))
         return Belief(pred.next_obs, state.members), pred
 
-    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+    def _compute_uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
         """Score rows of obs (B, obs_dim) and action (B, act_dim): (B,), >= 0.
 
         By the members' spread, in sizes of a change, or by the leverage.
@@ -391,9 +375,3 @@ class SINDy(Dynamics):
         from mbrl.dynamics.sindy.pysindy_exchange import system_to_pysindy
 
         return system_to_pysindy(self.system(), self.variable_names[: self.obs_dim + self.act_dim])
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load coefficients and generate their code; see nn.Module.load_state_dict."""
-        found = super().load_state_dict(*args, **kwargs)
-        self.rebuild()
-        return found

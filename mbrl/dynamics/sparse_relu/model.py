@@ -6,24 +6,18 @@ Liu et al. 2023 (Model-Based Control with Sparse Neural Dynamics).
 from __future__ import annotations
 
 import copy
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from mbrl.dynamics.base import Belief, assign_members
 from mbrl.dynamics.sparse_relu.interaction_network import InteractionNetwork, unroll
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.nn.batched import in_blocks
+from mbrl.nn.mlp import split_blocks
 from mbrl.relu import PiecewiseLinearCost, ReluNetwork, average, learned_reward
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, InteractionEdges, Prediction, Task, Transitions, sequences
-
-
-class Belief(NamedTuple):
-    """Where imagined rows stand and which member each follows."""
-
-    obs: Tensor  # (B, obs_dim + anchors)
-    members: tuple[int, ...]  # G members; rows are G equal blocks in this order; () = their mean
 
 
 class SparseReLU(Dynamics):
@@ -291,10 +285,10 @@ class SparseReLU(Dynamics):
         rows = state.repeat(num_particles, 1)
         if generator is None or self.num_members == 1:
             return Belief(rows, ())
-        count = self.num_members
-        blocks = min(count, obs.shape[0]) if num_particles == 1 else num_particles
-        order = torch.randperm(count, generator=generator, device=generator.device)
-        return Belief(rows, tuple(sorted(order.repeat(-(-blocks // count))[:blocks].tolist())))
+        members = range(self.num_members)
+        return Belief(
+            rows, assign_members(members, obs.shape[0], num_particles, generator=generator)
+        )
 
     def observe(
         self, state: Belief, action: Tensor, obs: Tensor, env_state: Tensor | None = None
@@ -314,7 +308,7 @@ class SparseReLU(Dynamics):
         """Predict one step of each row by its own member; nothing is drawn."""
         x = torch.cat([state.obs, action], 1)
         if len(state.members) > 1:
-            blocks = in_blocks(x, len(state.members))
+            blocks = split_blocks(x, len(state.members))
             out = [self._compile(m)(rows) for m, rows in zip(state.members, blocks, strict=True)]
             out = torch.cat(out)[: len(x)]
         else:
@@ -342,6 +336,11 @@ class SparseReLU(Dynamics):
         prediction = Prediction(parts[0], parts[1], parts[2], parts[3], None)
         anchors = state.obs[:, self.obs_dim :].repeat(num, 1)
         return Belief(torch.cat([parts[0], anchors], 1), state.members), prediction
+
+    @torch.no_grad()
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return the members' disagreement (B,) at obs (B, obs_dim), action (B, act_dim)."""
+        return self._spread(torch.cat([self.initial(obs).obs, action], 1))
 
     def terminal_value(self, obs: Tensor) -> Tensor:
         """Give minus the terminal cost of obs (B, obs_dim): (B,)."""

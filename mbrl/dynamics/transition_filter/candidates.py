@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.transition_filter.base import Candidates
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
@@ -167,10 +168,10 @@ class CandidateGenerator(nn.Module):
         num = self.num_samples if generator is not None and self.kind in ("plain", "wide") else 0
         first = 0 if num and self.kind == "plain" and not with_means else self._num_means
         if isinstance(base, GaussianEnsemble):  # both in one evaluation
-            options: Any = {"generator": generator, "num_means": first}
-            return base.candidates(state, action, num, **options)[1], num > 0, first
+            found = base.candidates_with_means(state, action, num, first, generator=generator)
+            return found[1], num > 0, first
         asked = [(first, None), (num, generator)]
-        found = [base.candidates(state, action, k, generator=g)[1] for k, g in asked if k]
+        found = [candidates_of(base, state, action, k, generator=g)[1] for k, g in asked if k]
         parts: Any = [torch.cat(fields) for fields in zip(*(x[:4] for x in found), strict=True)]
         return Prediction(parts[0], parts[1], parts[2], parts[3], None), num > 0, first
 

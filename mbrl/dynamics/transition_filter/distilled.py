@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.dynamics.transition_filter.base import Candidates, LearnedDynamicsReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import Whitened
@@ -120,7 +121,7 @@ class Distilled(LearnedDynamicsReward):
         obs = torch.cat([obs[500:], far_obs, new_obs])
         action = torch.cat([action[500:], far_action, new_action])
         told = edges.predict(obs, action)
-        own = model.candidates(model.initial(obs), action, 5, generator=None)[1].next_obs
+        own = candidates_of(model, model.initial(obs), action, 5, generator=None)[1].next_obs
         middle = told.mean(0)
         spread = 2 * torch.randn(len(told), 1, 1, generator=generator, device=device)
         noise = torch.randn(4, *middle.shape, generator=generator, device=device) * scale

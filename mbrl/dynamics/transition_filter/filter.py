@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mbrl.dynamics.base import candidates_of
 from mbrl.dynamics.transition_filter.base import Candidates, DynamicsReward, LearnedDynamicsReward
 from mbrl.dynamics.transition_filter.candidates import CandidateGenerator, Proposals
 from mbrl.errors import BadInput
@@ -154,7 +155,7 @@ class RewardConsistent(Dynamics):
     ) -> tuple[Filtered, Prediction]:
         """Offer the num best successors of each row, again from the best if there are fewer."""
         if self.is_base:
-            inner, pred = self.base.candidates(state.inner, action, num, generator=generator)
+            inner, pred = candidates_of(self.base, state.inner, action, num, generator=generator)
             return Filtered(inner, pred.next_obs), pred
         offered, score = self._offer(state, action, generator)
         order = torch.sort(score, dim=0, descending=True, stable=True).indices
@@ -162,7 +163,7 @@ class RewardConsistent(Dynamics):
         chosen = [self._predict(state, action, offered, score, index) for index in turn]
         fields = zip(*(pred[:4] for pred in chosen), strict=True)
         parts: Any = [torch.cat(field) for field in fields]
-        inner = self.base.candidates(state.inner, action, num, generator=None)[0]
+        inner = candidates_of(self.base, state.inner, action, num, generator=None)[0]
         following = Filtered(self.base.observe(inner, action.repeat(num, 1), parts[0]), parts[0])
         return following, Prediction(parts[0], parts[1], parts[2], parts[3], None)
 
@@ -212,10 +213,3 @@ class RewardConsistent(Dynamics):
             else:
                 reward = reward - self._penalty * low
         return Prediction(after, reward, terminated, valid, None)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load base, judge and pool; see nn.Module.load_state_dict."""
-        state = args[0] if args else kwargs["state_dict"]
-        own = {k.removeprefix("base."): v for k, v in state.items() if k.startswith("base.")}
-        self.base.load_state_dict(own)  # restores what it derives from its weights
-        return super().load_state_dict(*args, **kwargs)

@@ -1,0 +1,202 @@
+"""Multilayer perceptrons of one shape, evaluated together as batched matrix products.
+
+M members, G evaluated at once (some of them, or one twice), n rows of each. A layer is a weight
+(M, in, out) and a bias (M, 1, out).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+CHUNK = 1024  # rows evaluated at once without gradients: hidden units stay in the cache
+
+Initialization = Literal["truncated_normal", "uniform", "linear"]
+
+
+def draw_layers(
+    widths: Sequence[int],
+    num_members: int,
+    *,
+    generator: torch.Generator,
+    initialization: Initialization = "uniform",
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Sample the initial layers of batched networks.
+
+    Initializations, for a layer with fan_in inputs:
+
+    - "truncated_normal": weights of standard deviation 1 / (2 sqrt(fan_in)), cut at two of them,
+      biases 0, as in MBPO (Janner et al. 2019).
+    - "uniform": weights within 1 / sqrt(fan_in), biases 0.
+    - "linear": weights and biases within 1 / sqrt(fan_in), as nn.Linear has them.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        num_members: M.
+        generator: source of the weights, layer by layer.
+        initialization: one of those above.
+
+    Returns:
+        Weights (M, in, out) and biases (M, 1, out), layer by layer.
+    """
+    weights, biases = [], []
+    device = generator.device
+    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        shape = (num_members, fan_in, fan_out)
+        bias = torch.zeros(num_members, 1, fan_out, device=device)
+        if initialization == "truncated_normal":
+            std = 1 / (2 * math.sqrt(fan_in))
+            weight = torch.empty(shape, device=device)
+            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+        elif initialization == "uniform":
+            bound = 1 / math.sqrt(fan_in)
+            weight = torch.empty(shape, device=device).uniform_(-bound, bound, generator=generator)
+        else:
+            weight, bias = (
+                (2 * torch.rand(size, generator=generator, device=device) - 1) / math.sqrt(fan_in)
+                for size in (shape, bias.shape)
+            )
+        weights.append(weight)
+        biases.append(bias)
+    return weights, biases
+
+
+class MLP(nn.Module):
+    """M multilayer perceptrons of one shape, SiLU between their layers.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        num_members: M.
+        generator: source of the initial weights.
+        initialization: see draw_layers.
+
+    Attributes:
+        weights: (M, in, out) of each layer.
+        biases: (M, 1, out) of each layer.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        num_members: int,
+        *,
+        generator: torch.Generator,
+        initialization: Initialization = "uniform",
+    ):
+        """Sample the weights."""
+        super().__init__()
+        weights, biases = draw_layers(
+            widths, num_members, generator=generator, initialization=initialization
+        )
+        self.weights = nn.ParameterList(nn.Parameter(weight) for weight in weights)
+        self.biases = nn.ParameterList(nn.Parameter(bias) for bias in biases)
+
+    @property
+    def num_members(self) -> int:
+        """Return M."""
+        return self.weights[0].shape[0]
+
+    def layers(self, members: Sequence[int] | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights and biases of the named members, or of all as they stand."""
+        weights, biases = list(self.weights), list(self.biases)
+        if members is None or list(members) == list(range(self.num_members)):
+            return weights, biases
+        chosen = list(members)
+        return [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
+
+    def forward(self, x: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Evaluate members, each on its own rows or all on the same.
+
+        Args:
+            x: (G, n, in), or (n, in) for all members alike.
+            members: the G members; None for all, G = M.
+
+        Returns:
+            (G, n, out).
+        """
+        if x.dim() == 2:
+            x = x.expand(self.num_members if members is None else len(members), *x.shape)
+        return evaluate(x, *self.layers(members))
+
+
+def evaluate(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """Evaluate networks on their rows, SiLU between the layers.
+
+    Args:
+        x: (G, n, in).
+        weights: of each layer (G, in, out).
+        biases: of each layer (G, 1, out).
+
+    Returns:
+        (G, n, out).
+    """
+    if torch.is_grad_enabled() or x.is_cuda or x.shape[1] <= CHUNK:
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            x = silu(torch.baddbmm(bias, x, weight))
+        return torch.baddbmm(biases[-1], x, weights[-1])
+    members = zip(x, zip(*weights, strict=True), zip(*biases, strict=True), strict=True)
+    return torch.stack([_evaluate_in_chunks(*member) for member in members])
+
+
+def _evaluate_in_chunks(
+    x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]
+) -> Tensor:
+    """Evaluate one network on many rows x (n, in), a chunk at a time: (n, out)."""
+    pieces = []
+    for rows in x.split(CHUNK):
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            rows = silu(torch.mm(rows, weight).add_(bias), inplace=True)
+        pieces.append(torch.mm(rows, weights[-1]).add_(biases[-1]))
+    return torch.cat(pieces)
+
+
+def evaluate_transposed(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    activation: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Evaluate networks whose last layer, and so their output, is transposed.
+
+    A matrix product with few rows is up to 6x faster than one with few columns.
+
+    Args:
+        x: (G, n, in).
+        weights: of each layer (G, in, out), but of the last one (G, out, in).
+        biases: of each layer (G, 1, out), but of the last one (G, out, 1).
+        activation: between the layers; may change its argument in place.
+
+    Returns:
+        (G, out, n).
+    """
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = activation(torch.baddbmm(bias, x, weight))
+    return torch.baddbmm(biases[-1], weights[-1], x.mT)
+
+
+def split_blocks(x: Tensor, num_blocks: int) -> Tensor:
+    """Return rows x (B, in) as equal blocks (num_blocks, n, in), the last row filling them up."""
+    size = -(-x.shape[0] // num_blocks)
+    padding = x[-1:].expand(num_blocks * size - x.shape[0], -1)
+    return torch.cat([x, padding]).view(num_blocks, size, -1)
+
+
+def cycle(x: Tensor, num: int) -> Tensor:
+    """Return num of the members' x (M, ...), from the first again where num > M: (num, ...)."""
+    return x[:num] if num <= len(x) else x.repeat(-(-num // len(x)), *[1] * (x.dim() - 1))[:num]
+
+
+def rename_old_layers(module: nn.Module, name: str) -> None:
+    """Load checkpoints in which the layers of `module.name`, an MLP, stood in `module` itself."""
+
+    def rename(_: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        for key in [k for k in state if k.startswith((f"{prefix}weights.", f"{prefix}biases."))]:
+            state[f"{prefix}{name}.{key.removeprefix(prefix)}"] = state.pop(key)
+
+    module.register_load_state_dict_pre_hook(rename)
