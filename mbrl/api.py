@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbrl.config.check import check_saved
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -259,6 +260,7 @@ class GymAgent(LoadedAgent):
         from mbrl.training.run_folder import RunFolder
 
         run = RunFolder.open(Path(path))
+        check_saved(run.config, run.config_path)
         saved = run.load()
         if saved is None:
             raise BadInput(f"{path}: has no checkpoint yet; train it first")

@@ -18,21 +18,33 @@ is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import math
 import numbers
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
+from mbrl import moved
 from mbrl.errors import BadInput
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
@@ -51,29 +63,37 @@ _WORDS: dict[Any, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class AtMost:
     """Limit of a number: another parameter of the same constructor."""
 
     name: str  # of the other parameter
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+@overload
+def checked(function: type[T]) -> type[T]: ...
+@overload
+def checked(function: Callable[P, R]) -> Callable[P, R]: ...
+def checked(function: Any) -> Any:
     """Check the arguments of a constructor or function against its annotations at each call.
 
     Args:
-        function: whose annotated parameters are checked.
+        function: whose annotated parameters are checked; of a dataclass, its constructor's.
 
     Raises:
         BadInput: at a call, naming the parameter, its value and what would be right.
     """
+    if isinstance(function, type):
+        setattr(function, "__init__", checked(vars(function)["__init__"]))  # noqa: B010
+        return function
     signature = inspect.signature(function)
     annotations: dict[str, Any] = {}  # resolved at the first call: an import may come later
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not annotations:
             annotations.update(annotations_of(function))
+        _rename(function, signature, annotations, kwargs)
         given = signature.bind_partial(*args, **kwargs)
         given.apply_defaults()
         for name, annotation in annotations.items():
@@ -82,6 +102,36 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _rename(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    annotations: dict[str, Any],
+    given: dict[str, Any],
+) -> None:
+    """Replace old names and values among keyword arguments by those of `mbrl.moved`."""
+    name = f"{function.__module__}.{function.__qualname__}".removesuffix(".__init__")
+    for parameter, values in moved.entry(moved.VALUES, name).items():
+        old = given.get(parameter)
+        if isinstance(old, str) and old in values:
+            moved.warn(f"{parameter}={old!r}", repr(values[old]))
+            given[parameter] = values[old]
+    if signature.parameters.keys() >= given.keys():
+        return
+    new_names = moved.entry(moved.PARAMETERS, name)
+    parts: dict[str, dict[str, Any]] = {}
+    for old in given.keys() & new_names.keys() - signature.parameters.keys():
+        new, dot, inner = new_names[old].partition(".")
+        moved.warn(f"{old}=", f"{new_names[old]}=")
+        (parts.setdefault(new, {}) if dot else given)[inner or new] = given.pop(old)
+    for new, values in parts.items():
+        part = given.get(new, signature.parameters[new].default)
+        if dataclasses.is_dataclass(part) and not isinstance(part, type):
+            given[new] = dataclasses.replace(part, **values)
+        else:
+            kinds = get_args(annotations[new]) or (annotations[new],)
+            given[new] = next(kind for kind in kinds if isinstance(kind, type))(**values)
 
 
 def check_value(

@@ -5,11 +5,15 @@ Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from mbrl import moved
 from mbrl.cli.common import reason, say
 from mbrl.errors import BadInput
 
@@ -37,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own parts are found beside the command
     try:
-        status = _dispatch(arguments)
+        with _renamed_in_one_line():
+            status = _dispatch(arguments)
         sys.stdout.flush()  # a full disk may show here only
         return status
     except BadInput as error:
@@ -48,6 +53,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is sys.__stdout__:  # or Python would complain of what it cannot flush
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return say(reason(error), 1)
+
+
+@contextlib.contextmanager
+def _renamed_in_one_line() -> Iterator[None]:
+    """Write each warning of an old name once, in one line of stderr."""
+    with warnings.catch_warnings():
+        usual, shown = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not isinstance(message, moved.Renamed):
+                usual(message, category, *where)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                say(f"DeprecationWarning: {message}", 0)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", moved.Renamed)
+        yield
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -34,15 +34,23 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 class Part:
     """Annotation of a parameter that takes a part: a mapping with a `_target_`."""
 
+    target: str  # full name of the annotated class
+
 
 class Unknown:
     """Annotation that is out of sight: the constructor itself decides."""
 
 
 @functools.cache
-def _named(kind: type, name: str) -> type:
-    """Return a Part or an Unknown with the name of what it stands for."""
-    return type(name, (kind,), {})
+def _part(target: str) -> type[Part]:
+    """Return the Part that a class stands for."""
+    return type(target.rpartition(".")[2], (Part,), {"target": target})
+
+
+@functools.cache
+def _unknown(name: str) -> type[Unknown]:
+    """Return the Unknown of an annotation."""
+    return type(name, (Unknown,), {})
 
 
 def resolve(node: ast.expr | None, home: str) -> Any:
@@ -58,7 +66,7 @@ def resolve(node: ast.expr | None, home: str) -> Any:
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):
             return resolve(ast.parse(node.value, mode="eval").body, home)
-        return type(None) if node.value is None else _named(Unknown, repr(node.value))
+        return type(None) if node.value is None else _unknown(repr(node.value))
     if isinstance(node, ast.BinOp):
         return Union[resolve(node.left, home), resolve(node.right, home)]  # noqa: UP007
     if isinstance(node, ast.Subscript):
@@ -68,15 +76,15 @@ def resolve(node: ast.expr | None, home: str) -> Any:
     if node is None:
         return Unknown
     if not isinstance(node, ast.Name | ast.Attribute):
-        return _named(Unknown, ast.unparse(node))
+        return _unknown(ast.unparse(node))
     name = _last_name(node)
     if name in _SIMPLE:
         return _SIMPLE[name]
     definition = _definition(node, home)
     if definition is None:
-        return _named(Unknown, name)
+        return _unknown(name)
     if isinstance(definition.node, ast.ClassDef | ast.FunctionDef):
-        return _named(Part, name)
+        return _part(f"{definition.home}.{definition.name}")
     return resolve(definition.node, definition.home)
 
 
@@ -100,7 +108,7 @@ def _resolve_generic(kind: str, parts: list[ast.expr], home: str) -> Any:
         return list[inner[0]]
     if kind in _DICTS:
         return dict[inner[0], inner[-1]]
-    return _named(Unknown, kind)
+    return _unknown(kind)
 
 
 def _constraint(node: ast.expr, home: str) -> Any:

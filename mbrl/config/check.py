@@ -15,6 +15,7 @@ from mbrl.config.annotations import base, fit, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.library import SWEEPS, Library, gather, nearest
 from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
+from mbrl.config.renames import rename
 from mbrl.config.signatures import Parameter, Signature, read_signature
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import is_taken
@@ -96,16 +97,17 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
 
 
 def check_saved(config: Node, file: Path) -> None:
-    """Refuse a run's config that was damaged, or changed by hand into one that cannot work.
+    """Check a run's config, which may have been damaged or changed by hand; rename what is old.
 
     Args:
-        config: what the file holds.
+        config: what the file holds; changed in place.
         file: its name, for the message.
 
     Raises:
         BadInput: naming the file, the key and what would be right.
     """
     library = Library()
+    rename(config)
     try:
         _check_plain(config, library.plain, "", {})
         _check_device(config["device"])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mbrl.config.arguments import Argument, parse_arguments, parse_value
 from mbrl.config.check import check, check_choice, check_key, check_plain_value
 from mbrl.config.library import CONFIGS, Library
+from mbrl.config.renames import rename, rename_choice, rename_key
 from mbrl.errors import BadInput
 
 
@@ -41,11 +42,16 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
     config, choices = _compose(chosen, library)
     notes += _drop_preset_of_swapped(config, choices, chosen, [a.key for a in parsed], library)
     config["choices"] = {g: choices[g] for g in library.defaults if choices.get(g)}
-    for argument in values.values():
-        check_key(argument.key, config, library)
-        _set(config, argument)
+    rename(config)
+    typed = {}
+    for key, text in values.values():
+        key = rename_key(key, config)
+        check_key(key, config, library)
+        _set(config, Argument(key, text))
+        typed[key] = text
     config = _resolve(config)
-    check(config, library, {a.key: a.text for a in values.values()})
+    rename(config)
+    check(config, library, typed)
     return Composed(_without_labels(config), notes)
 
 
@@ -76,7 +82,7 @@ def _choose(arguments: list[Argument], library: Library) -> tuple[dict[str, str]
     """Check the choices that the user made, and add the preset if there is one."""
     chosen = {}
     for group, text in arguments:
-        chosen[group] = "none" if parse_value(text) is None else text
+        chosen[group] = "none" if parse_value(text) is None else rename_choice(group, text)
         check_choice(group, chosen[group], library)
     if "experiment" in chosen:
         return chosen, []

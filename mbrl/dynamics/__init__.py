@@ -25,7 +25,6 @@ from mbrl.dynamics.transition_filter.contrastive import Contrastive
 from mbrl.dynamics.transition_filter.distilled import Distilled
 from mbrl.dynamics.transition_filter.filter import RewardConsistent
 from mbrl.dynamics.transition_filter.sparse_residual import SparseResidual
-from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "LearnedDynamicsReward",
     "MarkovDynamics",
     "MixtureLikelihood",
-    "Normalizer",
     "Oracle",
     "CandidateGenerator",
     "RandomPick",

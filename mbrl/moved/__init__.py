@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 # classes and functions: old full name -> new full name
 NAMES = {
+    "mbrl.gym.GymAgent": "mbrl.GymAgent",
     **{
         f"mbrl.agents.{name}": f"mbrl.learners.{name}"
         for name in ("BC", "BellmanPenalty", "IQL", "SAC", "SB3PPO", "SB3SAC", "TD3BC")
@@ -42,22 +44,89 @@ NAMES = {
     "mbrl.dynamics.Pool": "mbrl.dynamics.CandidateGenerator",
     "mbrl.dynamics.Residual": "mbrl.dynamics.ResidualDynamics",
 }
-# constructor parameters, as in configurations: class -> old name -> new name
+_NOT_THE_USER = ("mbrl", "importlib")  # frames that a warning passes over
+# modules: old full name -> new full name
+MODULES = {
+    "mbrl.generators": "mbrl.nn.generators",
+    "mbrl.global_rng": "mbrl.nn.global_rng",
+    "mbrl.graphs": "mbrl.nn.cuda_graphs",
+    "mbrl.gym": "mbrl.imagination",
+    "mbrl.logger": "mbrl.training.logger",
+    "mbrl.loop": "mbrl.training.loop",
+    "mbrl.progress": "mbrl.training.counters",
+    "mbrl.run": "mbrl.training.run_folder",
+}
+# constructor parameters, also as configuration keys: class or function -> old name -> new name,
+# with a dot where it is now a parameter of a part: "degree": "library.degree"
 PARAMETERS: dict[str, dict[str, str]] = {
     "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
     "mbrl.planners.MPPI": {"colour": "color"},
 }
+# values of parameters: class or function -> (new) parameter -> old value -> new value
+VALUES: dict[str, dict[str, dict[str, str]]] = {}
+# choices on the command line: old GROUP=NAME -> new GROUP=NAME
+CHOICES: dict[str, str] = {}
+
+
+class Renamed(DeprecationWarning):
+    """Warning that an old name is used."""
+
+
+def warn(old: str, new: str) -> None:
+    """Raise the warning that a name has changed, at the user's line.
+
+    Args:
+        old: the name that was used.
+        new: its present name.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USER:
+        frame = frame.f_back
+    warnings.warn_explicit(
+        f"{old} is now {new}; the old name works for one release",
+        Renamed,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__", ""),
+    )
+
+
+def current(name: str) -> str:
+    """Return the present full name of a class or function.
+
+    Args:
+        name: full name, old or present.
+    """
+    module, _, last = name.rpartition(".")
+    if name in NAMES:
+        return NAMES[name]
+    return f"{MODULES[module]}.{last}" if module in MODULES else name
+
+
+def entry(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return what PARAMETERS or VALUES hold of a class or function, under whichever name.
+
+    Args:
+        table: PARAMETERS or VALUES.
+        name: full name, that of the public package or of the module which defines it.
+    """
+    home, _, last = name.rpartition(".")
+    for key, found in table.items():
+        room, _, own = key.rpartition(".")
+        if own == last and f"{home}.".startswith(f"{room}."):
+            return found
+    return {}
 
 
 def _load(old: str, new: str) -> Any:
     """Return what new names, with a warning that old is no longer its name."""
-    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+    warn(old, new)
     module, _, name = new.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
 def names(package: str) -> Callable[[str], Any]:
-    """Return a package's `__getattr__` that finds the names which have left it.
+    """Return the `__getattr__` of a package that names have left.
 
     Args:
         package: full name of the package.
@@ -72,17 +141,16 @@ def names(package: str) -> Callable[[str], Any]:
     return find
 
 
-def module(old: str, new: str) -> Callable[[str], Any]:
+def module(old: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of a module whose names are all in another one now.
 
     Args:
         old: full name of the old module.
-        new: full name of the new one.
     """
 
     def find(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {old!r} has no attribute {name!r}")
-        return _load(f"{old}.{name}", f"{new}.{name}")
+        return _load(f"{old}.{name}", current(f"{old}.{name}"))
 
     return find

@@ -2,4 +2,4 @@
 
 from mbrl import moved
 
-__getattr__ = moved.module(__name__, "mbrl.nn.global_rng")
+__getattr__ = moved.module(__name__)

@@ -2,4 +2,4 @@
 
 from mbrl import moved
 
-__getattr__ = moved.module(__name__, "mbrl.training.run_folder")
+__getattr__ = moved.module(__name__)
