@@ -31,10 +31,9 @@ def find(target: str) -> Definition:
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return Definition(home, name, node)
-        if isinstance(node, ast.Assign) and name in {ast.unparse(t) for t in node.targets}:
-            return Definition(home, name, node.value)
-        if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == name:
-            return Definition(home, name, node.value)
+        value = _assigned(node, name)
+        if value is not None:
+            return Definition(home, name, value)
     for node in ast.walk(tree):  # also under TYPE_CHECKING
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -61,6 +60,19 @@ def find_in(home: str, name: str) -> Definition:
                 )
                 return find(f"{package}{alias.name}.{last}")
     raise LookupError(f"{home} imports no {prefix}")
+
+
+def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
+    """Return what a statement assigns to a name, also as one of several: A, B = 1, 2."""
+    if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == name:
+        return statement.value
+    for target in statement.targets if isinstance(statement, ast.Assign) else ():
+        if ast.unparse(target) == name:
+            return statement.value
+        if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+            pairs = zip(target.elts, statement.value.elts, strict=True)
+            return next((value for one, value in pairs if ast.unparse(one) == name), None)
+    return None
 
 
 @functools.lru_cache(maxsize=256)
