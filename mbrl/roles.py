@@ -338,8 +338,8 @@ class PolicyLearner(Protocol):
         Args:
             real: transitions of the environment.
             imagined: transitions of the model, None for model-free learning.
-            model_env: the model as an environment (mbrl.gym.ImaginedVecEnv), for learners that
-                ask for one (ModelEnvLearner).
+            model_env: the model as an environment (mbrl.imagination.ImaginedVecEnv), for
+                learners that ask for one (ModelEnvLearner).
             num_updates: gradient steps (off-policy) or iterations (on-policy).
 
         Returns:

@@ -117,7 +117,7 @@ def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     from mbrl.training.run_folder import RunFolder
 
     agent = {
-        "_target_": "mbrl.agents.SparsePolicy",
+        "_target_": "mbrl.symbolic.SparsePolicy",
         "degree": max(term.degree() for term in policy.library),
         "action_hold": policy.action_hold,
     }

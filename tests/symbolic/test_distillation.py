@@ -18,7 +18,7 @@ from mbrl.imagination import ImaginedVecEnv
 from mbrl.symbolic import SparsePolicy
 from mbrl.symbolic.distillation import Stage, _population, distill
 from mbrl.types import ActionSpec
-from tests.gym.test_model_env import Unsure
+from tests.imagination.test_model_env import Unsure
 from tests.toys import ACTION, TASK, ToyModel, ToySelector, generator
 
 STARTS = torch.rand(8, 2, generator=generator()) * 2 - 1

@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
-import mbrl.training.run_folder
 from mbrl.errors import BadInput
+from mbrl.training import run_folder
 from mbrl.training.run_folder import RunFolder
 
 STATE = {
@@ -127,7 +127,7 @@ def test_a_record_shorter_than_the_checkpoint_counts_is_refused(tmp_path):
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     run = RunFolder.create(tmp_path / "run", {})
     run.save(1, STATE)
-    write, calls = mbrl.run._write, []
+    write, calls = run_folder._write, []
 
     def failing(path, content):
         calls.append(path)
@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(mbrl.run, "_write", failing)
+    monkeypatch.setattr(run_folder, "_write", failing)
     with pytest.raises(OSError, match="No space left"):
         run.save(2, STATE)
     assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["0000000001"]

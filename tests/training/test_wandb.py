@@ -13,7 +13,7 @@ from mbrl.errors import BadInput
 from mbrl.training.logger import WandbSink
 from mbrl.training.run_folder import RunFolder
 from tests.stub_wandb import StubWandb
-from tests.test_logger import CONFIG
+from tests.training.test_logger import CONFIG
 
 BIN = Path(sys.executable).parent
 TINY = {"total_steps": 50, "eval_every": 30, "log_every": 20, "eval_episodes": 1}
@@ -66,7 +66,7 @@ def lines(run: Path) -> list[dict]:
 @pytest.mark.slow
 def test_the_real_client_runs_three_trials_and_a_resume_goes_on_in_the_same_run(tmp_path):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    path = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(Path(__file__).parents[2])}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     with StubWandb(TRIALS) as server:
         environment = inherited | path | server.environment(tmp_path / "w")
