@@ -258,7 +258,10 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train learner.backward=manul", "manual, autograd"),
     ("train dynamics.num_members=0", "at least 1"),
     ("train dynamics.num_members=2.5", "a whole number"),
-    ("train dynamics.num_members=3 dynamics.num_elites=5", "num_elites=5: should be at least 1 and at most num_members=3"),
+    (
+        "train dynamics.num_members=3 dynamics.num_elites=5",
+        "num_elites=5: should be at least 1 and at most num_members=3",
+    ),
     ("train dynamics.hidden=-1", "at least 1"),
     ("train dynamics.holdout=0.9", "above 0 and at most 0.5"),
     ("train dynamics.reward=none", "learned, known"),
