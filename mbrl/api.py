@@ -87,12 +87,11 @@ class LoadedAgent:
         elif episode_start is not None:
             begun = torch.as_tensor(np.asarray(episode_start).reshape(-1), dtype=torch.bool)
             self.agent.reset(begun.to(self._device), explore=not deterministic)
-        simulator = None
+        simulated = None
         if env_state is not None:
             simulated = torch.as_tensor(env_state, device=self._device).reshape(len(rows), -1)
-            simulator = lambda: simulated  # noqa: E731
         with torch.no_grad():
-            action = self.agent.act(rows, explore=not deterministic, env_state=simulator)
+            action = self.agent.act(rows, explore=not deterministic, env_state=simulated)
         if self._action.kind == "discrete":
             action = action.argmax(-1) + self._first_action
         action = action.cpu().numpy()

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -303,44 +302,81 @@ class Planner(ABC, Generic[WarmStart]):
 
 @runtime_checkable
 class ActionSelector(Protocol):
-    """Act on an observation, as a policy does, or UP-MPC over a policy."""
+    """Selector of actions from observations: a policy, or UP-MPC over a policy."""
 
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) for obs (B, obs_dim)."""
         ...
 
 
-EnvState = Callable[[], Tensor | None]  # VecEnv.env_state
+@runtime_checkable
+class PlanningSelector(ActionSelector, Protocol):
+    """ActionSelector with metrics and a state of its own, such as UP-MPC."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return the latest measurements; empty before the first choice."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue bit for bit."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state_dict."""
+        ...
+
+
+class ModelVecEnv(Protocol):
+    """Vector environment inside a model: imagination.ImaginedVecEnv.
+
+    Attributes:
+        num_envs: E.
+        obs_dim: length of an observation.
+        action: the actions it takes.
+        bounds: (low, high) of the observations, each (obs_dim,); None without bounds.
+    """
+
+    num_envs: int
+    obs_dim: int
+    action: ActionSpec
+    bounds: tuple[Tensor, Tensor] | None
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Return the first observations (E, obs_dim) of new episodes."""
+        ...
+
+    def step(self, action: Tensor) -> VecStep:
+        """Return the outcome of one step with actions (E, act_dim) in environment units."""
+        ...
 
 
 @runtime_checkable
 class PolicyLearner(Protocol):
-    """Improve a policy from real and imagined transitions; an ActionSelector as well."""
+    """Policy and the algorithm that improves it; also an ActionSelector."""
 
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) for obs (B, obs_dim)."""
         ...
 
     def improve(
         self,
         real: ReplayBuffer,
         imagined: ReplayBuffer | None = None,
-        model_env: Any = None,
+        model_env: ModelVecEnv | None = None,
         *,
         num_updates: int = 1,
     ) -> dict[str, float]:
-        """Take num_updates steps of learning.
+        """Update the policy num_updates times.
 
         Args:
             real: transitions of the environment.
-            imagined: transitions of the model, None for model-free learning.
-            model_env: the model as an environment (mbrl.imagination.ImaginedVecEnv), for
-                learners that ask for one (ModelEnvLearner).
-            num_updates: gradient steps (off-policy) or iterations (on-policy).
+            imagined: transitions of the model; None in model-free learning.
+            model_env: the model as an environment, for a ModelEnvLearner.
+            num_updates: gradient steps, or iterations of a ModelEnvLearner.
 
         Returns:
             Metrics of the last step.
@@ -348,106 +384,111 @@ class PolicyLearner(Protocol):
         ...
 
     def value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from obs (B, obs_dim) under the policy."""
+        """Return estimated returns (B,) of the policy from obs (B, obs_dim)."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that is needed to go on bit for bit."""
+        """Return all that is needed to continue bit for bit."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict."""
+        """Restore a state_dict."""
         ...
 
 
 @runtime_checkable
 class ModelEnvLearner(PolicyLearner, Protocol):
-    """Collect rollouts inside the model and learn from them (on-policy); a PolicyLearner.
+    """PolicyLearner that collects its own rollouts inside the model.
 
     Attributes:
-        num_model_envs: imagined environments that improve() takes as model_env.
+        num_model_envs: environments of the model_env that improve() takes.
     """
 
     num_model_envs: int
 
 
 @runtime_checkable
-class PlanningSelector(ActionSelector, Protocol):
-    """An ActionSelector with randomness and measurements of its own, such as UP-MPC."""
+class CountsPolicyParameters(Protocol):
+    """Optional ability of a learner: the size of its policy."""
 
-    def metrics(self) -> dict[str, float]:
-        """Give what was measured lately; empty before the first choice."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all that is needed to go on bit for bit."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict."""
+    @property
+    def num_policy_parameters(self) -> int | None:
+        """Return the number of weights that lead to an action; None if unknown."""
         ...
 
 
 class Penalty(Protocol):
-    """Say what to take off an imagined reward where the model is in doubt (MOPO, MOBILE)."""
+    """What is subtracted from imagined rewards where the model is uncertain (MOPO, MOBILE)."""
 
-    def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
-        """Give the penalty (B,) of imagined transitions."""
+    def __call__(self, transition: Transitions, model: Dynamics, learner: PolicyLearner) -> Tensor:
+        """Return the penalties (B,) of imagined transitions (B, ...)."""
         ...
 
 
 class Actor(ABC):
-    """Choose actions; what an evaluation asks of an agent."""
+    """What acts in an environment; all that an evaluation needs.
+
+    Attributes:
+        needs_env_state: whether act() needs the simulator's state, because the model is the
+            simulator itself. Reading it costs time, so it is read only then.
+    """
+
+    needs_env_state: bool = False
 
     @abstractmethod
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose actions (E, act_dim) for obs (E, obs_dim).
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
+        """Return actions (E, act_dim) for obs (E, obs_dim).
 
         Args:
-            obs: what the environments show.
-            explore: True in training; False in evaluation, which has an episode memory of its own
-                and must draw nothing that training draws from.
-            env_state: gives the simulator's state (E, state_dim), for a model that is one.
+            obs: the environments' observations.
+            explore: True in training. False in evaluation, which has an episode memory of its own
+                and draws from no generator of training.
+            env_state: the simulator's state (E, state_dim): env.env_state(); see needs_env_state.
         """
 
     @abstractmethod
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget the episode memory of the environments in done (E,) bool; None = of all.
+        """Clear the episode memory of the environments in done (E,) bool; None = of all.
 
         Args:
-            done: the environments whose episode has ended.
+            done: environments whose episode has ended.
             explore: which memory, as in act.
         """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Give all that is needed to go on bit for bit: nested dicts of tensors and JSON values."""
+        """Return all that is needed to continue bit for bit: nested dicts of tensors and JSON."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict."""
+        """Restore a state_dict."""
+
+
+def needed_env_state(actor: Actor, env: VecEnv) -> Tensor | None:
+    """Return the simulator's state (E, state_dim) if the actor needs it, None otherwise."""
+    return env.env_state() if actor.needs_env_state else None
 
 
 class Agent(Actor):
-    """Act, and learn from the buffer of real transitions; what the training loop drives."""
+    """Actor that learns online from a buffer of real transitions; the training loop drives it."""
 
     @abstractmethod
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Learn from what was added since the last call; metrics, empty if nothing was due."""
+        """Update with the transitions added since the last call; return metrics, maybe none."""
 
 
 class OfflineAgent(Actor):
-    """Learn from a dataset that does not grow; what the offline loop drives."""
+    """Actor that learns from a fixed dataset; the offline loop drives it."""
 
     @abstractmethod
     def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Do what comes once, before the first update: fit the model, if there is one."""
+        """Fit the model to the dataset, if there is one; called once, before the first update."""
 
     @abstractmethod
     def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
-        """Take num_updates updates of the policy.
+        """Update the policy num_updates times.
 
-        Draws may come in blocks, so that other splits of the same updates may end in other digits;
+        Draws may come in blocks, so that another split of the same updates may end in other digits;
         the loop splits at the same places in a resumed run.
 
         Returns:

@@ -1,7 +1,8 @@
-"""Agents: what acts in an environment and learns from it."""
+"""Agents: they act in an environment and learn from it."""
 
 from mbrl import moved
 from mbrl.agents.dyna import Dyna
+from mbrl.agents.in_model import InModelAgent
 from mbrl.agents.model_free import ModelFree
 from mbrl.agents.mpc import MPC
 from mbrl.agents.offline import Offline, OfflineDyna
@@ -13,6 +14,7 @@ __all__ = [
     "Actor",
     "Agent",
     "Dyna",
+    "InModelAgent",
     "MPC",
     "ModelFree",
     "Offline",

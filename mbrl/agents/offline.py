@@ -1,8 +1,8 @@
-"""The offline agents: a policy learned from a dataset, with or without a model of it."""
+"""Offline agents: a policy learned from a dataset, with or without a model of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,11 +11,13 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.branched_rollouts import BranchedRollouts
 from mbrl.nn.generators import restore
-from mbrl.roles import Dynamics, EnvState, OfflineAgent, Penalty, PolicyLearner
+from mbrl.roles import Dynamics, OfflineAgent, Penalty, PolicyLearner
+from mbrl.values import Count, checked
 
 
+@final
 class Offline(OfflineAgent):
-    """Let a learner improve on the dataset alone: behaviour cloning, TD3+BC, IQL, SAC.
+    """Model-free offline agent: a learner on a dataset (behavior cloning, TD3+BC, IQL, SAC).
 
     Args:
         learner: the policy and how it learns.
@@ -23,57 +25,60 @@ class Offline(OfflineAgent):
     """
 
     def __init__(self, *, learner: PolicyLearner, generator: torch.Generator):
-        """Take the parts."""
+        """Connect the parts."""
         self.learner = learner
         self._generator = generator
 
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose the policy's actions (E, act_dim)."""
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
+        """Return the policy's actions (E, act_dim)."""
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget nothing: the policy has no memory."""
+        """Do nothing: a policy has no episode memory."""
 
     def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Do nothing: there is no model."""
         return {}
 
     def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
-        """Take num_updates updates on the dataset."""
+        """Update the policy num_updates times with the dataset."""
         return self.learner.improve(buffer, num_updates=num_updates)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give learner and generator."""
+        """Return learner and generator."""
         return {"learner": self.learner.state_dict(), "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take learner and generator back."""
+        """Restore a state_dict."""
         self.learner.load_state_dict(state["learner"])
         restore(self._generator, state["generator"])
 
 
+@final
 class OfflineDyna(OfflineAgent):
-    """Fit a model to the dataset, then learn from it and from rollouts in the model.
+    """Model-based offline agent: a model of the dataset, and branched rollouts in it.
 
-    MOPO (Yu et al. 2020) charges for uncertainty, MOBILE (Sun et al. 2023) for inconsistent values,
-    COMBO (Yu et al. 2021) has a conservative critic, MOREC (Luo et al. 2024) filters the model.
+    MOPO (Yu et al. 2020) subtracts a penalty for uncertainty, MOBILE (Sun et al. 2023) one for
+    inconsistent values; COMBO (Yu et al. 2021) has a conservative critic, MOREC (Luo et al. 2024)
+    filters the model.
 
     Args:
         dynamics: the model, fitted once.
         learner: the policy and how it learns.
         generator: source of the agent's randomness.
-        penalty: taken off imagined rewards; None for nothing.
-        num_rollouts: imagined rollouts of a branching, from observations of the dataset.
-        rollout_length: steps of each, at most.
-        rollout_interval: updates between branchings.
-        retain_rollouts: branchings whose rows are kept.
-        drop_invalid: leave out imagined steps that the model does not stand by; by default they are
-            learned from, truncated.
+        penalty: subtracted from the rewards of model rollouts; None for nothing.
+        num_rollouts: model rollouts started at once, from states of the dataset.
+        rollout_length: steps of a rollout that does not end before.
+        rollout_interval: updates of the policy between two sets of rollouts.
+        retain_rollouts: sets of rollouts that are kept.
+        drop_invalid: leave out steps outside the model's validity region. By default they are
+            learned from as truncated steps.
 
     Raises:
         BadInput: if the dynamics are a simulator.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -81,22 +86,24 @@ class OfflineDyna(OfflineAgent):
         learner: PolicyLearner,
         generator: torch.Generator,
         penalty: Penalty | None = None,
-        num_rollouts: int = 50_000,
-        rollout_length: int = 5,
-        rollout_interval: int = 1000,
-        retain_rollouts: int = 5,
+        num_rollouts: Count = 50_000,
+        rollout_length: Count = 5,
+        rollout_interval: Count = 1000,
+        retain_rollouts: Count = 5,
         drop_invalid: bool = False,
     ):
-        """Take the parts."""
+        """Connect the parts."""
         if not dynamics.learned:
-            raise BadInput("dynamics=simulator: an offline agent learns its model; choose ensemble")
+            raise BadInput(
+                "dynamics: a simulator cannot be fitted to a dataset; choose a learned model"
+            )
         self.dynamics = dynamics
         self.learner = learner
         self._generator = generator
         self._rollout_length = rollout_length
         self._rollout_interval = rollout_interval
         self._updates = 0  # so far
-        self.imagination = BranchedRollouts(
+        self.branched_rollouts = BranchedRollouts(
             dynamics,
             learner,
             learner,
@@ -107,45 +114,45 @@ class OfflineDyna(OfflineAgent):
             generator=generator,
         )
 
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose the policy's actions (E, act_dim)."""
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
+        """Return the policy's actions (E, act_dim)."""
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget nothing: the policy has no memory."""
+        """Do nothing: a policy has no episode memory."""
 
     def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Fit the model to the dataset."""
         return self.dynamics.fit(buffer.all(), generator=self._generator)
 
     def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
-        """Take num_updates updates on both buffers; branch off rollouts when they are due."""
+        """Update the policy num_updates times with dataset and rollouts; renew these when due."""
         metrics: dict[str, float] = {}
         end = self._updates + num_updates
         while self._updates < end:
             if self._updates % self._rollout_interval == 0:
-                metrics |= self.imagination.branch(buffer, self._rollout_length)
-            due = self._rollout_interval - self._updates % self._rollout_interval
-            taken = min(due, end - self._updates)
-            imagined = self.imagination.buffer
-            metrics |= self.learner.improve(buffer, imagined, num_updates=taken)
-            self._updates += taken
+                metrics |= self.branched_rollouts.generate(buffer, self._rollout_length)
+            until_due = self._rollout_interval - self._updates % self._rollout_interval
+            number = min(until_due, end - self._updates)
+            imagined = self.branched_rollouts.buffer
+            metrics |= self.learner.improve(buffer, imagined, num_updates=number)
+            self._updates += number
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Give model, learner, imagined rows, generator and count."""
+        """Return model, learner, model rollouts, generator and counter."""
         return {
             "dynamics": self.dynamics.state_dict(),
             "learner": self.learner.state_dict(),
-            "imagined": self.imagination.state_dict(),
+            "imagined": self.branched_rollouts.state_dict(),
             "generator": self._generator.get_state(),
             "updates": self._updates,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take everything back."""
+        """Restore a state_dict."""
         self.dynamics.load_state_dict(state["dynamics"])
         self.learner.load_state_dict(state["learner"])
-        self.imagination.load_state_dict(state["imagined"])
+        self.branched_rollouts.load_state_dict(state["imagined"])
         restore(self._generator, state["generator"])
         self._updates = state["updates"]

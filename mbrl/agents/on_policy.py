@@ -1,8 +1,8 @@
-"""On-policy learning on the environment itself, with PPO of Stable-Baselines3."""
+"""On-policy agent: PPO of Stable-Baselines3 in the environment itself."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -11,41 +11,44 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.learners.sb3_ppo import SB3PPO, Sampled
-from mbrl.roles import Agent, EnvState
+from mbrl.roles import Agent
 from mbrl.types import ActionSpec, Transitions
+from mbrl.values import Count, checked
 
 
+@final
 class OnPolicy(Agent):
-    """Act with PPO (Schulman et al. 2017), keep its own rollout, train when that is full.
+    """PPO agent (Schulman et al. 2017) with SB3's networks and updates.
 
-    Step for step what Stable-Baselines3's learn() does, from the same seed to the same weights.
+    It computes what Stable-Baselines3's learn() does, from the same seed to the same weights.
 
     Args:
         action: the environment's actions.
         num_envs: E.
-        learner: its policy and train().
-        generator: not drawn from; SB3's randomness is the learner's.
-        num_steps: steps of each environment in a rollout.
+        learner: the policy and its updates.
+        generator: not drawn from: SB3's randomness belongs to the learner.
+        num_steps: steps of each environment in a rollout; the policy is updated after each rollout.
 
     Raises:
         BadInput: if a rollout would be a single transition.
     """
 
-    _KEPT = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")
+    _SAVED = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")
 
+    @checked
     def __init__(
         self,
         *,
         action: ActionSpec,
-        num_envs: int,
+        num_envs: Count,
         learner: SB3PPO,
         generator: torch.Generator,
-        num_steps: int = 2048,
+        num_steps: Count = 2048,
     ):
-        """Make room for a rollout."""
+        """Allocate the rollout buffer."""
         algorithm = learner.algorithm
         if num_steps * num_envs < 2:
-            raise BadInput("agent.num_steps=1: a rollout needs at least two transitions")
+            raise BadInput("num_steps=1: a rollout needs at least two transitions")
         self.learner = learner
         self._action = action
         self._generator = generator
@@ -63,21 +66,21 @@ class OnPolicy(Agent):
         self._pending: Sampled | None = None  # between act and update
         self._metrics: dict[str, float] = {}
 
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Choose actions (E, act_dim); in training, remember what train() will ask for."""
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
+        """Return actions (E, act_dim); in training, also store what the update will need."""
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
         self._pending = self.learner.sample(obs)
         return self.learner.to_env(self._pending.raw)
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Add the last step of every environment to the rollout; train when it is full."""
+        """Add the last step of each environment to the rollout; update the policy if it is full."""
         if self._pending is None:
             return {}
         raw, value, log_prob = self._pending
         self._pending = None
         newest = torch.arange(buffer.num_added - self._num_envs, buffer.num_added)
-        # a view of packed rows would take another path through the matrix product, and round apart
+        # contiguous: on a view of packed rows the matrix product would round differently
         step = Transitions(*(x.contiguous() for x in buffer.rows(newest % buffer.capacity)))
         done = (step.terminated | step.truncated).cpu().numpy()
         self._rollout.add(
@@ -99,33 +102,33 @@ class OnPolicy(Agent):
 
     @torch.no_grad()
     def _with_bootstrap(self, step: Transitions) -> np.ndarray:
-        """Give the rewards (E,), with the value of what a truncation cut off."""
+        """Return the rewards (E,) of step, plus the discounted value where it was truncated."""
         algorithm = self.learner.algorithm
         reward = step.reward.cpu().numpy().copy()
         cut = step.truncated & ~step.terminated
         for i in torch.nonzero(cut).flatten().tolist():
-            beyond = algorithm.policy.predict_values(step.next_obs[i : i + 1])[0]
-            reward[i] += (algorithm.gamma * beyond).item()
+            value = algorithm.policy.predict_values(step.next_obs[i : i + 1])[0]
+            reward[i] += (algorithm.gamma * value).item()
         return reward
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget nothing: the policy has no memory."""
+        """Do nothing: a policy has no episode memory."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the learner and the rollout so far."""
+        """Return the learner and the rollout so far."""
         rollout = self._rollout
         return {
             "learner": self.learner.state_dict(),
             "rollout": {
                 name: torch.from_numpy(getattr(rollout, name)[: rollout.pos].copy())
-                for name in self._KEPT
+                for name in self._SAVED
             },
             "starts": torch.from_numpy(self._starts.copy()),
             "metrics": self._metrics,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit."""
+        """Restore a state_dict."""
         self.learner.load_state_dict(state["learner"])
         self._rollout.reset()
         for name, rows in state["rollout"].items():

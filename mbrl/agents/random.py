@@ -1,24 +1,25 @@
-"""The agent that every other one must beat."""
+"""Uniform random actions: the baseline that every other agent should beat."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.nn.generators import restore
-from mbrl.roles import Agent, EnvState
+from mbrl.roles import Agent
 from mbrl.types import ActionSpec
 
 
+@final
 class Random(Agent):
-    """Act uniformly at random, in evaluation too.
+    """Agent that acts uniformly at random, in evaluation too.
 
     Args:
         action: the actions to draw from.
-        generator: source of the draws; evaluation has its own, seeded apart.
+        generator: source of the draws; an evaluation has its own, with another seed.
     """
 
     def __init__(self, *, action: ActionSpec, generator: torch.Generator):
@@ -29,26 +30,26 @@ class Random(Agent):
             generator.initial_seed() ^ 1
         )
 
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
-        """Draw actions (E, act_dim)."""
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
+        """Sample actions (E, act_dim)."""
         generator = self._generator if explore else self._eval_generator
         return self._action.sample(obs.shape[0], generator=generator)
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Learn nothing."""
+        """Do nothing: there is nothing to learn."""
         return {}
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Forget nothing."""
+        """Do nothing: there is no episode memory."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the generators' states."""
+        """Return the generators' states."""
         return {
             "generator": self._generator.get_state(),
             "eval_generator": self._eval_generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the generators' states back."""
+        """Restore a state_dict."""
         restore(self._generator, state["generator"])
         restore(self._eval_generator, state["eval_generator"])

@@ -70,6 +70,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
     import torch
 
     from mbrl.dynamics import SINDy
+    from mbrl.roles import CountsPolicyParameters
     from mbrl.symbolic.distillation import Stage, distill
     from mbrl.symbolic.sparse_policy import SparsePolicy
 
@@ -105,7 +106,9 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
     )
     return policy, {
         "terms": policy.num_terms,
-        "teacher_parameters": getattr(learner, "num_policy_parameters", None),
+        "teacher_parameters": (
+            learner.num_policy_parameters if isinstance(learner, CountsPolicyParameters) else None
+        ),
         "model/teacher": found.teacher,
         "model/imitation": found.imitation,
         "model/polished": found.polished,

@@ -80,6 +80,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     """Collect transitions that the model was not fitted to: the first episodes of other seeds."""
     import torch
 
+    from mbrl.roles import needed_env_state
     from mbrl.training.loop import episode_steps
     from mbrl.types import Transitions
 
@@ -89,7 +90,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     episode = torch.arange(num_envs, device=env.device)
     rows = []
     for _ in episode_steps(env, running):
-        action = parts.agent.act(obs, explore=False, env_state=env.env_state)
+        action = parts.agent.act(obs, explore=False, env_state=needed_env_state(parts.agent, env))
         step = env.step(action)
         whole = Transitions(
             obs,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from mbrl.data.dataset import episodes, join
-from mbrl.roles import Agent, VecEnv
+from mbrl.roles import Agent, VecEnv, needed_env_state
 from mbrl.types import Transitions
 
 
@@ -42,7 +42,7 @@ def collect(
     rows: list[Transitions] = []
     episode = torch.arange(env.num_envs, device=env.device)
     for _ in range(-(-steps // env.num_envs)):
-        action = agent.act(obs, explore=source.explore, env_state=env.env_state)
+        action = agent.act(obs, explore=source.explore, env_state=needed_env_state(agent, env))
         if source.random:
             other = env.action.sample(env.num_envs, generator=generator)
             draw = torch.rand(env.num_envs, 1, generator=generator, device=generator.device)

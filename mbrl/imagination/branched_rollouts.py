@@ -1,8 +1,8 @@
-"""Branched rollouts: short ones in the model, from real observations, kept to learn from."""
+"""Branched rollouts: short model rollouts from real states (MBPO)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -12,22 +12,25 @@ from mbrl.roles import ActionSelector, Dynamics, Penalty, PolicyLearner
 from mbrl.types import Transitions
 
 
+@final
 class BranchedRollouts:
-    """Branch rollouts off real observations and keep them (Janner et al. 2019, MBPO).
+    """Short model rollouts that start at real states, and the buffer that keeps them (MBPO).
+
+    Janner et al. 2019. A rollout ends at a predicted termination and where the model is not valid.
 
     Args:
         dynamics: the model.
-        actions: acts in it.
-        learner: what a penalty may ask.
-        penalty: taken off imagined rewards; None for nothing.
-        num_rollouts: of a branching.
-        retain: branchings whose rows are kept.
-        drop_invalid: leave out steps that the model does not stand by; otherwise they are kept,
-            truncated: the value is bootstrapped from what they predict.
-        generator: source of the observations, the actions and the model's noise.
+        actions: selects the actions.
+        learner: given to the penalty.
+        penalty: subtracted from the rewards; None for nothing.
+        num_rollouts: rollouts that generate() starts.
+        retain: calls of generate() whose transitions are kept.
+        drop_invalid: leave out steps outside the model's validity region; otherwise they are kept
+            as truncated: the value is bootstrapped from the predicted state.
+        generator: source of start states, actions and the model's noise.
 
     Attributes:
-        buffer: the imagined transitions; None before the first branching.
+        buffer: the imagined transitions; None before the first generate().
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class BranchedRollouts:
         drop_invalid: bool,
         generator: torch.Generator,
     ):
-        """Take the parts."""
+        """Start without imagined transitions."""
         self._dynamics = dynamics
         self._actions = actions
         self._learner = learner
@@ -54,8 +57,15 @@ class BranchedRollouts:
         self.buffer: ReplayBuffer | None = None
 
     @torch.no_grad()
-    def branch(self, real: ReplayBuffer, length: int) -> dict[str, float]:
-        """Imagine rollouts of at most length steps; what is older than `retain` drops out.
+    def generate(self, real: ReplayBuffer, length: int) -> dict[str, float]:
+        """Add rollouts from states of real, of at most length steps each, to the buffer.
+
+        Args:
+            real: transitions of the environment.
+            length: steps of a rollout that does not end before.
+
+        Returns:
+            Metrics; model/alive is the fraction of rollouts that did not end before.
 
         Raises:
             NumericalFault: if the model predicts a NaN or an infinity.
@@ -74,21 +84,21 @@ class BranchedRollouts:
                 pred.reward,
                 pred.next_obs,
                 pred.terminated,
-                ~pred.valid,  # not an end of the episode: the value is bootstrapped
+                ~pred.valid,  # no end of the episode: the value is bootstrapped
                 torch.zeros_like(obs[:, 0], dtype=torch.int64),
             )
-            taken = alive & pred.valid if self._drop_invalid else alive
-            kept = Transitions(*(x[taken] for x in transition))
+            rows = alive & pred.valid if self._drop_invalid else alive
+            new = Transitions(*(x[rows] for x in transition))
             if self._penalty is not None:
-                cost = self._penalty(transition, self._dynamics, self._learner)[taken]
-                kept = kept._replace(reward=kept.reward - cost)
-                if taken.any():
-                    metrics["model/penalty_mean"] = cost.mean().item()
-            if not (torch.isfinite(kept.next_obs).all() and torch.isfinite(kept.reward).all()):
+                penalty = self._penalty(transition, self._dynamics, self._learner)[rows]
+                new = new._replace(reward=new.reward - penalty)
+                if rows.any():
+                    metrics["model/penalty_mean"] = penalty.mean().item()
+            if not (torch.isfinite(new.next_obs).all() and torch.isfinite(new.reward).all()):
                 raise NumericalFault("the model predicted a NaN or an infinity")
-            imagined.add(kept)
-            if taken.any():
-                metrics["model/reward_mean"] = kept.reward.mean().item()
+            imagined.add(new)
+            if rows.any():
+                metrics["model/reward_mean"] = new.reward.mean().item()
             obs = pred.next_obs
             alive = alive & pred.valid & ~pred.terminated
             if not alive.any():
@@ -97,7 +107,7 @@ class BranchedRollouts:
         return metrics
 
     def _make_room(self, real: ReplayBuffer, length: int) -> ReplayBuffer:
-        """Size the buffer so that what is older than `retain` branchings drops out."""
+        """Return the buffer, of a size that holds the transitions of the last `retain` calls."""
         capacity = self._num_rollouts * length * self._retain
         old = self.buffer
         if old is None or old.capacity != capacity:
@@ -105,22 +115,30 @@ class BranchedRollouts:
             if old is not None:
                 self.buffer.add(old.all())
         elif self._retain == 1:
-            old.clear()  # rollouts cut short would leave rows of the last branching
+            old.clear()  # rollouts that end early would leave transitions of the last call
         assert self.buffer is not None
         return self.buffer
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Give the imagined rows, None if there are none yet."""
+        """Return the imagined transitions; None if there are none yet."""
         buffer = self.buffer
         if buffer is None:
             return None
-        sizes = {name: getattr(buffer, name) for name in ("capacity", "obs_dim", "act_dim")}
+        sizes = {
+            "capacity": buffer.capacity,
+            "obs_dim": buffer.obs_dim,
+            "act_dim": buffer.act_dim,
+        }
         return {**sizes, **buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Take the rows back, to where the generator is."""
+        """Restore a state_dict, on the generator's device."""
         self.buffer = None
         if state is not None:
-            sizes = {name: state[name] for name in ("capacity", "obs_dim", "act_dim")}
-            self.buffer = ReplayBuffer(**sizes, device=self._generator.device)
+            self.buffer = ReplayBuffer(
+                state["capacity"],
+                state["obs_dim"],
+                state["act_dim"],
+                device=self._generator.device,
+            )
             self.buffer.load_state_dict(state)

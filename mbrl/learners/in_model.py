@@ -11,7 +11,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.model_env import ImaginedVecEnv
 from mbrl.nn.generators import restore
-from mbrl.roles import PolicyLearner
+from mbrl.roles import CountsPolicyParameters, PolicyLearner
 from mbrl.types import ActionSpec, Transitions
 
 
@@ -66,8 +66,11 @@ class InModelLearner:
 
     @property
     def num_policy_parameters(self) -> int | None:
-        """Count the weights of the actor, where the learner tells."""
-        return getattr(self.learner, "num_policy_parameters", None)
+        """Return the number of the policy's weights; None if the learner does not count them."""
+        learner = self.learner
+        return (
+            learner.num_policy_parameters if isinstance(learner, CountsPolicyParameters) else None
+        )
 
     def value(self, obs: Tensor) -> Tensor:
         """Estimate the return (B,) from obs (B, obs_dim)."""

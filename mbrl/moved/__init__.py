@@ -59,6 +59,18 @@ MODULES = {
 # constructor parameters, also as configuration keys: class or function -> old name -> new name,
 # with a dot where it is now a parameter of a part: "degree": "library.degree"
 PARAMETERS: dict[str, dict[str, str]] = {
+    "mbrl.agents.InModelAgent": {
+        "rollback": "rollback_tolerance",
+        "value_outside": "invalid_state_value",
+    },
+    "mbrl.imagination.ImaginedVecEnv": {
+        "charge": "penalty",
+        "hold": "action_hold",
+        "value_outside": "invalid_state_value",
+    },
+    "mbrl.imagination.ModelEnv": {"world": "env"},
+    "mbrl.imagination.ModelVectorEnv": {"world": "env"},
+    "mbrl.imagination.SB3ModelEnv": {"world": "env"},
     "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
     "mbrl.planners.MPPI": {"colour": "color"},
 }

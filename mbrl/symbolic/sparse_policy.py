@@ -17,7 +17,7 @@ from mbrl.dynamics.sindy.equations import Equation
 from mbrl.dynamics.sindy.library import Term, polynomial, reduce_circles
 from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
-from mbrl.roles import Agent, EnvState
+from mbrl.roles import Agent
 from mbrl.types import ActionSpec, Task
 
 
@@ -78,7 +78,7 @@ class SparsePolicy(Agent):
             action = terms.evaluate(columns) @ self.weights[:, used].T
         return self._action.clip(action.to(self._action.low.dtype))
 
-    def act(self, obs: Tensor, *, explore: bool, env_state: EnvState | None = None) -> Tensor:
+    def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Choose actions (E, act_dim), the same ones in training and in evaluation."""
         return self._holds[explore](self.select(obs))
 

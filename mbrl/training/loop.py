@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
-from mbrl.roles import Actor, Agent, OfflineAgent, VecEnv
+from mbrl.roles import Actor, Agent, OfflineAgent, VecEnv, needed_env_state
 from mbrl.training.counters import TrainingCounters
 from mbrl.training.run_folder import RunFolder
 from mbrl.types import Transitions
@@ -97,7 +97,7 @@ def train(
     finished = progress.step >= total_steps
     while not finished and not stop():
         with _counted(progress):
-            action = agent.act(obs, explore=True, env_state=env.env_state)
+            action = agent.act(obs, explore=True, env_state=needed_env_state(agent, env))
         number = progress.step // env.num_envs + 1
         check_finite(number, action=action)
         step = env.step(action)
@@ -266,7 +266,7 @@ def evaluate(
     total, length = torch.zeros(2, episodes, dtype=torch.float64)
     running = torch.ones(episodes, dtype=torch.bool)
     for number in episode_steps(env, running):
-        action = agent.act(obs, explore=False, env_state=env.env_state)
+        action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
         check_finite(number, action=action)
         step = env.step(action)
         check_finite(number, observation=step.next_obs, reward=step.reward)

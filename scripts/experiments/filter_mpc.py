@@ -33,7 +33,7 @@ from mbrl.dynamics import (
 from mbrl.dynamics.simulator import Simulator
 from mbrl.envs import pendulum
 from mbrl.planners import ICEM
-from mbrl.roles import Dynamics
+from mbrl.roles import Dynamics, needed_env_state
 from scripts.experiments.reward_consistency import ENSEMBLE
 from scripts.experiments.reward_consistency_tasks import TASKS
 
@@ -82,7 +82,7 @@ def play(model: Dynamics, seed: int, episodes: int) -> tuple[list[float], float]
     obs, total, spent = env.reset(1_000_000 + seed), torch.zeros(episodes), 0.0
     for _ in range(200):
         began = time.process_time()
-        action = agent.act(obs, explore=False, env_state=env.env_state)
+        action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
         spent += time.process_time() - began
         step = env.step(action)
         obs, total = step.obs, total + step.reward

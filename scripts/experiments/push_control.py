@@ -35,6 +35,7 @@ from mbrl.envs.policies import Nudge, NudgePucks, ScriptedPush
 from mbrl.envs.tasks import Push, Rope, Sort
 from mbrl.planners import CEM, MIP, BaB
 from mbrl.relu import limits
+from mbrl.roles import needed_env_state
 from mbrl.types import Task, Transitions
 
 FIELDS = [
@@ -185,7 +186,10 @@ def play(
         learning_starts=1, generator=draws,
     )  # fmt: skip
     found = run(
-        env, lambda obs: agent.act(obs, explore=False, env_state=env.env_state), seed, first
+        env,
+        lambda obs: agent.act(obs, explore=False, env_state=needed_env_state(agent, env)),
+        seed,
+        first,
     )
     return {**known, **found}
 

@@ -367,7 +367,10 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("distill good --out new --degree cubic", "should be a whole number from 1"),
     ("distill good --out new --code fortran", "choose from"),
     ("distill flipped_agent --out new", "agent.safetensors: damaged; remove"),
-    ("train agent=sindy_rl agent.rollback=-1", "agent.rollback=-1: should be at least 0"),
+    (
+        "train agent=sindy_rl agent.rollback_tolerance=-1",
+        "agent.rollback_tolerance=-1: should be at least 0",
+    ),
     ("train agent=sindy_rl agent.action_hold=0", "agent.action_hold=0: should be at least 1"),
     ("train agent=sindy_rl learner.num_step=5", "did you mean learner.num_steps"),
     ("train agent=sindy_rl env=cartpole", "discrete"),

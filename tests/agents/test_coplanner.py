@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
         "dynamics=ensemble or "
     )
     assert refused("learner=none").startswith("agent=coplanner needs a learner")
-    assert "does not take own_rollouts" in refused("learner=sb3_ppo")
+    assert "learner=sb3_ppo needs model_env, which agent=coplanner" in refused("learner=sb3_ppo")
     assert "alpha" in refused("agent.rollout_actions.alfa=1")
     assert "[0, 5)" in refused("agent.exploration_actions.num_wide=5")
 
@@ -123,5 +123,5 @@ def test_selectors_are_built_over_the_very_parts_of_the_agent():
     for selector in (agent._rollout_actions, agent._exploration_actions):
         assert isinstance(selector, UPMPC)
         assert selector._policy is agent.learner and selector._model is agent.dynamics
-    seeds = {s._generator.initial_seed() for s in agent._selectors().values()}
+    seeds = {s._generator.initial_seed() for s in agent._planning_selectors().values()}
     assert len(seeds | {agent._generator.initial_seed()}) == 3

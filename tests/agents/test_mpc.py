@@ -32,7 +32,7 @@ def agent(planner, **settings):
     found = MPC(
         action=ACTION, dynamics=ToyDynamics(), planner=planner, generator=generator(5), **settings
     )
-    found._seen = settings["learning_starts"]
+    found._num_transitions = settings["learning_starts"]
     return found
 
 
@@ -66,7 +66,7 @@ def test_an_environment_that_ended_begins_anew_and_the_others_go_on():
 
 def test_random_actions_before_the_first_fit_are_held_too():
     mine, obs = agent(Counting(action_hold=3), learning_starts=100), torch.zeros(4, 2)
-    mine._seen = 0
+    mine._num_transitions = 0
     drawn = [mine.act(obs, explore=True) for _ in range(6)]
     assert drawn[0].equal(drawn[2]) and drawn[3].equal(drawn[5])
     assert not drawn[2].equal(drawn[3])
@@ -79,11 +79,11 @@ def test_a_warm_up_acts_before_the_first_fit_with_a_hold_of_its_own():
             return 3 * torch.randn(obs.shape[0], 1, generator=generator)
 
     mine = agent(Counting(action_hold=3), learning_starts=100, warmup=Far(), warmup_hold=2)
-    mine._seen, obs = 0, torch.zeros(40, 2)
+    mine._num_transitions, obs = 0, torch.zeros(40, 2)
     drawn = [mine.act(obs, explore=True) for _ in range(4)]
     assert drawn[0].equal(drawn[1]) and drawn[2].equal(drawn[3]) and not drawn[1].equal(drawn[2])
     assert drawn[0].abs().max() == 1  # within the limits
-    mine._seen = 100
+    mine._num_transitions = 100
     assert counts(mine.act(obs, explore=True)) == [1] * 40  # then it plans
 
 

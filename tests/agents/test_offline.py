@@ -181,8 +181,8 @@ def test_rollouts_are_renewed_when_due_however_updates_are_split():
         agent.fit(data)
         for number in parts:
             agent.learn(data, number)
-        assert agent.imagination.buffer is not None
-        return agent.imagination.buffer
+        assert agent.branched_rollouts.buffer is not None
+        return agent.branched_rollouts.buffer
 
     whole, split = run([20]), run([1, 9, 4, 6])
     assert whole.num_added == split.num_added and 30 < whole.num_added <= 3 * 10 * 2

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mbrl.agents import Dyna
+from mbrl.agents import InModelAgent
 from mbrl.agents.rollback import Rollback, estimated_return
 from mbrl.cli import main
 from mbrl.config import build_agent, compose
@@ -56,7 +56,7 @@ def test_the_best_policy_comes_back_when_a_later_one_loses_too_much():
 
     def judge(gain, mean):
         learner.gain = torch.tensor([gain, 0.0])
-        return back.judge(acted([mean] * 5))["train/rolled_back"], learner.gain[0].item()
+        return back.update(acted([mean] * 5))["train/rolled_back"], learner.gain[0].item()
 
     assert judge(0.0, -10.0) == (0, 0.0)  # random actions: the scale, no policy
     assert judge(1.0, -6.0) == (0, 1.0)
@@ -66,7 +66,7 @@ def test_the_best_policy_comes_back_when_a_later_one_loses_too_much():
     other = Rollback(learner, 0.25, 10)
     other.load_state_dict(back.state_dict())
     learner.gain = torch.tensor([5.0, 0.0])
-    assert other.judge(acted([-9.0] * 5))["train/rolled_back"] == 1
+    assert other.update(acted([-9.0] * 5))["train/rolled_back"] == 1
     assert learner.gain[0] == 2.0
 
 
@@ -103,7 +103,7 @@ def test_sac_learns_inside_a_model():
 
 
 def dyna(**options):
-    return Dyna(
+    return InModelAgent(
         action=ACTION, dynamics=ToyDynamics(), generator=generator(), learning_starts=20,
         retrain_interval=20, updates_per_refit=1, max_episode_steps=20,
         **{"learner": in_model(num_model_envs=4, num_steps=10, learning_starts=20), **options},
@@ -111,7 +111,7 @@ def dyna(**options):
 
 
 def test_the_last_policy_is_judged_and_no_further_one_made():
-    buffer, agent = collect(ToyEnv(1), 20), dyna(rollback=0.0, total_steps=40)
+    buffer, agent = collect(ToyEnv(1), 20), dyna(rollback_tolerance=0.0, total_steps=40)
     assert agent.update(buffer)["train/rolled_back"] == 0
     weights = agent.learner.learner.networks.actor.clone()
     more = collect(ToyEnv(1), 40, seed=1).all()
@@ -132,13 +132,13 @@ def test_held_actions_need_a_learner_that_acts_in_the_model():
     agent.reset(explore=False)
     assert not agent.act(obs[5], explore=False).equal(taken[7])
     with pytest.raises(BadInput, match="learner=sac_in_model"):
-        dyna(action_hold=2, learner=ToyLearner())
+        dyna(learner=ToyLearner())
 
 
 def test_it_is_a_configuration_of_the_dyna_agent():
     for env in ("pendulum", "cartpole_swingup"):
         config = compose(["agent=sindy_rl", f"env={env}"]).config
-        assert config["agent"]["_target_"] == "mbrl.agents.Dyna"
+        assert config["agent"]["_target_"] == "mbrl.agents.InModelAgent"
         assert config["choices"]["dynamics"] == "sindy"
     with pytest.raises(BadInput, match="needs model_env"):
         compose(["agent=sac", "learner=sac_in_model", "env=pendulum"])

@@ -56,7 +56,7 @@ SMALL = {
             "retrain_interval": 20,
             "updates_per_refit": 1,
             "action_hold": 3,
-            "rollback": 0.0,
+            "rollback_tolerance": 0.0,
         },
         "sac": {"learning_starts": 30},
         "sb3_sac": {"learning_starts": 30},
@@ -170,8 +170,8 @@ def test_penalties_are_taken_off_imagined_rewards():
     rewards = []
     for penalty in (None, toy_penalty):
         agent = build("mbpo")
-        agent.imagination._penalty = penalty
+        agent.branched_rollouts._penalty = penalty
         agent.update(real)
-        rewards.append(agent.imagination.buffer.all())
+        rewards.append(agent.branched_rollouts.buffer.all())
     plain, charged = rewards
     torch.testing.assert_close(plain.reward - plain.obs.norm(dim=1), charged.reward)

@@ -119,8 +119,8 @@ def test_nothing_is_fitted_and_planning_begins_at_once():
     agent = MPC(
         action=env.action, dynamics=Simulator(env=env), planner=planner, generator=generator()
     )
-    first = agent.act(obs, explore=True, env_state=env.env_state)
-    assert first.equal(agent._training.action)
+    first = agent.act(obs, explore=True, env_state=env.env_state())
+    assert first.equal(agent._training.hold.action)
     real = collect(env, 300)  # past learning_starts and retrain_interval
     assert agent.update(real) == {} == agent.dynamics.fit(real.all(), generator=generator())
 
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused_in_one_line():
     with pytest.raises(BadInput, match=r"GymnasiumVecEnv has no simulator.*env=hopper.*ensemble"):
         Simulator(env=foreign)  # pyright: ignore[reportArgumentType]
     model = Simulator(env=ToyEnv())
-    with pytest.raises(BadInput, match="choose agent=pets"):
+    with pytest.raises(BadInput, match="planning agent such as pets"):
         Dyna(action=ACTION, dynamics=model, learner=ToyLearner(), generator=generator())
     blind = model.observe(model.initial(torch.zeros(2, 2)), torch.zeros(2, 1), torch.zeros(2, 2))
     with pytest.raises(BadInput, match=r"pass env.env_state\(\)"):

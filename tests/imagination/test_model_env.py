@@ -213,7 +213,7 @@ def test_gymnasium_wrappers_take_the_vector_face():
 
 
 def test_held_steps_add_up_and_stop_at_the_end():
-    held, single = (world(Unsure(), stochastic=False, num_envs=50, hold=h) for h in (3, 1))
+    held, single = (world(Unsure(), stochastic=False, num_envs=50, action_hold=h) for h in (3, 1))
     obs = held.reset(2)
     assert obs.equal(single.reset(2))
     action = ACTION.sample(50, generator=generator(3))
@@ -234,7 +234,7 @@ def test_held_steps_add_up_and_stop_at_the_end():
 
 
 def test_held_steps_count_towards_the_time_limit():
-    made = world(num_envs=2, hold=4, max_episode_steps=10)
+    made = world(num_envs=2, action_hold=4, max_episode_steps=10)
     made.reset(0)
     cut = [made.step(torch.zeros(2, 1)).truncated.all().item() for _ in range(6)]
     assert cut == [False, False, True, False, False, True]
@@ -242,7 +242,7 @@ def test_held_steps_count_towards_the_time_limit():
 
 def test_what_is_outside_can_be_given_a_value():
     plain, valued = (
-        world(Unsure(), stochastic=False, num_envs=50, value_outside=v) for v in (None, -7.0)
+        world(Unsure(), stochastic=False, num_envs=50, invalid_state_value=v) for v in (None, -7.0)
     )
     assert plain.reset(1).equal(valued.reset(1))
     a, b = (made.step(torch.ones(50, 1)) for made in (plain, valued))

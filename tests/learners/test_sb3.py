@@ -13,7 +13,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from mbrl.agents import Dyna, OnPolicy
+from mbrl.agents import InModelAgent, OnPolicy
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from mbrl.config import build_agent, compose
@@ -193,21 +193,21 @@ class KnownReward(ToyDynamics):
         return after, pred._replace(reward=reward(state, action, after))
 
 
-def dyna(penalty=None):
+def in_model(penalty=None):
     learner = SB3PPO(
         obs_dim=2, action=ACTION, hidden=16, num_model_envs=8, num_steps=32, batch_size=64,
         num_epochs=5, learning_rate=3e-3, discount=0.9,
     )  # fmt: skip
-    return Dyna(
+    return InModelAgent(
         action=ACTION, dynamics=KnownReward(), learner=learner, generator=generator(),
         penalty=penalty, learning_starts=100, retrain_interval=100, updates_per_refit=10,
         max_episode_steps=20,
     )  # fmt: skip
 
 
-def run_dyna(path, stop_at=None):
+def run_in_model(path, stop_at=None):
     run = RunFolder.open(path) if path.exists() else RunFolder.create(path, {})
-    agent, count = dyna(), [0]
+    agent, count = in_model(), [0]
 
     def stop():
         count[0] += 2
@@ -220,16 +220,16 @@ def run_dyna(path, stop_at=None):
     return agent, summary
 
 
-def test_ppo_in_the_model_of_dyna_learns_and_resumes_bit_for_bit(tmp_path):
-    whole, summary = run_dyna(tmp_path / "whole")
-    assert isinstance(whole.learner, ModelEnvLearner) and whole.imagination.buffer is None
+def test_ppo_in_the_model_learns_and_resumes_bit_for_bit(tmp_path):
+    whole, summary = run_in_model(tmp_path / "whole")
+    assert isinstance(whole.learner, ModelEnvLearner)
     means = [np.mean(e["rewards"]) for e in summary["evaluations"]]
     assert (
         means[-1] > means[0] / 2 > means[0]
     )  # on the real environment, from training in the model alone
-    _, early = run_dyna(tmp_path / "broken", stop_at=250)
+    _, early = run_in_model(tmp_path / "broken", stop_at=250)
     assert not early["finished"]
-    resumed, _ = run_dyna(tmp_path / "broken")
+    resumed, _ = run_in_model(tmp_path / "broken")
     found, expected = flat(resumed.state_dict()), flat(whole.state_dict())
     assert found.keys() == expected.keys()
     for key, a in expected.items():
@@ -239,7 +239,7 @@ def test_ppo_in_the_model_of_dyna_learns_and_resumes_bit_for_bit(tmp_path):
 def test_penalties_are_charged_inside_the_model():
     real = collect(ToyEnv(2), 60)
     metrics = [
-        dyna(penalty).update(real)["train/model_ep_rew_mean"]
+        in_model(penalty).update(real)["train/model_ep_rew_mean"]
         for penalty in (None, lambda transition, model, learner: 100 + transition.reward)
     ]
     assert metrics[1] == pytest.approx(-2000, rel=0.01) and metrics[0] > -200
@@ -253,12 +253,13 @@ def test_penalties_are_charged_inside_the_model():
          "save_every=200"],
         ["agent=sb3_ppo", "env=cartpole", "agent.num_steps=150", "total_steps=3000",
          "save_every=100"],
-        ["agent=mbpo", "learner=sb3_ppo", "env=pendulum", "experiment=none", "save_every=100",
+        ["agent=sindy_rl", "dynamics=ensemble", "learner=sb3_ppo", "env=pendulum",
+         "experiment=none", "save_every=100",
          "agent.learning_starts=200", "agent.retrain_interval=200", "total_steps=800",
          "dynamics.hidden=16", "dynamics.max_updates=50", "dynamics.min_updates=20",
          "learner.num_epochs=2", "agent.updates_per_refit=2"],
     ],
-    ids=["sac", "ppo", "mbpo"],
+    ids=["sac", "ppo", "in_model"],
 )  # fmt: skip
 def test_killed_it_ends_bit_for_bit_the_same(arguments, tmp_path):
     """SIGKILL once a new checkpoint has been committed, twice."""

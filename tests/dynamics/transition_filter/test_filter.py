@@ -295,7 +295,7 @@ def test_it_composes_with_mbpo_and_coplanner():
         )
         metrics = agent.update(real)
         assert metrics["model/alive"] < 1
-        imagined = agent.imagination.buffer.all()  # pyright: ignore
+        imagined = agent.branched_rollouts.buffer.all()  # pyright: ignore
         assert imagined.truncated.any() != drop, "a filtered step is truncated, or dropped"
         true_ends = TASK.terminated(imagined.obs, imagined.action, imagined.next_obs)  # pyright: ignore
         assert imagined.terminated.equal(true_ends), "a filtered step was taken for an end"
@@ -305,6 +305,6 @@ def test_it_composes_with_mbpo_and_coplanner():
 def test_it_composes_with_planners(fitted, planner):
     plans = planner(action=ACTION, horizon=3, num_samples=10, num_iterations=2)
     agent = MPC(action=ACTION, dynamics=fitted, planner=plans, generator=generator(1))
-    agent._seen = 10_000
+    agent._num_transitions = 10_000
     action = agent.act(torch.zeros(3, 2), explore=True)
     assert action.shape == (3, 1) and (action.abs() <= 1).all()
