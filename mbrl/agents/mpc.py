@@ -156,8 +156,11 @@ class _Episodes:
         self._fresh: Tensor | None = None  # (E,) bool: no plan yet
 
     def due(self, obs: Tensor) -> Tensor:
-        """Return which environments need a new action (E,) bool, for obs (E, obs_dim)."""
-        if self._fresh is None:
+        """Return which environments need a new action (E,) bool, for obs (E, obs_dim).
+
+        Another number of environments than before starts new episodes.
+        """
+        if self._fresh is None or len(self._fresh) != len(obs):
             self._memory = self._planner.start(obs.shape[0])
             self._fresh = torch.ones(obs.shape[0], dtype=torch.bool, device=obs.device)
         return self.hold.due(obs)

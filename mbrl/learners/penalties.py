@@ -1,60 +1,73 @@
-"""What is taken off imagined rewards where the model is in doubt: MOPO's and MOBILE's penalties."""
+"""Penalties on imagined rewards where the model is uncertain: MOPO's and MOBILE's."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, final
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from mbrl.dynamics.base import candidates_of
-from mbrl.roles import PolicyLearner
+from mbrl.roles import Dynamics, PolicyLearner
 from mbrl.types import Transitions
+from mbrl.values import Fraction, NonNegative, checked
 
 
+@final
 class UncertaintyPenalty:
-    """Charge for the model's uncertainty (MOPO, Yu et al. 2020).
+    """Penalty proportional to the model's uncertainty (MOPO, Yu et al. 2020).
 
-    With an ensemble of `uncertainty: std` it is the paper's: the largest member's standard
-    deviation; by default the spread of the elites' means.
+    With GaussianEnsemble's `uncertainty="std"` it is the paper's: the largest standard deviation of
+    a member. By default it is the spread of the elites' means.
 
     Args:
-        scale: reward taken off per unit of uncertainty, which is in standard deviations of a
-            change.
+        scale: penalty per unit of uncertainty, which is in standard deviations of a change.
     """
 
-    def __init__(self, *, scale: float = 1.0):
-        """Keep the scale."""
+    @checked
+    def __init__(self, *, scale: NonNegative = 1.0):
+        """Store the scale."""
         self._scale = scale
 
-    def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
-        """Give the penalty (B,)."""
+    def __call__(self, transition: Transitions, model: Dynamics, learner: PolicyLearner) -> Tensor:
+        """Return the penalties (B,) of transitions (B, ...)."""
         return self._scale * model.uncertainty(transition.obs, transition.action)
 
 
+@final
 class BellmanPenalty:
-    """Charge for how far the members' values of the next state lie apart (MOBILE, Sun et al. 2023).
+    """Penalty for next states whose values differ between members (MOBILE, Sun et al. 2023).
 
-    Taken when a transition is imagined, by the critics of that moment; the paper's code takes it
-    anew in every update.
+    It is computed once, when a transition is imagined, by the critics of that moment; the paper's
+    code computes it anew in every update.
 
     Args:
-        scale: reward taken off per unit of standard deviation of the discounted values.
-        num_candidates: successors asked of the model, one of each member in turn, without noise.
+        scale: penalty per unit of standard deviation of the discounted values.
+        num_candidates: next states asked of the model, one of each member in turn, without noise.
         discount: of the values.
     """
 
-    def __init__(self, *, scale: float = 1.0, num_candidates: int = 5, discount: float = 0.99):
-        """Keep the settings."""
+    @checked
+    def __init__(
+        self,
+        *,
+        scale: NonNegative = 1.0,
+        num_candidates: Annotated[int, Ge(2)] = 5,
+        discount: Fraction = 0.99,
+    ):
+        """Store the settings."""
         self._scale = scale
-        self._num = num_candidates
+        self._num_candidates = num_candidates
         self._discount = discount
 
     @torch.no_grad()
-    def __call__(self, transition: Transitions, model: Any, learner: PolicyLearner) -> Tensor:
-        """Give the penalty (B,)."""
+    def __call__(self, transition: Transitions, model: Dynamics, learner: PolicyLearner) -> Tensor:
+        """Return the penalties (B,) of transitions (B, ...)."""
         state = model.initial(transition.obs)
-        _, pred = candidates_of(model, state, transition.action, self._num, generator=None)
-        goes_on = (~pred.terminated).to(transition.reward.dtype)
-        value = self._discount * goes_on * learner.value(pred.next_obs)
-        return self._scale * value.view(self._num, -1).std(0, correction=0)
+        _, pred = candidates_of(
+            model, state, transition.action, self._num_candidates, generator=None
+        )
+        not_terminated = (~pred.terminated).to(transition.reward.dtype)
+        value = self._discount * not_terminated * learner.value(pred.next_obs)
+        return self._scale * value.view(self._num_candidates, -1).std(0, correction=0)
