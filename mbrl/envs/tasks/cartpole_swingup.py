@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Annotated, final
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import all_false, never
+from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.tasks.common import never
 from mbrl.types import Task
+from mbrl.values import checked
 
 _GAUSSIAN = math.sqrt(-2 * math.log(0.1))  # a tolerance is 0.1 at its margin
 
 
 def _near(x: Tensor, margin: float) -> Tensor:
-    """Fall from 1 at x = 0 to 0.1 at the margin."""
+    """Compute a bell curve: 1 at x = 0, 0.1 at the margin."""
     return torch.exp(-0.5 * (x / margin * _GAUSSIAN).square())
 
 
 def smooth_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay up to 1 (B,) for an upright, slow, centred pole and little force."""
+    """Return up to 1 (B,) for an upright, slow, centered pole and little force."""
     x, cosine, spin = next_obs[:, 0], next_obs[:, 1], next_obs[:, 4]
     force = action[:, 0].clamp(-1, 1)
     upright = (cosine + 1) / 2
@@ -38,7 +41,7 @@ def smooth_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
 
 
 def sparse_reward(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay 1 (B,) where the pole stands within 0.1 rad over the middle half metre, else 0."""
+    """Return 1 (B,) where the pole is upright to 0.1 rad in the middle half meter, else 0."""
     return ((next_obs[:, 0].abs() <= 0.25) & (next_obs[:, 1] >= 0.995)).to(next_obs.dtype)
 
 
@@ -48,8 +51,11 @@ def onto_circle(obs: Tensor) -> Tensor:
     return torch.cat([obs[:, :1], circle, obs[:, 3:]], 1)
 
 
+@final
 class CartpoleSwingup(MujocoTask):
-    """The pole hangs; 5 observations [x, cos, sin, x_dot, angle_dot], 1 force in [-1, 1].
+    """Pole that hangs from a cart; 1 force in [-1, 1].
+
+    Observations are [x, cos, sin, x_dot, angle_dot].
 
     Args:
         sparse: pay only at the goal.
@@ -59,13 +65,15 @@ class CartpoleSwingup(MujocoTask):
     model_path = Path(__file__).parent.parent / "assets" / "cartpole.xml"
     ends = False
 
-    def __init__(self, sparse: bool = False, frame_skip: int = 1):
+    @checked
+    def __init__(
+        self, sparse: bool = False, frame_skip: Annotated[int, Interval(ge=1, le=1000)] = 1
+    ):
         """Choose the reward."""
         self.frame_skip = frame_skip
         self.max_episode_steps = 1000 // frame_skip
-        self._reward = sparse_reward if sparse else smooth_reward
         self.task = Task(
-            reward=self._reward,
+            reward=sparse_reward if sparse else smooth_reward,
             terminated=never,
             obs_names=("x", "cos", "sin", "x_dot", "angle_dot"),
             angle_pairs=((1, 2),),
@@ -74,20 +82,19 @@ class CartpoleSwingup(MujocoTask):
         )
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin hanging, near rest."""
+        """Sample a pole that hangs, near rest."""
         qpos[0] = 0.01 * generator.standard_normal()
         qpos[1] = np.pi + 0.01 * generator.standard_normal()
         qvel[:] = 0.01 * generator.standard_normal(2)
 
     def observe(self, now: Fields) -> Array:
-        """Give cart position, cos and sin of the angle (0 = up), velocities."""
+        """Return cart position, cos and sin of the angle (0 = up), velocities."""
         x, angle = now["qpos"][:, :1], now["qpos"][:, 1:]
         return np.concatenate((x, np.cos(angle), np.sin(angle), now["qvel"]), axis=1)
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay what the reward function of the task says."""
-        obs = torch.from_numpy(self.observe(now))
-        reward = self._reward(obs, torch.from_numpy(action).double(), obs)
-        return reward.numpy(), all_false(now["qpos"])
+        """Return the reward of the task and no termination."""
+        obs = self.observe(now)
+        return task_outcome(self.task, obs, action, obs)

@@ -1,4 +1,4 @@
-"""What gymnasium's classic-control environments say in closed form, for models of them."""
+"""Rewards and terminations of gymnasium's classic-control environments, for models of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mbrl.types import Task
 
 
 def cartpole() -> Task:
-    """Say what CartPole-v1 pays and when it ends: 2.4 m off the centre, 12 degrees off upright."""
+    """Return the Task of CartPole-v1: it ends 2.4 m off the center or 12 degrees off upright."""
     return Task(
         obs_names=("x", "x_dot", "theta", "theta_dot"),
         positions=((0, 1), (2, 3)),
@@ -23,7 +23,7 @@ def cartpole() -> Task:
 
 
 def acrobot() -> Task:
-    """Say what Acrobot-v1 pays and when it ends: when the tip is one link above the pivot."""
+    """Return the Task of Acrobot-v1: it ends when the tip is one link above the pivot."""
 
     def swung_up(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         cos1, sin1, cos2, sin2 = next_obs[:, :4].unbind(1)
@@ -38,7 +38,7 @@ def acrobot() -> Task:
 
 
 def mountain_car_continuous() -> Task:
-    """Say what MountainCarContinuous-v0 pays and when it ends: at the flag, moving on."""
+    """Return the Task of MountainCarContinuous-v0: it ends at the flag, moving on."""
 
     def arrived(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
         return (next_obs[:, 0] >= 0.45) & (next_obs[:, 1] >= 0)

@@ -1,4 +1,4 @@
-"""What several tasks share: gymnasium's models, starts and control cost."""
+"""Parts of several tasks: gymnasium's models, starts, rewards and names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
 
 
 def control_cost(action: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Give weight * sum of squares (E,), float32 as in gymnasium."""
+    """Compute weight * sum of squares (E,), float32 as in gymnasium."""
     return weight * np.sum(np.square(action), axis=-1)
 
 
@@ -40,28 +40,28 @@ def locomotion_reward(
 
 
 def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Terminate never: (B,) bool."""
+    """Return False for every row: (B,) bool."""
     return torch.zeros_like(next_obs[:, 0], dtype=torch.bool)
 
 
 def all_false(fields: Array) -> NDArray[np.bool_]:
-    """Give no termination (E,)."""
+    """Return no termination (E,)."""
     return np.zeros(len(fields), dtype=bool)
 
 
 def with_x_first(task: Task) -> Task:
-    """Say of observations that begin with x what a task says of the same without it.
+    """Return the Task of observations that begin with x.
 
     Args:
-        task: names its observations, "x_dot" among them, and when it is over.
+        task: of the observations without x; with names, "x_dot" among them, and termination.
     """
-    over = task.terminated
-    assert over is not None and task.obs_names is not None
+    terminated = task.terminated
+    assert terminated is not None and task.obs_names is not None
     return task._replace(
-        terminated=lambda obs, action, next_obs: over(obs[:, 1:], action, next_obs[:, 1:]),
+        terminated=lambda obs, action, next_obs: terminated(obs[:, 1:], action, next_obs[:, 1:]),
         obs_names=("x", *task.obs_names),
         positions=(
             (0, task.obs_names.index("x_dot") + 1),
-            *((place + 1, speed + 1) for place, speed in task.positions),
+            *((position + 1, speed + 1) for position, speed in task.positions),
         ),
     )

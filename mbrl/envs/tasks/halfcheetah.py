@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +19,15 @@ from mbrl.envs.tasks.common import (
     with_x_first,
 )
 from mbrl.types import Task
+from mbrl.values import checked
 
 
+@final
 class HalfCheetah(MujocoTask):
     """Two legs of three joints; 17 observations, 6 torques.
 
     Args:
-        with_x: begin observations with x, as NeoRL's.
+        with_x: begin observations with x, as NeoRL's do.
     """
 
     model_path = GYMNASIUM_ASSETS / "half_cheetah.xml"
@@ -41,24 +45,25 @@ class HalfCheetah(MujocoTask):
         positions=tuple((i, i + 9) for i in range(8)),
     )
 
+    @checked
     def __init__(self, with_x: bool = False):
-        """Choose what is shown."""
+        """Choose the observations."""
         self._begin = 0 if with_x else 1
         if with_x:
             self.task = with_x_first(self.task)
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near the model's own posture."""
+        """Sample near the model's own posture."""
         add_uniform(qpos, 0.1, generator)
         qvel += 0.1 * generator.standard_normal(qvel.shape)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions and velocities."""
+        """Return positions and velocities."""
         return np.concatenate((now["qpos"][:, self._begin :], now["qvel"]), axis=1)
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay forward speed, less the control cost."""
+        """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 0.1), all_false(velocity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,25 @@ from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, locomotion_reward, with_x_first
 from mbrl.types import Task
+from mbrl.values import checked
 
 
 def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Tell whether height, angle or the rest is out of the healthy range: (B,) bool."""
+    """Return where height, angle or a joint is out of the healthy range: (B,) bool."""
     height, angle = next_obs[:, 0], next_obs[:, 1]
-    wild = (next_obs[:, 1:].abs() >= 100).any(1)  # velocities are clipped to 10: angles only
-    return (height <= 0.7) | (angle.abs() >= 0.2) | wild
+    extreme = (next_obs[:, 1:].abs() >= 100).any(1)  # velocities are clipped to 10: angles only
+    return (height <= 0.7) | (angle.abs() >= 0.2) | extreme
 
 
+@final
 class Hopper(MujocoTask):
     """One leg of three joints; 11 observations, 3 torques.
 
     Args:
-        version: gymnasium's; "v4", as D4RL's and NeoRL's, pays for health in the last step too.
-        with_x: begin observations with x, as NeoRL's.
+        version: of gymnasium's environment:
+            "v5": the present one.
+            "v4": that of D4RL and NeoRL; it also pays for health in the step of the fall.
+        with_x: begin observations with x, as NeoRL's do.
     """
 
     model_path = GYMNASIUM_ASSETS / "hopper.xml"
@@ -41,20 +45,21 @@ class Hopper(MujocoTask):
         positions=((0, 6), (1, 7), (2, 8), (3, 9), (4, 10)),
     )
 
+    @checked
     def __init__(self, version: Literal["v4", "v5"] = "v5", with_x: bool = False):
-        """Choose the rules."""
+        """Choose rules and observations."""
         self._pays_fall = version == "v4"
         self._begin = 0 if with_x else 1
         if with_x:
             self.task = with_x_first(self.task)
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near standing."""
+        """Sample near standing."""
         add_uniform(qpos, 5e-3, generator)
         add_uniform(qvel, 5e-3, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions, and velocities clipped to 10."""
+        """Return positions, and velocities clipped to 10."""
         return np.concatenate(
             (now["qpos"][:, self._begin :], np.clip(now["qvel"], -10, 10)), axis=1
         )
@@ -62,10 +67,10 @@ class Hopper(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay forward speed and health, less the control cost."""
+        """Return forward speed and health, less the control cost."""
         qpos, qvel = now["qpos"], now["qvel"]
         z, angle = qpos[:, 1], qpos[:, 2]
-        tame = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
-        healthy = tame & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
+        bounded = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
+        healthy = bounded & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
         paid = healthy | self._pays_fall
         return locomotion_reward(before, action, now, dt, paid), ~healthy

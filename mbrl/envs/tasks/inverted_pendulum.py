@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,15 +15,16 @@ from mbrl.types import Task
 
 
 def tipped(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Tell whether the pole leans by more than 0.2 rad: (B,) bool."""
+    """Return where the pole leans by more than 0.2 rad: (B,) bool."""
     return next_obs[:, 1].abs() > 0.2
 
 
 def upright(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay 1 while the pole stands: (B,)."""
+    """Return 1 while the pole stands: (B,)."""
     return (~tipped(obs, action, next_obs)).to(next_obs.dtype)
 
 
+@final
 class InvertedPendulum(MujocoTask):
     """One pole; 4 observations, 1 force."""
 
@@ -36,24 +39,28 @@ class InvertedPendulum(MujocoTask):
     )
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near upright."""
+        """Sample near upright."""
         add_uniform(qpos, 0.01, generator)
         add_uniform(qvel, 0.01, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions and velocities."""
+        """Return positions and velocities."""
         return np.concatenate((now["qpos"], now["qvel"]), axis=1)
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay 1 while the pole stands."""
+        """Return 1 while the pole stands."""
         fell = np.abs(now["qpos"][:, 1]) > 0.2
         return (~fell).astype(np.float64), fell
 
 
+@final
 class InvertedDoublePendulum(MujocoTask):
-    """Two poles; 9 observations, 1 force. Its end is read from the simulator, so it is learned."""
+    """Two poles; 9 observations, 1 force.
+
+    Its termination depends on the simulator's own fields, so a model has to learn it.
+    """
 
     model_path = GYMNASIUM_ASSETS / "inverted_double_pendulum.xml"
     frame_skip = 5
@@ -68,12 +75,12 @@ class InvertedDoublePendulum(MujocoTask):
     )
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near upright."""
+        """Sample near upright."""
         add_uniform(qpos, 0.1, generator)
         qvel += generator.standard_normal(qvel.shape) * 0.1
 
     def observe(self, now: Fields) -> Array:
-        """Give the cart, the angles as sin and cos, clipped velocities and constraint force."""
+        """Return the cart, the angles as sin and cos, clipped velocities and constraint force."""
         qpos = now["qpos"]
         velocity = np.clip(now["qvel"], -10, 10)
         force = np.clip(now["qfrc_constraint"], -10, 10)[:, :1]
@@ -83,7 +90,7 @@ class InvertedDoublePendulum(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay 10 while the tip is above 1, less its distance from 2 and the spin."""
+        """Return 10 while the tip is above 1, less its distance from 2 and the spin."""
         x, y = now["site_xpos"][:, 0, 0], now["site_xpos"][:, 0, 2]
         spin_1, spin_2 = now["qvel"][:, 1], now["qvel"][:, 2]
         fell = y <= 1

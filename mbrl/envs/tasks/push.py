@@ -1,26 +1,28 @@
-"""Push a slider over a table to a goal: planar pusher and slider in MuJoCo contact.
+"""Slider to be pushed over a table to a goal: planar pusher and slider in MuJoCo contact.
 
 The task of Liu et al. 2023 (Model-Based Control with Sparse Neural Dynamics). Everything is
-relative, in centimetres; a box sees and acts in its own frame, so that its faces stand still.
+relative, in centimeters. A box is observed and pushed in its own frame, in which its faces rest.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, final
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import all_false, never
+from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.tasks.common import never
 from mbrl.errors import BadInput
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import Task
+from mbrl.values import NonNegative, checked
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PUSHER, HALF = 1.5, 5.0  # cm: radius of the pusher; radius of the disc, half a side of the box
@@ -32,19 +34,22 @@ ARRIVED = 1.0, 0.1  # cm and rad from the goal within which nothing is left to p
 CLEAR = 1.0  # cm between the pusher and a slider that has arrived
 
 
+@final
 class Push(MujocoTask):
-    """Observe [pusher - slider, slider - goal] and for a pose the angle; act by a velocity.
+    """Pusher and slider; observed [pusher - slider, slider - goal] and for a pose the angle.
 
-    The cost of a step is 0.1 for each cm between slider and goal (and 0.8 for each radian), plus
-    the shaping for each cm between the pusher and its place behind the slider, as it was when the
-    plan began. L1 norms throughout. A slider that has arrived has no behind: the pusher's place is
-    then a centimetre off it, on the side where it stands.
+    The action is the pusher's velocity. The cost of a step is 0.1 for each cm between slider and
+    goal (and 0.8 for each radian), plus the shaping for each cm between the pusher and its place
+    behind the slider, as it was when the plan began. All norms are L1. Once the slider has arrived,
+    the pusher's place is a centimeter off it, on the side where it stands.
 
     Args:
         shape: of the slider, 10 cm wide.
-        goal: "position", or "pose": also the angle it had at the goal.
+        goal: what of the slider counts:
+            "position": its center.
+            "pose": its center and its angle; takes a box.
         obstacle: put a wall of 8 cm before the goal; starts are then behind it.
-        shaping: weight of the pusher's place behind the slider; 0 charges the goal alone.
+        shaping: weight of the pusher's place behind the slider; with 0 only the goal counts.
         frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 6 s.
 
     Raises:
@@ -53,13 +58,14 @@ class Push(MujocoTask):
 
     ends = False
 
+    @checked
     def __init__(
         self,
         shape: Literal["disc", "box"] = "disc",
         goal: Literal["position", "pose"] = "position",
         obstacle: bool = False,
-        shaping: float = 0.6,
-        frame_skip: int = 10,
+        shaping: NonNegative = 0.6,
+        frame_skip: Annotated[int, Interval(ge=1, le=600)] = 10,
     ):
         """Choose the model and the cost."""
         self.frame_skip, self.max_episode_steps = frame_skip, 600 // frame_skip
@@ -79,21 +85,21 @@ class Push(MujocoTask):
         )
 
     def _make_cost(self, shaping: float) -> PiecewiseLinearCost:
-        """Charge the goal, and the pusher's distance from the anchors."""
+        """Build the cost of the distances from the goal and of the pusher from its anchors."""
         dim = 4 + self._pose
-        miss = np.zeros((2 + self._pose, dim))
-        miss[:2, 2:4] = SCALE * np.eye(2)
+        to_goal = np.zeros((2 + self._pose, dim))
+        to_goal[:2, 2:4] = SCALE * np.eye(2)
         if self._pose:
-            miss[2, 4] = SCALE * ARM
-        astray = np.zeros((2, dim + 2))
-        astray[:, :2], astray[:, dim:] = np.eye(2), -np.eye(2)
-        terms = [Term("l1", miss, np.zeros(len(miss)))]
+            to_goal[2, 4] = SCALE * ARM
+        to_anchor = np.zeros((2, dim + 2))
+        to_anchor[:, :2], to_anchor[:, dim:] = np.eye(2), -np.eye(2)
+        terms = [Term("l1", to_goal, np.zeros(len(to_goal)))]
         if shaping:
-            terms.append(Term("l1", SCALE * shaping * astray, np.zeros(2)))
+            terms.append(Term("l1", SCALE * shaping * to_anchor, np.zeros(2)))
         return PiecewiseLinearCost(tuple(terms))
 
     def anchors(self, obs: Tensor) -> Tensor:
-        """Say where the pusher should stand, from the slider: behind it (B, 2).
+        """Return where the pusher should stand, relative to the slider: behind it (B, 2).
 
         For a pose it stands aside from the middle, so that pushing turns the slider back.
         """
@@ -109,20 +115,20 @@ class Push(MujocoTask):
         return torch.where(arrived, away * (reach + PUSHER + CLEAR), aim)
 
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Pay minus the cost (B,), the pusher's place taken from before the step."""
+        """Return minus the cost (B,), with the pusher's place of before the step."""
         return -self.cost.step(torch.cat([next_obs, self.anchors(obs)], 1), action)
 
     def reached(self, obs: Tensor) -> Tensor:
-        """Tell where the slider is within 2 cm, and 0.2 rad, of the goal: (B,) bool."""
+        """Return where the slider is within 2 cm, and 0.2 rad, of the goal: (B,) bool."""
         return self._within(obs, 2.0, 0.2)
 
     def _within(self, obs: Tensor, far: float, angle: float) -> Tensor:
-        """Tell where the slider is so near to the goal: (B,) bool."""
+        """Return where the slider is so near to the goal: (B,) bool."""
         near = obs[:, 2:4].norm(dim=1) < far
         return near & (obs[:, 4].abs() < angle) if self._pose else near
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Put the slider 8 to 20 cm from the goal, the pusher behind or, half the time, before it.
+        """Sample a slider 8 to 20 cm from the goal; half the time the pusher is before it.
 
         With a wall the slider begins behind it, 20 to 26 cm from the goal.
         """
@@ -131,8 +137,8 @@ class Push(MujocoTask):
         else:
             distance, direction = generator.uniform(0.08, 0.20), generator.uniform(-np.pi, np.pi)
         slider = distance * np.array([np.cos(direction), np.sin(direction)])
-        wrong = generator.uniform() < 0.5
-        side = direction + np.pi * wrong + generator.uniform(-1, 1)
+        before_it = generator.uniform() < 0.5
+        side = direction + np.pi * before_it + generator.uniform(-1, 1)
         widest = HALF * (math.sqrt(2) if self._turns else 1) + PUSHER
         apart = 0.01 * (widest + generator.uniform(1, 5))
         qpos[2:4] = slider
@@ -143,7 +149,7 @@ class Push(MujocoTask):
         qpos[4] = angle / 2 if self._pose else angle
 
     def observe(self, now: Fields) -> Array:
-        """Give pusher from slider and slider from goal in cm; for a pose the angle in (-pi, pi]."""
+        """Return pusher - slider and slider - goal in cm; for a pose the angle in (-pi, pi]."""
         qpos = now["qpos"]
         places = 100 * np.concatenate((qpos[:, :2] - qpos[:, 2:4], qpos[:, 2:4]), axis=1)
         if not self._turns:
@@ -158,7 +164,7 @@ class Push(MujocoTask):
         return np.concatenate((places, wrapped[:, None]), axis=1)
 
     def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn velocities from the box's frame into the table's."""
+        """Rotate velocities from the box's frame into the table's."""
         if not self._turns:
             return action
         return _turn(action.clip(-1, 1), before["qpos"][:, 4]).astype(np.float32)
@@ -166,10 +172,8 @@ class Push(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay what the reward of the task says."""
-        obs, following = (torch.from_numpy(self.observe(x)) for x in (before, now))
-        reward = self.reward(obs, torch.from_numpy(action).double(), following)
-        return reward.numpy(), all_false(now["qpos"])
+        """Return the reward of the task and no termination."""
+        return task_outcome(self.task, self.observe(before), action, self.observe(now))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -178,7 +182,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def _turn(x: np.ndarray, angle: Array) -> np.ndarray:
-    """Turn rows (E, 2) by angles (E,)."""
+    """Rotate rows (E, 2) by angles (E,)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     turned = (cosine * x[:, 0] - sine * x[:, 1], sine * x[:, 0] + cosine * x[:, 1])
     return np.stack(turned, axis=1)

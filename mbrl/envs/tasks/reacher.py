@@ -4,6 +4,8 @@
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
+from typing import final
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,13 @@ from mbrl.types import Task
 
 
 def closeness(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Pay minus the distance to the target and the squared torques: (B,)."""
+    """Return minus the distance to the target and the squared torques: (B,)."""
     return -next_obs[:, 8:10].norm(dim=1) - action.square().sum(1)
 
 
+@final
 class Reacher(MujocoTask):
-    """An arm of two joints; 10 observations, 2 torques."""
+    """Arm of two joints; 10 observations, 2 torques."""
 
     model_path = GYMNASIUM_ASSETS / "reacher.xml"
     frame_skip = 2
@@ -39,12 +42,12 @@ class Reacher(MujocoTask):
     )
 
     def __init__(self):
-        """Find the two bodies whose distance is paid."""
+        """Look up the two bodies whose distance is the cost."""
         model = mujoco.MjModel.from_xml_path(str(self.model_path))
         self._tip, self._target = (model.body(name).id for name in ("fingertip", "target"))
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near straight, the target anywhere within 0.2 m."""
+        """Sample an arm near straight and a target within 0.2 m."""
         add_uniform(qpos, 0.1, generator)
         while True:
             goal = generator.uniform(low=-0.2, high=0.2, size=2)
@@ -55,11 +58,11 @@ class Reacher(MujocoTask):
         qvel[-2:] = 0
 
     def _gap(self, now: Fields) -> Array:
-        """Give fingertip minus target (E, 3), as the simulator's last substep saw them."""
+        """Return fingertip minus target (E, 3) of the simulator's last substep."""
         return now["xpos"][:, self._tip] - now["xpos"][:, self._target]
 
     def observe(self, now: Fields) -> Array:
-        """Give joint angles as cos and sin, the target, joint velocities, and the gap."""
+        """Return joint angles as cos and sin, the target, joint velocities, and the gap."""
         qpos, gap = now["qpos"], self._gap(now)
         angle, velocity = qpos[:, :2], now["qvel"][:, :2]
         parts = (np.cos(angle), np.sin(angle), qpos[:, 2:], velocity, gap[:, :2])
@@ -68,7 +71,7 @@ class Reacher(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay minus the distance to the target and the squared torques."""
+        """Return minus the distance to the target and the squared torques."""
         gap = self._gap(now)
         reward = -np.sqrt(np.vecdot(gap, gap)) + -np.square(action).sum(axis=-1)
         return reward, all_false(gap)

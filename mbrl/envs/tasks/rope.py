@@ -1,4 +1,4 @@
-"""Drag a rope into a shape by one end: beads on strings, in MuJoCo contact.
+"""Rope to be dragged into a shape by one end: beads on strings, in MuJoCo contact.
 
 After the rope of Liu et al. 2023.
 """
@@ -6,10 +6,11 @@ After the rope of Liu et al. 2023.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, final
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,13 +19,14 @@ from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import Task
+from mbrl.values import checked
 
 BEADS, LINK = 9, 2.4  # their number; cm of a string at the goal
 SCALE = 0.1 / BEADS  # of the cost, for each cm of each bead
 
 
 def shape(name: str) -> np.ndarray:
-    """Give a goal for the beads (9, 2), cm; the held end comes first."""
+    """Return a goal of the beads (9, 2), cm; the held end comes first."""
     if name == "line":
         return np.stack([LINK * (4 - np.arange(BEADS)), np.zeros(BEADS)], 1)
     angle = np.linspace(0.35 * np.pi, -0.35 * np.pi, BEADS)
@@ -32,22 +34,28 @@ def shape(name: str) -> np.ndarray:
     return radius * np.stack([np.sin(angle), np.cos(angle) - 0.75], 1)
 
 
+@final
 class Rope(MujocoTask):
-    """Observe the pusher and, seen from it, nine beads, cm; act by a velocity of the pusher.
+    """Pusher and, relative to it, nine beads, observed in cm; the action is the pusher's velocity.
 
     The pusher holds the rope's first bead. The cost of a step is 0.1 for each cm between beads and
     their goals on average, L1.
 
     Args:
-        goal: "line" or "arc", both about the middle of the table.
+        goal: shape of the rope, "line" or "arc", both around the middle of the table.
         frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 12 s.
     """
 
     model_path = Path(__file__).parent.parent / "assets" / "rope.xml"
     ends = False
 
-    def __init__(self, goal: Literal["line", "arc"] = "line", frame_skip: int = 20):
-        """Write the cost."""
+    @checked
+    def __init__(
+        self,
+        goal: Literal["line", "arc"] = "line",
+        frame_skip: Annotated[int, Interval(ge=1, le=1200)] = 20,
+    ):
+        """Build the cost."""
         self.frame_skip, self.max_episode_steps = frame_skip, 1200 // frame_skip
         self._goal = shape(goal)
         dim = 2 + 2 * BEADS
@@ -62,16 +70,16 @@ class Rope(MujocoTask):
         )
 
     def miss(self, obs: Tensor) -> Tensor:
-        """Give the beads' mean distance from their goals, cm: (B,)."""
+        """Compute the beads' mean distance from their goals, cm: (B,)."""
         place = obs[:, None, :2] + obs[:, 2:].unflatten(1, (BEADS, 2))
         return (place - torch.from_numpy(self._goal).to(place)).norm(dim=2).mean(1)
 
     def reached(self, obs: Tensor) -> Tensor:
-        """Tell where the beads are within 2 cm of their goals on average: (B,) bool."""
+        """Return where the beads are within 2 cm of their goals on average: (B,) bool."""
         return self.miss(obs) < 2
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Lay the rope out anywhere near the middle, gently bent."""
+        """Sample a gently bent rope near the middle."""
         angle = generator.uniform(-np.pi, np.pi) + np.cumsum(generator.uniform(-0.35, 0.35, BEADS))
         links = 0.024 * np.stack([np.cos(angle), np.sin(angle)], 1)
         places = np.cumsum(np.concatenate([np.zeros((1, 2)), links]), 0)
@@ -79,7 +87,7 @@ class Rope(MujocoTask):
         qpos[:] = places.flatten()
 
     def observe(self, now: Fields) -> Array:
-        """Give the pusher's place, and the beads' from it, in cm."""
+        """Return the pusher's place, and the beads' relative to it, in cm."""
         places = 100 * now["qpos"].reshape(-1, 1 + BEADS, 2)
         beads = places[:, 1:] - places[:, :1]
         return np.concatenate([places[:, 0], beads.reshape(len(places), -1)], 1)
@@ -87,8 +95,8 @@ class Rope(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay minus the cost, summed row by row: the same whatever the batch."""
+        """Return minus the cost, summed row by row: the same whatever the batch."""
         obs = self.observe(now)
         place = obs[:, None, :2] + obs[:, 2:].reshape(-1, BEADS, 2)
-        missed = np.abs(place - self._goal).reshape(len(obs), -1)
-        return -SCALE * missed.sum(axis=1), all_false(obs)
+        distance = np.abs(place - self._goal).reshape(len(obs), -1)
+        return -SCALE * distance.sum(axis=1), all_false(obs)

@@ -1,4 +1,4 @@
-"""Sort pucks of two classes into two bins with one pusher, in MuJoCo contact.
+"""Pucks of two classes, to be pushed into two bins by one pusher, in MuJoCo contact.
 
 The compositional task of Liu et al. 2023: one law for all pairs of objects (the task's edges).
 """
@@ -6,17 +6,20 @@ The compositional task of Liu et al. 2023: one law for all pairs of objects (the
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, final
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import all_false, never
+from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.tasks.common import never
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import InteractionEdges, Task
+from mbrl.values import NonNegative, checked
 
 PUCKS = 4  # the first two go left, the others right
 BINS = np.array([[-12.0, 0], [-12.0, 0], [12.0, 0], [12.0, 0]])  # cm
@@ -26,7 +29,7 @@ SCALE = 0.1  # of the cost, for each cm
 
 
 def law() -> tuple[InteractionEdges, ...]:
-    """Say who acts on whom: the pusher on each puck, and each puck on each other.
+    """Return who acts on whom: the pusher on each puck, and each puck on each other.
 
     A puck is seen from the pusher, with the action; a pair by its distance and the pusher's.
     """
@@ -53,24 +56,31 @@ def law() -> tuple[InteractionEdges, ...]:
     )
 
 
+@final
 class Sort(MujocoTask):
-    """Observe the pusher and four pucks, (x, y) in cm each; act by a velocity of the pusher.
+    """Pusher and four pucks, observed as (x, y) in cm each; the action is the pusher's velocity.
 
     The cost of a step is 0.1 for each cm between a puck and its bin, 8 cm wide, 12 cm left or right
     of the middle, and the shaping for each cm between the pusher and where it would push the puck
     that was farthest from its bin when the plan began.
 
     Args:
-        shaping: weight of the pusher's place; 0 charges the pucks alone.
-        crossing: pucks begin on the other side of the middle, so that their ways cross.
+        shaping: weight of the pusher's place; with 0 only the pucks count.
+        crossing: start pucks on the other side of the middle, so that their paths cross.
         frame_skip: simulation steps of 0.01 s for which an action is held; an episode is 16 s.
     """
 
     model_path = Path(__file__).parent.parent / "assets" / "sort.xml"
     ends = False
 
-    def __init__(self, shaping: float = 0.5, crossing: bool = False, frame_skip: int = 20):
-        """Write the cost."""
+    @checked
+    def __init__(
+        self,
+        shaping: NonNegative = 0.5,
+        crossing: bool = False,
+        frame_skip: Annotated[int, Interval(ge=1, le=1600)] = 20,
+    ):
+        """Build the cost."""
         self.frame_skip, self.max_episode_steps = frame_skip, 1600 // frame_skip
         self._crossing = crossing
         dim = 2 + 2 * PUCKS
@@ -80,9 +90,9 @@ class Sort(MujocoTask):
         bias = -SCALE * np.concatenate([goal + ROOM, ROOM - goal])
         terms = [Term("hinge", rows, bias)]
         if shaping:
-            astray = np.zeros((2, dim + 2))
-            astray[:, :2], astray[:, dim:] = np.eye(2), -np.eye(2)
-            terms.append(Term("l1", SCALE * shaping * astray, np.zeros(2)))
+            to_anchor = np.zeros((2, dim + 2))
+            to_anchor[:, :2], to_anchor[:, dim:] = np.eye(2), -np.eye(2)
+            terms.append(Term("l1", SCALE * shaping * to_anchor, np.zeros(2)))
         self.cost = PiecewiseLinearCost(tuple(terms))
         self.task = Task(
             reward=self.reward,
@@ -94,16 +104,16 @@ class Sort(MujocoTask):
         )
 
     def anchors(self, obs: Tensor) -> Tensor:
-        """Say where the pusher should be (B, 2): behind the farthest puck; once there, past it.
+        """Return where the pusher should be (B, 2): behind the farthest puck; once there, past it.
 
-        When all are in their bins it is where it stands.
+        When all are in their bins, that is where it stands.
         """
         place = obs[:, 2:].unflatten(1, (PUCKS, 2))
-        way = torch.from_numpy(BINS).to(place) - place
-        far, farthest = (way.abs() - ROOM).clamp(min=0).sum(2).max(1)
+        to_bin = torch.from_numpy(BINS).to(place) - place
+        far, farthest = (to_bin.abs() - ROOM).clamp(min=0).sum(2).max(1)
         rows = torch.arange(len(obs), device=obs.device)
-        puck, way = place[rows, farthest], way[rows, farthest]
-        ahead = way / way.norm(dim=1, keepdim=True).clamp(min=1e-3)
+        puck, to_bin = place[rows, farthest], to_bin[rows, farthest]
+        ahead = to_bin / to_bin.norm(dim=1, keepdim=True).clamp(min=1e-3)
         offset = obs[:, :2] - puck
         behind = (offset * ahead).sum(1, keepdim=True) < -0.8 * offset.norm(dim=1, keepdim=True)
         near = offset.norm(dim=1, keepdim=True) < TOUCH + 1.5
@@ -111,21 +121,21 @@ class Sort(MujocoTask):
         return torch.where(far[:, None] > 0, aim, obs[:, :2])
 
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Pay minus the cost (B,), the pusher's place taken from before the step."""
+        """Return minus the cost (B,), with the pusher's place of before the step."""
         return -self.cost.step(torch.cat([next_obs, self.anchors(obs)], 1), action)
 
     def sorted(self, obs: Tensor) -> Tensor:
-        """Count the pucks in their bins (B,), to a millimetre."""
+        """Count the pucks in their bins (B,), to a millimeter."""
         place = obs[:, 2:].unflatten(1, (PUCKS, 2))
         inside = (place - torch.from_numpy(BINS).to(place)).abs() <= ROOM + 0.1
         return inside.all(2).sum(1)
 
     def reached(self, obs: Tensor) -> Tensor:
-        """Tell where all pucks are in their bins: (B,) bool."""
+        """Return where all pucks are in their bins: (B,) bool."""
         return self.sorted(obs) == PUCKS
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Scatter the pucks over the middle, the pusher below."""
+        """Sample pucks over the middle and a pusher below."""
         placed: list[Array] = []
         for i in range(PUCKS):
             for _ in range(100):
@@ -139,13 +149,11 @@ class Sort(MujocoTask):
         qpos[:2] = generator.uniform([-0.05, -0.16], [0.05, -0.14])
 
     def observe(self, now: Fields) -> Array:
-        """Give all places in cm."""
+        """Return all places in cm."""
         return 100 * now["qpos"]
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay what the reward of the task says."""
-        obs, following = (torch.from_numpy(self.observe(x)) for x in (before, now))
-        reward = self.reward(obs, torch.from_numpy(action).double(), following)
-        return reward.numpy(), all_false(now["qpos"])
+        """Return the reward of the task and no termination."""
+        return task_outcome(self.task, self.observe(before), action, self.observe(now))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ from mbrl.envs.tasks.common import (
 from mbrl.types import Task
 
 
+@final
 class Swimmer(MujocoTask):
     """Three links in a fluid; 8 observations, 2 torques."""
 
@@ -35,17 +38,17 @@ class Swimmer(MujocoTask):
     )
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near the model's own posture."""
+        """Sample near the model's own posture."""
         add_uniform(qpos, 0.1, generator)
         add_uniform(qvel, 0.1, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions without x and y, and velocities."""
+        """Return positions without x and y, and velocities."""
         return np.concatenate((now["qpos"][:, 2:], now["qvel"]), axis=1)
 
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay forward speed, less the control cost."""
+        """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 1e-4), all_false(velocity)

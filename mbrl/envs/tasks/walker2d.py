@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,25 @@ from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, locomotion_reward, with_x_first
 from mbrl.types import Task
+from mbrl.values import checked
 
 
 def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-    """Tell whether height or angle is out of the healthy range: (B,) bool."""
+    """Return where height or angle is out of the healthy range: (B,) bool."""
     height, angle = next_obs[:, 0], next_obs[:, 1]
     return (height <= 0.8) | (height >= 2.0) | (angle.abs() >= 1.0)
 
 
+@final
 class Walker2d(MujocoTask):
     """Two legs of three joints; 17 observations, 6 torques.
 
     Args:
-        version: gymnasium's; "v4", as D4RL's and NeoRL's, pays for health in the last step too,
-            and its feet differ in friction.
-        with_x: begin observations with x, as NeoRL's.
+        version: of gymnasium's environment:
+            "v5": the present one.
+            "v4": that of D4RL and NeoRL; it also pays for health in the step of the fall, and its
+            feet differ in friction.
+        with_x: begin observations with x, as NeoRL's do.
     """
 
     model_path = GYMNASIUM_ASSETS / "walker2d_v5.xml"
@@ -42,8 +46,9 @@ class Walker2d(MujocoTask):
         positions=tuple((i, i + 9) for i in range(8)),
     )
 
+    @checked
     def __init__(self, version: Literal["v4", "v5"] = "v5", with_x: bool = False):
-        """Choose the rules."""
+        """Choose rules and observations."""
         if version == "v4":
             self.model_path = GYMNASIUM_ASSETS / "walker2d.xml"
         self._pays_fall = version == "v4"
@@ -52,12 +57,12 @@ class Walker2d(MujocoTask):
             self.task = with_x_first(self.task)
 
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
-        """Begin near standing."""
+        """Sample near standing."""
         add_uniform(qpos, 5e-3, generator)
         add_uniform(qvel, 5e-3, generator)
 
     def observe(self, now: Fields) -> Array:
-        """Give positions, and velocities clipped to 10."""
+        """Return positions, and velocities clipped to 10."""
         return np.concatenate(
             (now["qpos"][:, self._begin :], np.clip(now["qvel"], -10, 10)), axis=1
         )
@@ -65,7 +70,7 @@ class Walker2d(MujocoTask):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Pay forward speed and health, less the control cost."""
+        """Return forward speed and health, less the control cost."""
         z, angle = now["qpos"][:, 1], now["qpos"][:, 2]
         healthy = (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
         paid = healthy | self._pays_fall
