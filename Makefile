@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test slow check format clean
+.PHONY: demo test slow check format docs clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -32,5 +32,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(STAMP)  ## the documentation site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(THREADS) $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,77 +1,193 @@
-"""Every command and snippet of the README runs (shortened), and it lists every file it should."""
+"""Every command, snippet, link and file name of the README and the documentation holds.
+
+Training commands are shortened. A command that stands on several pages runs once, unless it names a
+run folder that the page goes on with.
+"""
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mbrl.cli import main
 from mbrl.config import compose
+from mbrl.config.library import CONFIGS, Library
+from mbrl.config.signatures import read_signature
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", README, re.S)
-    for line in block.splitlines()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "findings/README.md"] + [
+    str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))
 ]
-COMMANDS += re.findall(r"^\|[^`\n]*`(mbrl [^`]*)`", README, re.M)  # the table of methods
 SHORT = {
     "total_steps": "40", "eval_episodes": "1", "save_every": "20", "agent.learning_starts": "20",
-    "learner.hidden": "8", "dynamics.hidden": "8", "dynamics.min_updates": "5",
-    "dynamics.max_updates": "5", "planner.horizon": "4", "planner.num_samples": "8",
-    "planner.num_elites": "4", "planner.num_iterations": "1", "planner.warm_iterations": "1",
+    "agent.updates_per_refit": "1", "learner.hidden": "8", "learner.num_model_envs": "2",
+    "dynamics.hidden": "8", "dynamics.min_updates": "5", "dynamics.max_updates": "5",
+    "planner.horizon": "4", "planner.num_samples": "8", "planner.num_elites": "4",
+    "planner.num_iterations": "1", "planner.warm_iterations": "1", "env.num_envs": "1",
+    "dynamics.dense_updates": "5", "dynamics.stage_updates": "4",
 }  # fmt: skip
+DISTILL = ["--max-terms", "3", "--starts", "2", "--polish", "1", "--episodes", "1"]
+NOT_OURS = {"make", "python", "python3", "pip", ".venv/bin/pip", "source", "cd"}
+
+
+def text_of(page: str) -> str:
+    """A page, the files that it shows put in."""
+    text = (ROOT / page).read_text()
+    return re.sub(r'--8<-- "(.*)"', lambda match: (ROOT / match[1]).read_text(), text)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}(?: [^\n]*)?\n(.*?)^```$", text_of(page), re.S | re.M)
+
+
+def commands(page: str) -> list[str]:
+    """The commands of console blocks and of tables."""
+    lines = [line for block in blocks(page, "console") for line in block.splitlines()]
+    rows = [line for line in text_of(page).splitlines() if line.startswith("|")]
+    lines += [c for row in rows for c in re.findall(r"`(mbrl train [^`]*)`", row)]
+    return [c for line in lines if (c := line.partition("  #")[0].strip()) and "[" not in c]
+
+
+def split(pages: list[str]) -> dict[str, list[str]]:
+    """The commands to run on each page: those without a run folder on the first one only."""
+    seen: set[str] = set()
+    chosen = {}
+    for page in pages:
+        chosen[page] = [c for c in commands(page) if "runs/" in c or c not in seen]
+        seen |= set(chosen[page])
+    return chosen
+
+
+COMMANDS = split(PAGES)
+RUNNING = [p for p in PAGES if COMMANDS[p] or blocks(p, "python")]
 
 
 def shortened(arguments: list[str]) -> list[str]:
     """Make a training command small; what it says itself of other keys stays."""
-    if "--resume" in arguments or "--help" in arguments:
+    if "--help" in arguments:
         return arguments
-    config = compose(arguments).config
+    if "--resume" in arguments:
+        return [a if not a.startswith("total_steps=") else "total_steps=60" for a in arguments]
+    folder = (
+        Path(arguments[arguments.index("--config-dir") + 1])
+        if "--config-dir" in arguments
+        else None
+    )
+    words = [a for a in arguments if "=" in a]
+    config = compose(words, folder).config
     taken = set(config) | {
         f"{group}.{key}" for group, node in config.items() if isinstance(node, dict) for key in node
     }
     extra = {key: value for key, value in SHORT.items() if key in taken}
+    if isinstance(config.get("dynamics", {}).get("hidden"), list):
+        extra |= {"dynamics.hidden": "[8]", "dynamics.schedule": "[4]"}
     kept = [a for a in arguments if a.partition("=")[0] not in extra]
     return [*kept, *(f"{key}={value}" for key, value in extra.items())]
 
 
-def test_every_command_runs(tmp_path, monkeypatch, capfd):
+def run(command: str) -> int:
+    """Run one of our commands, shortened."""
+    _, name, *arguments = shlex.split(command)
+    if name == "train":
+        arguments = shortened(arguments)
+    if name == "collect":
+        arguments[arguments.index("--steps") + 1] = "300"
+    if name == "distill":
+        arguments += DISTILL
+    try:
+        return main([name, *arguments])
+    except SystemExit as end:  # --help
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize("page", RUNNING)
+def test_every_command_and_snippet_runs(page, tmp_path, monkeypatch, capfd):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
-    ours = [c for c in COMMANDS if c.startswith("mbrl ")]
-    assert len(ours) >= 10 and {"make demo", "make test"} <= set(COMMANDS)
-    for command in ours:
-        _, name, *arguments = shlex.split(command)
-        if name == "train":
-            arguments = shortened(arguments)
-        if name == "collect":
-            arguments[arguments.index("--steps") + 1] = "300"
-        status = main([name, *arguments])
-        assert status == 0, f"{command}: {capfd.readouterr().err}"
-
-    # the snippets use the run that the commands made
-    for snippet in re.findall(r"```python\n(.*?)```", README, re.S):
-        assert len(snippet.splitlines()) <= 15
-        exec(compile(snippet, "README.md", "exec"), {})
+    for command in COMMANDS[page]:
+        if command.startswith("cd "):
+            monkeypatch.chdir(tmp_path / command.removeprefix("cd "))
+        elif command.startswith("mbrl "):
+            assert run(command) == 0, f"{command}: {capfd.readouterr().err}"
+    scope: dict = {}
+    for snippet in blocks(page, "python"):  # they use the runs that the commands made
+        exec(compile(snippet, page, "exec"), scope)
 
 
-def test_the_makefile_has_the_two_commands():
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
-    for target in ("demo", "test"):
-        assert re.search(rf"^{target}: \$\(STAMP\)", makefile, re.M)
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1000
+    assert all(len(snippet.splitlines()) <= 15 for snippet in blocks("README.md", "python"))
+    assert {"make demo", "make test"} <= set(commands("README.md"))
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(link):
-    assert (Path(__file__).parent.parent / link).exists()
+@pytest.mark.parametrize("page", PAGES)
+def test_other_commands_name_what_is_there(page):
+    makefile = (ROOT / "Makefile").read_text()
+    for command in commands(page):
+        first, *rest = shlex.split(command)
+        assert first == "mbrl" or first in NOT_OURS, command
+        if first == "make":
+            assert re.search(rf"^{rest[0]}: \$\(STAMP\)", makefile, re.M), command
+        if first == "python":
+            assert (ROOT / rest[0]).is_file(), command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_yaml_blocks_can_be_read(page):
+    for block in blocks(page, "yaml"):
+        assert isinstance(yaml.safe_load(block), dict)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    here = (ROOT / page).parent
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / page).read_text()):
+        if link.startswith("reference/") or "/reference/configuration/" in link:
+            continue  # made by docs/hooks.py: `make docs` checks these
+        assert (here / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:scripts|results|examples|mbrl|tests|docs)/[\w./*-]+)", text_of(page))
+    for name in named:
+        if "NAME" in name or "GROUP" in name or "/a/" in name:
+            continue  # a pattern
+        assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_keys_that_are_named_exist(page):
+    groups = {group: keys_of(group) for group in ("agent", "dynamics", "planner", "learner", "env")}
+    for group, key in re.findall(r"`(agent|dynamics|planner|learner|env)\.(\w+)", text_of(page)):
+        assert key in groups[group], f"{group}.{key}"
+
+
+def keys_of(group: str) -> set[str]:
+    """All parameters of a group's choices."""
+    library = Library()
+    nodes = [library.read(group, file.stem) for file in (CONFIGS / group).glob("*.yaml")]
+    targets = {node["_target_"] for node in nodes if "_target_" in node}
+    return {key for target in targets for key in read_signature(target).parameters}
 
 
 def test_the_tree_names_every_room():
-    house = Path(__file__).parent.parent / "mbrl"
-    for path in house.iterdir():
+    for path in (ROOT / "mbrl").iterdir():
         room = f"{path.name}/" if path.is_dir() else path.name
         if not path.name.startswith(("_", ".")) and path.name not in ("py.typed"):
             assert f"\n  {room}" in README, f"{room} is missing in the README's tree"
+
+
+def test_every_metric_is_in_the_glossary():
+    glossary = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    pattern = r'"((?:train|eval|model|rollout|time)/\w+)'
+    used = {m for f in (ROOT / "mbrl").rglob("*.py") for m in re.findall(pattern, f.read_text())}
+    assert len(used) > 30
+    assert sorted(m for m in used if f"`{m}`" not in glossary) == []
