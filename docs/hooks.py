@@ -15,8 +15,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from mbrl.config.build import FROM_ENV, FROM_RUN
+from mbrl.config.check import as_typed
 from mbrl.config.library import CONFIGS, Library
-from mbrl.config.signatures import Parameter, describe_type, read_signature
+from mbrl.config.signatures import Parameter, read_signature
+from mbrl.values import expected
 
 ROOT = Path(__file__).parent.parent
 NOT_GROUPS = ("experiment", "sweep")
@@ -96,7 +98,8 @@ def configure(group: str) -> str:
     if group == "train":
         text = (CONFIGS / "train.yaml").read_text(encoding="utf-8")
         plain = "\n".join(x for x in text.split("\n") if not x.startswith(("_", "   ")))
-        return f"# Keys of a run\n\nThe keys beside the groups, with their defaults.\n\n```yaml\n{plain}\n```\n"
+        intro = "# Keys of a run\n\nThe keys beside the groups, with their defaults."
+        return f"{intro}\n\n```yaml\n{plain}\n```\n"
     folder, library = CONFIGS / group, Library()
     if group == "experiment":
         intro = "# experiment\n\nPresets. `AGENT_ENV` is applied by itself; what you type wins.\n"
@@ -126,7 +129,7 @@ def choice(group: str, name: str, node: dict[str, Any]) -> str:
     ]
     lines = [f"## {group}={name}", "", f"`{node['_target_']}`. {signature.summary}", ""]
     if rows:
-        lines += ["| key | type | value | from | meaning |", "|---|---|---|---|---|", *rows, ""]
+        lines += ["| key | takes | value | from | meaning |", "|---|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -139,9 +142,9 @@ def row(key: str, value: Any, in_yaml: bool, parameter: Parameter) -> str:
         words = {"None": "null", "True": "true", "False": "false"}
         shown = words.get(shown, shown.strip("'"))
     source = "YAML" if in_yaml else "class"
-    kind = describe_type(parameter.annotation)
-    cells = [f"`{key}`", f"`{kind}`", f"`{shown}`", source, parameter.description]
-    return "| " + " | ".join(cell.replace("\n", " ") for cell in cells) + " |"
+    kind = as_typed(expected(parameter.annotation))
+    cells = [f"`{key}`", kind, f"`{shown}`", source, parameter.description]
+    return "| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells) + " |"
 
 
 # ---- the Python reference ----------------------------------------------------------------------

@@ -1,18 +1,27 @@
 """Random shooting: the best of many random action sequences. A planner of one's own."""
 
-from typing import Any, final
+from typing import NamedTuple, Self, final
 
 import torch
 from torch import Tensor
 
-from mbrl.planners import Objective, Plan, Planner
+from mbrl.planners.sampling import SamplingPlanner, Update, winner
 from mbrl.types import ActionSpec
 from mbrl.values import Count, checked
 
 
+class Best(NamedTuple):
+    """What the next plan starts from: the best sequence so far."""
+
+    actions: Tensor  # (E, H, act_dim)
+
+    def shift(self, *, generator: torch.Generator) -> Self:
+        return self._replace(actions=torch.cat([self.actions[:, 1:], self.actions[:, -1:]], 1))
+
+
 @final
-class RandomShooting(Planner):
-    """Best of num_samples uniform action sequences and of the plan before, shifted by one step."""
+class RandomShooting(SamplingPlanner[Best]):
+    """Best of num_samples uniform action sequences and of the best one so far."""
 
     @checked
     def __init__(
@@ -24,29 +33,22 @@ class RandomShooting(Planner):
         num_particles: Count = 1,
         action_hold: Count = 1,
     ):
-        self.objective = Objective(action, num_particles, action_hold)
-        self.num_particles, self.action_hold = num_particles, action_hold
-        self.action, self.horizon, self.num_samples = action, horizon, num_samples
+        common = {"num_particles": num_particles, "action_hold": action_hold}
+        super().__init__(
+            action=action, horizon=horizon, num_iterations=1, warm_iterations=1, **common
+        )
+        self.num_samples = num_samples
 
-    def start(self, num_envs: int) -> Tensor:
+    def start(self, num_envs: int) -> Best:
         middle = (self.action.low + self.action.high) / 2
-        return middle.expand(num_envs, self.horizon, -1).clone()
+        return Best(middle.expand(num_envs, self.horizon, -1).clone())
 
-    def plan(
-        self,
-        state: Any,
-        model: Any,
-        *,
-        generator: torch.Generator,
-        previous: Plan | None = None,
-        deadline: float | None = None,
-    ) -> Plan:
-        envs = self.objective.num_envs(state)
-        last = self.start(envs) if previous is None else previous.memory
-        shifted = torch.cat([last[:, 1:], last[:, -1:]], 1)
+    def propose(self, proposal, iteration, *, generator):
+        envs = proposal.actions.shape[0]
         drawn = self.action.sample(envs * self.num_samples * self.horizon, generator=generator)
         drawn = drawn.view(envs, self.num_samples, self.horizon, -1)
-        samples = torch.cat([shifted[:, None], drawn], 1)  # (E, K, H, act_dim)
-        value = self.objective(model, state, samples, generator=generator)  # (E, K)
-        best = samples[torch.arange(envs), value.argmax(1)]
-        return Plan(best, value.amax(1), memory=best, info={})
+        return torch.cat([proposal.actions[:, None], drawn], 1)  # (E, K, H, act_dim)
+
+    def update(self, proposal, iteration, candidates, returns):
+        actions, value = winner(candidates, returns)
+        return Update(Best(actions), actions, value)

@@ -1,6 +1,6 @@
 """Draw docs/overview.png from results/: real steps needed, and learning curves, every seed.
 
-python scripts/plot_overview.py
+python -m scripts.experiments.plot_overview
 """
 
 import csv
@@ -10,12 +10,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BLUE, ORANGE, GREEN, VIOLET, GRAY = "#2563eb", "#d97706", "#059669", "#7c3aed", "#6b7280"
 
 
 def read(name: str) -> list[dict[str, str]]:
-    with (ROOT / "results" / name).open() as file:
+    with (ROOT / "results" / "experiments" / name).open() as file:
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
