@@ -71,7 +71,7 @@ class Task(NamedTuple):
     # what a cost may refer to beside obs, fixed when a plan begins
     anchors: Callable[[Tensor], Tensor] | None = None  # obs (B, obs_dim) -> (B, num_anchors)
     # by kind, where objects act on each other; () = all on all
-    edges: tuple[InteractionEdges, ...] = ()
+    interaction_edges: tuple[InteractionEdges, ...] = ()
 
 
 class ActionSpec(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mbrl import moved
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def _generator(config: dict[str, Any], part: str) -> torch.Generator:
     """Make the generator of a part, seeded by a stable hash of (seed, part name)."""
     import torch
 
+    part = moved.seed_name(part)
     digest = hashlib.sha256(f"{config['seed']}/{part}".encode()).digest()
     return torch.Generator(config["device"]).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

@@ -8,50 +8,49 @@ from mbrl.dynamics.residual import ResidualDynamics
 from mbrl.dynamics.simulator import Simulator
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.dynamics.sparse_relu.model import SparseReLU
-from mbrl.dynamics.transition_filter.adversarial import Adversarial
-from mbrl.dynamics.transition_filter.base import (
-    Consensus,
-    DynamicsReward,
-    EnsembleMean,
-    LearnedDynamicsReward,
-    MixtureLikelihood,
-    Oracle,
-    RandomPick,
+from mbrl.dynamics.transition_filter.adversarial import AdversarialReward
+from mbrl.dynamics.transition_filter.base import DynamicsReward, LearnedDynamicsReward
+from mbrl.dynamics.transition_filter.baselines import (
+    ConsensusReward,
+    EnsembleMeanReward,
+    MixtureLikelihoodReward,
+    OracleReward,
+    RandomReward,
 )
-from mbrl.dynamics.transition_filter.bayesian_polynomial import Regression
+from mbrl.dynamics.transition_filter.bayesian_polynomial import BayesianPolynomialReward
 from mbrl.dynamics.transition_filter.candidates import CandidateGenerator
-from mbrl.dynamics.transition_filter.christoffel import Christoffel
-from mbrl.dynamics.transition_filter.contrastive import Contrastive
-from mbrl.dynamics.transition_filter.distilled import Distilled
+from mbrl.dynamics.transition_filter.christoffel import ChristoffelReward
+from mbrl.dynamics.transition_filter.contrastive import ContrastiveReward
+from mbrl.dynamics.transition_filter.distilled import DistilledReward
 from mbrl.dynamics.transition_filter.filter import RewardConsistent
-from mbrl.dynamics.transition_filter.sparse_residual import SparseResidual
+from mbrl.dynamics.transition_filter.sparse_residual import SparseResidualReward
 from mbrl.roles import Dynamics
 
 __all__ = [
-    "Adversarial",
+    "AdversarialReward",
+    "BayesianPolynomialReward",
     "Belief",
-    "Christoffel",
-    "Consensus",
-    "Contrastive",
-    "Distilled",
+    "CandidateGenerator",
+    "ChristoffelReward",
+    "ConsensusReward",
+    "ContrastiveReward",
+    "DistilledReward",
     "Dynamics",
-    "EnsembleMean",
+    "DynamicsReward",
+    "EnsembleMeanReward",
     "FallbackDynamics",
     "GaussianEnsemble",
-    "DynamicsReward",
     "LearnedDynamicsReward",
     "MarkovDynamics",
-    "MixtureLikelihood",
-    "Oracle",
-    "CandidateGenerator",
-    "RandomPick",
-    "Regression",
+    "MixtureLikelihoodReward",
+    "OracleReward",
+    "RandomReward",
     "ResidualDynamics",
     "RewardConsistent",
     "SINDy",
     "Simulator",
     "SparseReLU",
-    "SparseResidual",
+    "SparseResidualReward",
     "candidates_of",
     "complete_prediction",
 ]

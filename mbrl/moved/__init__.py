@@ -37,6 +37,17 @@ NAMES = {
         for name in ("Nudge", "NudgePucks", "ScriptedPush")
     },
     "mbrl.agents.UncertaintyPenalty": "mbrl.learners.UncertaintyPenalty",
+    "mbrl.dynamics.Adversarial": "mbrl.dynamics.AdversarialReward",
+    "mbrl.dynamics.Christoffel": "mbrl.dynamics.ChristoffelReward",
+    "mbrl.dynamics.Consensus": "mbrl.dynamics.ConsensusReward",
+    "mbrl.dynamics.Contrastive": "mbrl.dynamics.ContrastiveReward",
+    "mbrl.dynamics.Distilled": "mbrl.dynamics.DistilledReward",
+    "mbrl.dynamics.EnsembleMean": "mbrl.dynamics.EnsembleMeanReward",
+    "mbrl.dynamics.MixtureLikelihood": "mbrl.dynamics.MixtureLikelihoodReward",
+    "mbrl.dynamics.Oracle": "mbrl.dynamics.OracleReward",
+    "mbrl.dynamics.RandomPick": "mbrl.dynamics.RandomReward",
+    "mbrl.dynamics.Regression": "mbrl.dynamics.BayesianPolynomialReward",
+    "mbrl.dynamics.SparseResidual": "mbrl.dynamics.SparseResidualReward",
     "mbrl.dynamics.Fallback": "mbrl.dynamics.FallbackDynamics",
     "mbrl.dynamics.Judge": "mbrl.dynamics.DynamicsReward",
     "mbrl.dynamics.LearnedJudge": "mbrl.dynamics.LearnedDynamicsReward",
@@ -71,11 +82,35 @@ PARAMETERS: dict[str, dict[str, str]] = {
     "mbrl.imagination.ModelEnv": {"world": "env"},
     "mbrl.imagination.ModelVectorEnv": {"world": "env"},
     "mbrl.imagination.SB3ModelEnv": {"world": "env"},
+    "mbrl.dynamics.AdversarialReward": {
+        "generator_rate": "generator_learning_rate",
+        "slope_penalty": "gradient_penalty",
+    },
+    "mbrl.dynamics.CandidateGenerator": {"edges": "holdout_ensemble"},
+    "mbrl.dynamics.DistilledReward": {
+        "num_steps": "rollout_length",
+        "reach": "max_extrapolation",
+    },
+    "mbrl.dynamics.RewardConsistent": {
+        "judge": "dynamics_reward",
+        "on_low": "below_threshold",
+        "pool": "candidates",
+    },
     "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
     "mbrl.planners.MPPI": {"colour": "color"},
 }
 # values of parameters: class or function -> (new) parameter -> old value -> new value
-VALUES: dict[str, dict[str, dict[str, str]]] = {}
+VALUES: dict[str, dict[str, dict[str, str]]] = {
+    "mbrl.dynamics.RewardConsistent": {
+        "below_threshold": {"penalise": "penalize"},
+        "calibration": {"choices": "selected", "transitions": "data"},
+    },
+}
+# parts that draw from generators seeded by their old names, so that a seed means what it meant
+SEEDS = {
+    "dynamics.candidates": "dynamics.pool",
+    "dynamics.dynamics_reward": "dynamics.judge",
+}
 # choices on the command line: old GROUP=NAME -> new GROUP=NAME
 CHOICES: dict[str, str] = {}
 
@@ -130,11 +165,40 @@ def entry(table: dict[str, Any], name: str) -> dict[str, Any]:
     return {}
 
 
+def seed_name(part: str) -> str:
+    """Return the name that seeds the generator of a part.
+
+    Args:
+        part: dotted name in a configuration, such as "dynamics.candidates".
+    """
+    for new, old in SEEDS.items():
+        if part == new or part.startswith(f"{new}."):
+            return old + part.removeprefix(new)
+    return part
+
+
 def _load(old: str, new: str) -> Any:
     """Return what new names, with a warning that old is no longer its name."""
     warn(old, new)
     module, _, name = new.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def state_keys(part: Any, prefixes: dict[str, str]) -> None:
+    """Register renamed keys with a torch module, so that it loads old checkpoints.
+
+    Args:
+        part: the module.
+        prefixes: old prefix of a key of its state -> new prefix.
+    """
+
+    def rename(state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for key in list(state):
+            for old, new in prefixes.items():
+                if key.startswith(prefix + old):
+                    state[prefix + new + key.removeprefix(prefix + old)] = state.pop(key)
+
+    part.register_load_state_dict_pre_hook(lambda module, *arguments: rename(*arguments))
 
 
 def names(package: str) -> Callable[[str], Any]:

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from mbrl.dynamics import (
-    Adversarial,
+    AdversarialReward,
     CandidateGenerator,
-    Christoffel,
-    Distilled,
+    ChristoffelReward,
+    DistilledReward,
     DynamicsReward,
     GaussianEnsemble,
-    RandomPick,
+    RandomReward,
     RewardConsistent,
 )
 from mbrl.types import ActionSpec, Task, Transitions
@@ -53,18 +53,18 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
     base.fit(data, generator=generator)
     settings: Any = {"num_updates": 20}
     pools = {
-        kind: CandidateGenerator(**shape, task=task, **draw, kind=kind, edges=settings)
+        kind: CandidateGenerator(**shape, task=task, **draw, kind=kind, holdout_ensemble=settings)
         for kind in ("plain", "wide")
     }
-    pools["wide"].fit(data, with_edges=True, generator=generator)
-    gan = Adversarial(**shape, **draw, num_updates=40)
+    pools["wide"].fit(data, with_holdout_ensemble=True, generator=generator)
+    gan = AdversarialReward(**shape, **draw, num_updates=40)
     judges: dict[str, DynamicsReward] = {
-        "random": RandomPick(OBS),
-        "distilled": Distilled(**shape, **draw, teacher=gan, num_updates=20),
-        "christoffel": Christoffel(**shape, degrees=(1, 2)),
+        "random": RandomReward(OBS),
+        "distilled": DistilledReward(**shape, **draw, teacher=gan, num_updates=20),
+        "christoffel": ChristoffelReward(**shape, degrees=(1, 2)),
     }
     for judge in judges.values():
-        judge.fit(data, base, edges=pools["wide"].edges, generator=generator)
+        judge.fit(data, base, holdout_ensemble=pools["wide"].holdout_ensemble, generator=generator)
     judges["adversarial"] = gan
 
     def elites(obs: Any, action: Any) -> Any:
@@ -80,7 +80,12 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
         ("wide", "christoffel"),
     ):  # fmt: skip
         model = RewardConsistent(
-            **shape, task=task, base=base, judge=judges[name], pool=pools[kind], **draw
+            **shape,
+            task=task,
+            base=base,
+            dynamics_reward=judges[name],
+            candidates=pools[kind],
+            **draw,
         )
 
         def step(obs: Any, action: Any, model: RewardConsistent = model) -> Any:

@@ -38,8 +38,8 @@ ROOT = Path(__file__).parents[2]
 FIELDS = ["method", "seed", "step", "return", "score", "cpu_seconds", "wall_seconds", "command"]
 LAST = 10  # evaluations that a score is the mean of
 SHORT = ["total_steps=1000000", "eval_every=10000", "save_every=100000", "log_every=1000"]
-JUDGE = "dynamics.judge={_target_: mbrl.dynamics.Christoffel, max_features: 1000}"
-WIDE = "dynamics.pool={_target_: mbrl.dynamics.CandidateGenerator, kind: wide}"
+JUDGE = "dynamics.dynamics_reward={_target_: mbrl.dynamics.ChristoffelReward, max_features: 1000}"
+WIDE = "dynamics.candidates={_target_: mbrl.dynamics.CandidateGenerator, kind: wide}"
 METHODS = {
     "bc": ["agent=bc", *SHORT],
     "td3_bc": ["agent=td3_bc", *SHORT],

@@ -25,9 +25,9 @@ import torch
 from mbrl.agents import MPC
 from mbrl.dynamics import (
     CandidateGenerator,
-    Christoffel,
+    ChristoffelReward,
     GaussianEnsemble,
-    RandomPick,
+    RandomReward,
     RewardConsistent,
 )
 from mbrl.dynamics.simulator import Simulator
@@ -54,16 +54,18 @@ def make_models(seed: int, generator: torch.Generator) -> dict[str, Dynamics]:
         kind: CandidateGenerator(**shape, generator=generator, kind=kind)
         for kind in ("wide", "polynomial")
     }
-    pools["polynomial"].fit(data, with_edges=True, generator=generator)
-    pools["wide"].edges = pools["polynomial"].edges
-    judge = Christoffel(obs_dim=env.obs_dim, action=env.action)
-    judge.fit(data, base, edges=pools["wide"].edges, generator=generator)
+    pools["polynomial"].fit(data, with_holdout_ensemble=True, generator=generator)
+    pools["wide"].holdout_ensemble = pools["polynomial"].holdout_ensemble
+    judge = ChristoffelReward(obs_dim=env.obs_dim, action=env.action)
+    judge.fit(data, base, holdout_ensemble=pools["wide"].holdout_ensemble, generator=generator)
     parts: Any = {**shape, "base": base, "generator": generator, "stop_rate": 0.0}
     return {
         "ensemble": base,
-        "christoffel, wide": RewardConsistent(**parts, judge=judge, pool=pools["wide"]),
+        "christoffel, wide": RewardConsistent(
+            **parts, dynamics_reward=judge, candidates=pools["wide"]
+        ),
         "polynomial alone": RewardConsistent(
-            **parts, judge=RandomPick(env.obs_dim), pool=pools["polynomial"]
+            **parts, dynamics_reward=RandomReward(env.obs_dim), candidates=pools["polynomial"]
         ),
         "true equations": Simulator(env=env),
     }

@@ -29,23 +29,23 @@ import torch
 from torch import Tensor
 
 from mbrl.dynamics import (
-    Adversarial,
+    AdversarialReward,
+    BayesianPolynomialReward,
     CandidateGenerator,
-    Christoffel,
-    Consensus,
-    Contrastive,
-    Distilled,
+    ChristoffelReward,
+    ConsensusReward,
+    ContrastiveReward,
+    DistilledReward,
     DynamicsReward,
-    EnsembleMean,
+    EnsembleMeanReward,
     GaussianEnsemble,
     LearnedDynamicsReward,
-    MixtureLikelihood,
-    Oracle,
-    RandomPick,
-    Regression,
+    MixtureLikelihoodReward,
+    OracleReward,
+    RandomReward,
     RewardConsistent,
     SINDy,
-    SparseResidual,
+    SparseResidualReward,
 )
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.roles import Dynamics
@@ -85,19 +85,19 @@ def make_judges(setting: Setting, seed: int) -> dict[str, DynamicsReward]:
     def drawn(number: int) -> dict[str, Any]:
         return {**shape, "generator": torch.Generator().manual_seed(10_000 * number + seed)}
 
-    adversarial = Adversarial(**drawn(1))
+    adversarial = AdversarialReward(**drawn(1))
     return {
-        "random": RandomPick(n),
-        "mean": EnsembleMean(n),
-        "consensus": Consensus(n),
-        "mixture": MixtureLikelihood(n),
-        "oracle": Oracle(n, setting.truth),
+        "random": RandomReward(n),
+        "mean": EnsembleMeanReward(n),
+        "consensus": ConsensusReward(n),
+        "mixture": MixtureLikelihoodReward(n),
+        "oracle": OracleReward(n, setting.truth),
         "adversarial": adversarial,
-        "distilled": Distilled(**drawn(2), teacher=adversarial, fit_teacher=False),
-        "contrastive": Contrastive(**drawn(3)),
-        "residual": SparseResidual(obs_dim=n, sparse=SINDy(**shape, task=env.task, degree=3)),
-        "regression": Regression(**shape),
-        "christoffel": Christoffel(**shape),
+        "distilled": DistilledReward(**drawn(2), teacher=adversarial, fit_teacher=False),
+        "contrastive": ContrastiveReward(**drawn(3)),
+        "residual": SparseResidualReward(obs_dim=n, sparse=SINDy(**shape, task=env.task, degree=3)),
+        "regression": BayesianPolynomialReward(**shape),
+        "christoffel": ChristoffelReward(**shape),
     }
 
 
@@ -118,7 +118,7 @@ def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generat
     obs, action = setting.obs[:-1].flatten(0, 1), setting.action.flatten(0, 1)
     true = setting.obs[1:].flatten(0, 1)
     scale = (true - obs).std(0).clamp(min=1e-6)
-    offered, score = model._offer(model.initial(obs), action, generator)
+    offered, score = model._scored_candidates(model.initial(obs), action, generator)
     wrong = ((offered.candidates.next_obs - true) / scale).square().mean(-1).sqrt()  # (K, N)
     picked = wrong.gather(0, score.argmax(0, keepdim=True))[0]
     regret = (picked - wrong.min(0).values).mean().item()
@@ -128,8 +128,13 @@ def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generat
         a, b = (r - r.mean(0) for r in ranks)
         correlation = ((a * b).sum(0) / a.square().sum(0)).mean().item()
     stopped = float("nan")
-    if isinstance(model.judge, LearnedDynamicsReward):
-        stopped = (model.judge.reward(obs, action, true) < model.threshold).double().mean().item()
+    if isinstance(model.dynamics_reward, LearnedDynamicsReward):
+        stopped = (
+            (model.dynamics_reward.reward(obs, action, true) < model.threshold)
+            .double()
+            .mean()
+            .item()
+        )
     return [regret, correlation, stopped]
 
 
@@ -156,16 +161,21 @@ def study(
         kind: CandidateGenerator(**shape, generator=generator, kind=kind)
         for kind in ("plain", "polynomial", "wide", "search")
     }
-    edges = pools["polynomial"].edges
-    pools["polynomial"].fit(part, with_edges=True, generator=generator)
+    holdout_ensemble = pools["polynomial"].holdout_ensemble
+    pools["polynomial"].fit(part, with_holdout_ensemble=True, generator=generator)
     for pool in pools.values():
-        pool.edges = edges  # one set of edge members serves all
+        pool.holdout_ensemble = holdout_ensemble  # one serves all
     judges = make_judges(setting, seed)
     thresholds = {}
     for name in dict.fromkeys(judge for _, _, judge in methods):
         judge = judges[name]
         began = time.process_time()
-        judge.fit(part, base, edges=edges, generator=torch.Generator().manual_seed(seed))
+        judge.fit(
+            part,
+            base,
+            holdout_ensemble=holdout_ensemble,
+            generator=torch.Generator().manual_seed(seed),
+        )
         seconds[name] = time.process_time() - began
         if isinstance(judge, LearnedDynamicsReward):
             reward = judge.reward(rest.obs, rest.action, rest.next_obs)
@@ -173,7 +183,11 @@ def study(
     found: list[dict[str, Any]] = []
     for method, kind, name in methods:
         filtered = RewardConsistent(
-            **shape, base=base, judge=judges[name], pool=pools[kind], generator=generator
+            **shape,
+            base=base,
+            dynamics_reward=judges[name],
+            candidates=pools[kind],
+            generator=generator,
         )
         filtered.threshold.copy_(thresholds.get(name, torch.tensor(-torch.inf)))
         draws = torch.Generator().manual_seed(seed)

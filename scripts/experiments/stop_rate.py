@@ -8,9 +8,10 @@ the threshold is the 5% quantile of a fourth fifth. The rate is measured on the 
 should be 5 +- 2%, and on episodes of another seed, with other starts, drawn the same way.
 
 A filter never judges true transitions but its own choices. For the Christoffel judge the table goes
-on with those that a filter with a wide pool makes on the last fifth and outside the data, its
-threshold calibrated on "transitions" or on its "choices" on the fourth fifth: how many are stopped
-of either, and the errors, in deviations of a change, of those outside that are kept and stopped.
+on with those that a filter of wide candidates makes on the last fifth and outside the data, its
+threshold calibrated on the "data" of the fourth fifth or on what is "selected" there: how many are
+stopped of either, and the errors, in deviations of a change, of those outside that are kept and
+stopped.
 --noise is that of the labels. The first rates are of true transitions, whatever the calibration.
 """
 
@@ -24,13 +25,13 @@ from typing import Any
 import torch
 
 from mbrl.dynamics import (
-    Christoffel,
-    Contrastive,
+    ChristoffelReward,
+    ContrastiveReward,
     GaussianEnsemble,
     LearnedDynamicsReward,
     RewardConsistent,
     SINDy,
-    SparseResidual,
+    SparseResidualReward,
 )
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.roles import Dynamics
@@ -48,7 +49,7 @@ def choices(
     model = RewardConsistent(
         **shape,
         base=GaussianEnsemble(**shape, generator=draw, **ENSEMBLE),
-        judge=Christoffel(obs_dim=env.obs_dim, action=env.action),
+        dynamics_reward=ChristoffelReward(obs_dim=env.obs_dim, action=env.action),
         generator=draw,
         calibration=calibration,
     )
@@ -86,18 +87,18 @@ def main() -> None:
                 Transitions(*(x[mask] for x in data))
                 for mask in (fifth < 3, fifth == 3, fifth == 4)
             )
-            edges = TailHoldoutEnsemble(n, env.action.dim, generator=generator)
-            edges.fit(part, generator=generator)
+            holdout_ensemble = TailHoldoutEnsemble(n, env.action.dim, generator=generator)
+            holdout_ensemble.fit(part, generator=generator)
             shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
             sparse = SINDy(**shape, task=env.task, degree=3)
             judges: dict[str, LearnedDynamicsReward] = {
-                "christoffel": Christoffel(**shape),
-                "sindy residual": SparseResidual(obs_dim=n, sparse=sparse),
-                "contrastive": Contrastive(**shape, generator=generator),
+                "christoffel": ChristoffelReward(**shape),
+                "sindy residual": SparseResidualReward(obs_dim=n, sparse=sparse),
+                "contrastive": ContrastiveReward(**shape, generator=generator),
             }
             model: Dynamics = sparse  # these judges do not ask it
             for name, judge in judges.items():
-                judge.fit(part, model, edges=edges, generator=generator)
+                judge.fit(part, model, holdout_ensemble=holdout_ensemble, generator=generator)
                 known = judge.reward(rest.obs, rest.action, rest.next_obs)
                 threshold = torch.quantile(known.double(), 0.05)
                 rates = [
@@ -105,12 +106,12 @@ def main() -> None:
                     for x in (held, fresh)
                 ]
                 told = [f"{rate:.4f}" for rate in rates]
-                found = [("transitions", [*told, *[""] * 4])]
+                found = [("data", [*told, *[""] * 4])]
                 if name == "christoffel":
                     seen = Transitions(*(x[fifth < 4] for x in data))
                     found = [
                         (calibration, [*told, *(f"{value:.4f}" for value in values)])
-                        for calibration in ("transitions", "choices")
+                        for calibration in ("data", "selected")
                         for values in [choices(setting, seen, held, calibration, seed)]
                     ]
                 for calibration, values in found:

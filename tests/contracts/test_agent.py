@@ -28,7 +28,7 @@ SMALL = {
                 "min_updates": 20,
                 "max_updates": 40,
             },
-            "pool": {"_target_": "mbrl.dynamics.CandidateGenerator", "kind": "plain"},
+            "candidates": {"_target_": "mbrl.dynamics.CandidateGenerator", "kind": "plain"},
         },
         "sparse_relu": {
             "hidden": [8],

@@ -15,10 +15,10 @@ SMALL = {
     "ensemble": DENSE,
     "reward_consistent": {
         "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
-        "judge": {"_target_": "mbrl.dynamics.Christoffel", "degrees": [1, 2]},
-        "pool": {
+        "dynamics_reward": {"_target_": "mbrl.dynamics.ChristoffelReward", "degrees": [1, 2]},
+        "candidates": {
             "_target_": "mbrl.dynamics.CandidateGenerator",
-            "edges": {"hidden": 16, "num_updates": 100},
+            "holdout_ensemble": {"hidden": 16, "num_updates": 100},
         },
     },
     "sindy": {"aggregate": "member", "num_elites": 20},

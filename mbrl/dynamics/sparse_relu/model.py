@@ -97,7 +97,7 @@ class SparseReLU(Dynamics):
         self._gate_rate, self._gate_weight = gate_rate, gate_weight
         self._holdout = holdout
         self._stability = stability_weight, stability_radius
-        if task.edges and self.learns_reward:
+        if task.interaction_edges and self.learns_reward:
             raise BadInput(
                 "dynamics.cost=learned: not with shared networks; take the task's, known"
             )
@@ -106,7 +106,7 @@ class SparseReLU(Dynamics):
         )
         self._sparse = nn.ModuleList(
             InteractionNetwork(num_members, kind, tuple(hidden), generator=generator)
-            for kind in task.edges or (whole,)
+            for kind in task.interaction_edges or (whole,)
         )
         self._dense = copy.deepcopy(self._sparse)  # before pruning, where the next fit goes on
         self.target_std: Tensor

@@ -1,85 +1,103 @@
-"""A judge in closed form: how near a transition is to the algebraic set that the data lie on."""
+"""Dynamics reward in closed form: closeness to the algebraic set that the data lie on."""
 
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.transition_filter.base import Candidates, LearnedDynamicsReward
-from mbrl.dynamics.transition_filter.bayesian_polynomial import Regression
-from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
-from mbrl.dynamics.transition_filter.polynomials import count, monomials
+from mbrl.dynamics.transition_filter.base import (
+    Candidates,
+    LearnedDynamicsReward,
+    reward_candidates,
+)
+from mbrl.dynamics.transition_filter.bayesian_polynomial import BayesianPolynomialReward
+from mbrl.dynamics.transition_filter.holdout_ensemble import TailCandidates, TailHoldoutEnsemble
+from mbrl.dynamics.transition_filter.polynomials import monomials, num_monomials
+from mbrl.errors import BadInput
 from mbrl.nn.early_stopping import draw_rows
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
+from mbrl.values import Count, Positive, checked
 
-PERTURBED = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # of the edge members' answers
+SPREAD = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # factors of the holdout members' deviations
 
 
-class Christoffel(LearnedDynamicsReward):
-    """Score by the Christoffel function of (obs, action, change), an implicit polynomial.
+@final
+class ChristoffelReward(LearnedDynamicsReward):
+    """Christoffel function of (obs, action, change): an implicit polynomial.
 
-    With z the standardised transition and phi its monomials the reward is
+    With z the standardized transition and phi its monomials the reward is
 
         -log phi(z)' (M + eps I)^-1 phi(z),  M = mean of phi phi'.
 
-    Where the dynamics are F(obs, action, change) = 0 for polynomials F, these span the null space
-    of M, and the reward falls steeply off the set where they vanish: also far from the data, since
-    a polynomial that vanishes on them vanishes on the whole set. Lasserre and Pauwels 2019 (the
-    Christoffel function), Luo et al. 2024 (MOREC, what the judge is for).
+    If the dynamics are F(obs, action, change) = 0 for polynomials F, these span the null space of
+    M, and the reward falls steeply off the set where they vanish. It does so far from the data too,
+    since a polynomial that vanishes on them vanishes on the whole set. Lasserre and Pauwels 2019
+    (the Christoffel function), Luo et al. 2024 (MOREC, what the reward is for).
 
-    Noise in next_obs blurs that set, powers of the change carry the blur into M, and the set that
-    is found is bent. A Bayesian regression of the change (Regression), which knows what noise has
-    left uncertain, is therefore tried first.
+    Noise in next_obs blurs that set. Powers of the change carry the blur into M, and the set that
+    is found is bent. So a BayesianPolynomialReward, which knows what noise leaves uncertain, is an
+    option as well.
 
-    Which of the two, degree and eps are chosen at the data's edges: fitted to the rest, judges
-    choose among perturbed predictions of networks that never saw the edge. The simplest wins that
-    is not worse than the best by more than two standard errors of their difference: edges are near,
-    and what does no harm there can do much further out.
+    Which of the two is used, degree and eps are chosen in the tails of the data: fitted to the
+    rest, each option chooses among perturbed predictions of networks that never saw the tail. The
+    simplest option is taken that is not worse than the best by more than two standard errors of
+    their difference: the tails are near, and what does no harm there can do much further out.
 
     Args:
         obs_dim: length of an observation.
         action: the environment's actions.
-        degrees: tried.
-        ridges: eps tried.
-        max_features: degrees with more are left out.
-        max_rows: of the data, drawn at random, that the moments are taken from.
+        degrees: to choose from.
+        ridges: eps to choose from.
+        max_features: degrees with more monomials are left out.
+        max_rows: largest number of rows of the data that are used, drawn at random.
+
+    Raises:
+        BadInput: if every degree has more than max_features monomials.
     """
 
-    needs_edges = True
-    needs_means = True
+    needs_holdout_ensemble = True
+    needs_member_means = True
     whiten: Tensor  # (F, F)
     degree: Tensor  # () int64; 0: the regression
     ridge: Tensor  # ()
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
-        degrees: tuple[int, ...] = (1, 2, 3, 4),
-        ridges: tuple[float, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
-        max_features: int = 600,
-        max_rows: int = 20_000,
+        degrees: tuple[Count, ...] = (1, 2, 3, 4),
+        ridges: tuple[Positive, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
+        max_features: Count = 600,
+        max_rows: Count = 20_000,
     ):
         """Allocate the whitening."""
         super().__init__()
         width = 2 * obs_dim + action.dim
         self._ridges, self._max_rows = ridges, max_rows
-        self._degrees = [d for d in degrees if count(width, d) <= max_features]
-        self.regression = Regression(obs_dim=obs_dim, action=action, max_rows=max_rows)
+        self._degrees = [d for d in degrees if num_monomials(width, d) <= max_features]
+        if not self._degrees:
+            raise BadInput(
+                f"max_features={max_features}: fewer than the {num_monomials(width, 1)} of degree 1"
+            )
+        self.regression = BayesianPolynomialReward(
+            obs_dim=obs_dim, action=action, max_rows=max_rows
+        )
         self.scale = Normalizer(width, floor=1e-6)
-        largest = count(width, max(self._degrees))
+        largest = num_monomials(width, max(self._degrees))
         self.register_buffer("whiten", torch.zeros(largest, largest, dtype=torch.float64))
         self.register_buffer("degree", torch.tensor(0))
         self.register_buffer("ridge", torch.tensor(0.0, dtype=torch.float64))
 
     @property
-    def scores_rewards(self) -> bool:
-        """Tell whether scores are the rewards: the regression's are not."""
+    def scores_are_rewards(self) -> bool:
+        """Return whether scores are the rewards: the regression's are not."""
         return bool(self.degree > 0)
 
     def fit(
@@ -87,65 +105,96 @@ class Christoffel(LearnedDynamicsReward):
         data: Transitions,
         model: Dynamics,
         *,
-        edges: TailHoldoutEnsemble | None,
+        holdout_ensemble: TailHoldoutEnsemble | None,
         generator: torch.Generator,
     ) -> dict[str, float]:
-        """Choose the settings at the edges; take the moments of everything."""
+        """Choose the option in the tails of data (B, ...), and fit it; see DynamicsReward.fit.
+
+        Raises:
+            BadInput: without a tail-holdout ensemble.
+        """
+        if holdout_ensemble is None:
+            raise BadInput("holdout_ensemble=None: a ChristoffelReward is fitted with one")
         data = draw_rows(data, self._max_rows, generator=generator)
-        assert edges is not None
-        z = self._features(data.obs, data.action, data.next_obs, refit=True)
-        found = self.regression.fit(data, model, edges=edges, generator=generator)
+        x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
+        self.scale.fit(x)
+        z = self.scale(x).double()
+        metrics = self.regression.fit(
+            data, model, holdout_ensemble=holdout_ensemble, generator=generator
+        )
         phis = [monomials(z, degree) for degree in self._degrees]
-        wholes = [phi.T @ phi for phi in phis]
-        questions = edges.questions(data, PERTURBED, generator=generator)
-        outside = edges.edges(data.obs, data.action)
-        spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
-        errors = []  # of each edge (settings,)
-        for (rows, offered), edge in zip(questions, outside, strict=True):
-            n, obs, action = len(offered), data.obs[rows], data.action[rows]
-            asked = self._features(obs.repeat(n, 1), action.repeat(n, 1), offered.flatten(0, 1))
-            self.regression.refit(Transitions(*(x[~edge] for x in data)))
-            alone = Candidates(offered, offered[:1])  # no members to listen to
-            scores = [self.regression.score(obs, action, alone).double()[None]]
-            for degree, phi, whole in zip(self._degrees, phis, wholes, strict=True):
-                inside = (whole - phi[edge].T @ phi[edge]) / int((~edge).sum())
-                told = _rewards(monomials(asked, degree), inside, self._ridges)
-                scores.append(told.view(-1, n, len(rows)))
-            best = torch.cat(scores).argmax(1, keepdim=True)
-            wrong = ((offered - data.next_obs[rows]) / spread).square().mean(-1).sqrt()
-            picked = wrong.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
-            errors.append((picked / wrong.mean()).log())
+        grams = [phi.T @ phi for phi in phis]
+        candidates = holdout_ensemble.tail_candidates(data, SPREAD, generator=generator)
+        tails = holdout_ensemble.tails(data.obs, data.action)
+        errors = torch.stack(
+            [
+                self._tail_errors(data, tail, options, phis, grams)
+                for options, tail in zip(candidates, tails, strict=True)
+            ]
+        )
         self.regression.refit(data)
         settings = [(0, 0.0), *((d, ridge) for d in self._degrees for ridge in self._ridges)]
-        chosen = _choose(torch.stack(errors), [degree for degree, _ in settings])
+        chosen = _choose(errors, [degree for degree, _ in settings])
         degree, ridge = settings[chosen]
         self.degree.fill_(degree)
         self.ridge.fill_(ridge)
         self.whiten.zero_()
         if degree:
-            w = _whitening(wholes[self._degrees.index(degree)] / len(z), ridge)
+            w = _whitening(grams[self._degrees.index(degree)] / len(z), ridge)
             self.whiten[: len(w), : len(w)] = w
-        return found | {
-            "model/judge_degree": float(degree),
-            "model/judge_ridge": ridge,
-            "model/judge_edge_ratio": torch.stack(errors)[:, chosen].mean().exp().item(),
+        return metrics | {
+            "model/dynamics_reward_degree": float(degree),
+            "model/dynamics_reward_ridge": ridge,
+            "model/dynamics_reward_tail_error": errors[:, chosen].mean().exp().item(),
         }
 
-    def _features(
-        self, obs: Tensor, action: Tensor, next_obs: Tensor, *, refit: bool = False
+    def _tail_errors(
+        self,
+        data: Transitions,
+        tail: Tensor,
+        candidates: TailCandidates,
+        phis: list[Tensor],
+        grams: list[Tensor],
     ) -> Tensor:
-        """Standardise (obs, action, change): (N, n), float64."""
-        x = torch.cat([obs, action, next_obs - obs], 1)
-        if refit:
-            self.scale.fit(x)
-        return self.scale(x).double()
+        """Compute the errors of what each option chooses in a tail, fitted to the other rows.
+
+        Args:
+            data: transitions (B, ...).
+            tail: (B,) bool.
+            candidates: of the rows in the tail.
+            phis: monomials (B, F) of each degree.
+            grams: their products (F, F).
+
+        Returns:
+            (options,) logarithm of the mean error of the chosen candidates, relative to that of all
+            candidates: the regression first, then all ridges of each degree.
+        """
+        rows, next_obs = candidates
+        n, obs, action = len(next_obs), data.obs[rows], data.action[rows]
+        self.regression.refit(Transitions(*(x[~tail] for x in data)))
+        alone = Candidates(next_obs, next_obs[:1])  # one member: it counts for nothing
+        scores = [self.regression.score(obs, action, alone).double()[None]]
+        z = self._standardize(obs.repeat(n, 1), action.repeat(n, 1), next_obs.flatten(0, 1))
+        for degree, phi, gram in zip(self._degrees, phis, grams, strict=True):
+            inside = (gram - phi[tail].T @ phi[tail]) / int((~tail).sum())
+            rewards = _rewards(monomials(z, degree), inside, self._ridges)
+            scores.append(rewards.view(-1, n, len(rows)))
+        best = torch.cat(scores).argmax(1, keepdim=True)
+        spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
+        error = ((next_obs - data.next_obs[rows]) / spread).square().mean(-1).sqrt()  # (K, n)
+        chosen = error.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
+        return (chosen / error.mean()).log()
+
+    def _standardize(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Return (N, n) in float64 of obs (N, obs_dim), action (N, act_dim), next_obs (N, ...)."""
+        return self.scale(torch.cat([obs, action, next_obs - obs], 1)).double()
 
     @torch.no_grad()
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the reward (N,) under what was chosen."""
+        """Return rewards (N,) of obs (N, obs_dim), action (N, act_dim), next_obs (N, obs_dim)."""
         if not self.degree:
             return self.regression.reward(obs, action, next_obs)
-        phi = monomials(self._features(obs, action, next_obs), int(self.degree))
+        phi = monomials(self._standardize(obs, action, next_obs), int(self.degree))
         w = self.whiten[: phi.shape[1], : phi.shape[1]]
         return -(phi @ w).square().sum(1).log().to(obs.dtype)
 
@@ -157,14 +206,14 @@ class Christoffel(LearnedDynamicsReward):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Score every candidate; see DynamicsReward.score."""
+        """Return the scores (K, B) of the option that was chosen; see DynamicsReward.score."""
         if self.degree:
-            return super().score(obs, action, candidates, generator=generator)
+            return reward_candidates(self, obs, action, candidates)
         return self.regression.score(obs, action, candidates, generator=generator)
 
 
 def _choose(errors: Tensor, degrees: list[int]) -> int:
-    """Choose of settings, given their errors (edges, settings), the simplest of the best."""
+    """Choose the simplest of the best settings, by their errors (tails, settings)."""
     order = errors.mean(0).argsort(stable=True).tolist()
     worse = errors - errors[:, order[:1]]
     level = worse.mean(0) <= 2 * worse.std(0) / math.sqrt(len(errors))
@@ -172,7 +221,7 @@ def _choose(errors: Tensor, degrees: list[int]) -> int:
 
 
 def _rewards(phi: Tensor, moments: Tensor, ridges: tuple[float, ...]) -> Tensor:
-    """Give the rewards of phi (N, F) with each ridge: (R, N)."""
+    """Compute the rewards (R, N) of phi (N, F) with each ridge."""
     values, vectors = torch.linalg.eigh(moments)
     shares = (phi @ vectors).square()
     weights = [1 / (values.clamp(min=0) + ridge) for ridge in ridges]
@@ -180,6 +229,6 @@ def _rewards(phi: Tensor, moments: Tensor, ridges: tuple[float, ...]) -> Tensor:
 
 
 def _whitening(moments: Tensor, ridge: float) -> Tensor:
-    """Give W (F, F) with W W' = (moments + ridge I)^-1."""
+    """Return W (F, F) with W W' = (moments + ridge I)^-1."""
     values, vectors = torch.linalg.eigh(moments)
     return vectors / (values.clamp(min=0) + ridge).sqrt()

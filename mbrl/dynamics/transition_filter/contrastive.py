@@ -1,54 +1,61 @@
-"""A dynamics reward that tells the true successor from others of the same (obs, action)."""
+"""Contrastive dynamics reward: picks the true successor out of others of the same (obs, action)."""
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.transition_filter.base import LearnedDynamicsReward
+from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
+from mbrl.errors import BadInput
 from mbrl.nn.networks import Networks, train
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
+from mbrl.values import Count, checked
 
 
-class Contrastive(LearnedDynamicsReward):
-    """Reward transitions by a noise-contrastive score, van den Oord et al. 2018.
+@final
+class ContrastiveReward(PointwiseReward):
+    """Noise-contrastive score of a transition, van den Oord et al. 2018.
 
-    Each true change stands against others: noise around it of every size, the changes of other
-    rows, and hard ones, the edge members' answers inflated. That is the choice that a filter makes.
+    Each true change is to be told from other changes of the same (obs, action), as a filter has
+    to: from noise of all sizes around it, from the changes of other rows, and from predictions of
+    the tail-holdout ensemble, moved away from their mean.
 
     Args:
         obs_dim: length of an observation.
         action: the environment's actions.
         generator: source of the initial weights.
-        num_members: networks, averaged.
+        num_members: networks whose scores are averaged.
         hidden: width of the two hidden layers.
-        num_updates: gradient steps.
-        batch_size: rows of a step.
-        num_negatives: of each kind.
+        num_updates: gradient steps of a fit.
+        batch_size: rows of a gradient step.
+        num_negatives: other changes of each of the three kinds.
     """
 
-    needs_edges = True
+    needs_holdout_ensemble = True
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator,
-        num_members: int = 4,
-        hidden: int = 64,
-        num_updates: int = 1000,
-        batch_size: int = 32,
-        num_negatives: int = 6,
+        num_members: Count = 4,
+        hidden: Count = 64,
+        num_updates: Count = 1000,
+        batch_size: Count = 32,
+        num_negatives: Count = 6,
     ):
-        """Draw the networks."""
+        """Draw the initial weights."""
         super().__init__()
         width = 2 * obs_dim + action.dim
-        self._obs_dim = obs_dim
-        self._updates, self._batch_size, self._negatives = num_updates, batch_size, num_negatives
+        self._obs_dim, self._num_members, self._num_updates = obs_dim, num_members, num_updates
+        self._batch_size, self._num_negatives = batch_size, num_negatives
         self.networks = Networks([width, hidden, hidden, 1], num_members, generator=generator)
         self.scale = Normalizer(width, floor=1e-6)
 
@@ -57,19 +64,25 @@ class Contrastive(LearnedDynamicsReward):
         data: Transitions,
         model: Dynamics,
         *,
-        edges: TailHoldoutEnsemble | None,
+        holdout_ensemble: TailHoldoutEnsemble | None,
         generator: torch.Generator,
     ) -> dict[str, float]:
-        """Learn to pick the true change; see DynamicsReward.fit."""
-        assert edges is not None
+        """Train to pick the true change; see DynamicsReward.fit.
+
+        Raises:
+            BadInput: without a tail-holdout ensemble.
+            NumericalFault: if the loss is not finite.
+        """
+        if holdout_ensemble is None:
+            raise BadInput("holdout_ensemble=None: a ContrastiveReward is fitted with one")
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
         self.scale.fit(x)
         z = self.scale(x)
         n = z.shape[1] - self._obs_dim
-        answers = edges.predict(data.obs, data.action) - data.obs  # (M, N, obs_dim)
-        answers = (answers - self.scale.mean[n:]) / self.scale.std[n:]
-        middle = answers.mean(0)
-        members, count, k = len(self.networks.weights[0]), self._batch_size, self._negatives
+        predictions = holdout_ensemble.predict(data.obs, data.action) - data.obs
+        predictions = (predictions - self.scale.mean[n:]) / self.scale.std[n:]  # (H, N, obs_dim)
+        mean = predictions.mean(0)
+        members, count, k = self._num_members, self._batch_size, self._num_negatives
         device = generator.device
 
         def loss(update: int) -> Tensor:
@@ -81,20 +94,20 @@ class Contrastive(LearnedDynamicsReward):
             noise = torch.randn(k, *change.shape, generator=generator, device=device)
             near = change + noise * 10 ** (3 * size - 2.5)  # sizes from 0.003 to 3
             other = torch.randint(len(z), (k, members, count), generator=generator, device=device)
-            who = torch.randint(len(answers), (k,), generator=generator, device=device)
+            who = torch.randint(len(predictions), (k,), generator=generator, device=device)
             factor = 1 + 2 * torch.randn(k, 1, 1, 1, generator=generator, device=device)
-            hard = middle[rows] + factor * (answers[who][:, rows] - middle[rows])
+            hard = mean[rows] + factor * (predictions[who][:, rows] - mean[rows])
             changes = torch.cat([change[None], near, z[other][..., n:], hard])  # (K, M, n, obs_dim)
-            asked = torch.cat([given.expand(len(changes), *given.shape), changes], -1)
-            score = self.networks(asked.transpose(0, 1).flatten(1, 2))[..., 0]
+            inputs = torch.cat([given.expand(len(changes), *given.shape), changes], -1)
+            score = self.networks(inputs.transpose(0, 1).flatten(1, 2))[..., 0]
             score = score.view(members, len(changes), count)
             return -score.log_softmax(1)[:, 0].mean(1).sum()
 
-        value = train(self.networks, loss, self._updates, learning_rate=1e-3)
+        value = train(self.networks, loss, self._num_updates, learning_rate=1e-3)
         return {"model/contrastive_loss": value / members}
 
     @torch.no_grad()
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give the members' mean score (N,)."""
+        """Return mean scores (N,) of obs (N, obs_dim), action (N, act_dim), next_obs (N, ...)."""
         z = self.scale(torch.cat([obs, action, next_obs - obs], 1))
         return self.networks(z)[..., 0].mean(0)

@@ -1,29 +1,34 @@
-"""A dynamics reward from sparse equations: how far a transition is from what they say."""
+"""Dynamics reward from sparse equations: how far a transition is from what they predict."""
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Tensor
 
 from mbrl.dynamics.sindy.model import SINDy
-from mbrl.dynamics.transition_filter.base import LearnedDynamicsReward
+from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
+from mbrl.values import Count, checked
 
 
-class SparseResidual(LearnedDynamicsReward):
-    """Reward transitions by minus the residual of sparse equations, Brunton et al. 2016 (SINDy).
+@final
+class SparseResidualReward(PointwiseReward):
+    """Minus the residual of sparse equations, Brunton et al. 2016 (SINDy).
 
     Args:
         obs_dim: length of an observation.
         sparse: the equations.
     """
 
-    scale: Tensor  # (obs_dim,) of a change
+    scale: Tensor  # (obs_dim,) standard deviation of a change
 
-    def __init__(self, *, obs_dim: int, sparse: SINDy):
-        """Take the equations."""
+    @checked
+    def __init__(self, *, obs_dim: Count, sparse: SINDy):
+        """Initialize the scale of a change to 1."""
         super().__init__()
         self.sparse = sparse
         self.register_buffer("scale", torch.ones(obs_dim))
@@ -33,16 +38,19 @@ class SparseResidual(LearnedDynamicsReward):
         data: Transitions,
         model: Dynamics,
         *,
-        edges: TailHoldoutEnsemble | None,
+        holdout_ensemble: TailHoldoutEnsemble | None,
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Fit the equations; see DynamicsReward.fit."""
         self.scale.copy_((data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6))
-        found = self.sparse.fit(data, generator=generator)
-        return {"model/sparse_mse": found["model/holdout_mse"]}
+        metrics = self.sparse.fit(data, generator=generator)
+        return {"model/sparse_mse": metrics["model/holdout_mse"]}
 
     @torch.no_grad()
     def reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        """Give minus the distance (N,) in standard deviations of a change."""
-        told = self.sparse.step(self.sparse.initial(obs), action)[1].next_obs
-        return -((next_obs - told) / self.scale).square().mean(1).sqrt()
+        """Return minus the residuals (N,) of obs (N, obs_dim), action (N, act_dim), next_obs.
+
+        The unit is one standard deviation of a change.
+        """
+        prediction = self.sparse.step(self.sparse.initial(obs), action)[1]
+        return -((next_obs - prediction.next_obs) / self.scale).square().mean(1).sqrt()

@@ -1,6 +1,7 @@
 """Pucks of two classes, to be pushed into two bins by one pusher, in MuJoCo contact.
 
-The compositional task of Liu et al. 2023: one law for all pairs of objects (the task's edges).
+The compositional task of Liu et al. 2023: one law for all pairs of objects (the task's
+interaction edges).
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Sort(MujocoTask):
             obs_names=("x", "y", *(f"{axis}{i}" for i in range(PUCKS) for axis in "xy")),
             cost=self.cost,
             anchors=self.anchors,
-            edges=law(),
+            interaction_edges=law(),
         )
 
     def anchors(self, obs: Tensor) -> Tensor:

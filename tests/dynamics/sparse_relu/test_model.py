@@ -248,8 +248,9 @@ def test_a_law_shared_by_all_pairs_is_found_and_unrolled_into_sparse_blocks():
     following = repel(obs, action)
     data = Transitions(obs, action, obs[:, 0], following, never, never, torch.arange(3000))
     model = SparseReLU(
-        obs_dim=3, action=PAIR, task=Task(cost=cost(3), edges=pairs()), generator=generator(),
-        hidden=(6,), schedule=(3, 1), rollout_length=1, dense_updates=300, stage_updates=200,
+        obs_dim=3, action=PAIR, task=Task(cost=cost(3), interaction_edges=pairs()),
+        generator=generator(), hidden=(6,), schedule=(3, 1), rollout_length=1,
+        dense_updates=300, stage_updates=200,
     )  # fmt: skip
     assert model.fit(data, generator=generator(1))["model/holdout_mse"] < 1e-3
     network = model.network()
@@ -275,4 +276,4 @@ def test_refusals():
     with pytest.raises(BadInput, match="dynamics.cost=known"):
         toy(cost="known")
     with pytest.raises(BadInput, match="shared networks"):
-        toy(task=Task(edges=pairs(1)))
+        toy(task=Task(interaction_edges=pairs(1)))

@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 
 from mbrl.agents import MPC, Dyna
 from mbrl.dynamics import (
+    BayesianPolynomialReward,
     CandidateGenerator,
-    Consensus,
-    Distilled,
-    EnsembleMean,
+    ConsensusReward,
+    DistilledReward,
+    EnsembleMeanReward,
     GaussianEnsemble,
-    MixtureLikelihood,
-    Oracle,
-    RandomPick,
-    Regression,
+    MixtureLikelihoodReward,
+    OracleReward,
+    RandomReward,
     RewardConsistent,
 )
-from mbrl.dynamics.transition_filter.base import Candidates, LearnedDynamicsReward
-from mbrl.dynamics.transition_filter.christoffel import Christoffel
+from mbrl.dynamics.transition_filter.base import Candidates, PointwiseReward
+from mbrl.dynamics.transition_filter.christoffel import ChristoffelReward
 from mbrl.errors import BadInput
 from mbrl.imagination.rollout import rollout
 from mbrl.learners import SAC
@@ -37,15 +37,17 @@ def ensemble() -> GaussianEnsemble:
 
 def pool(kind="wide", **options) -> CandidateGenerator:
     edges = {"hidden": 16, "num_updates": 100}
-    return CandidateGenerator(**SHAPE, generator=generator(2), kind=kind, edges=edges, **options)
+    return CandidateGenerator(
+        **SHAPE, generator=generator(2), kind=kind, holdout_ensemble=edges, **options
+    )
 
 
 def build(base=None, judge=None, kind="wide", num_samples=10, **options) -> RewardConsistent:
     return RewardConsistent(
         **SHAPE,
         base=base or ensemble(),
-        judge=judge or Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2)),
-        pool=pool(kind, num_samples=num_samples),
+        dynamics_reward=judge or ChristoffelReward(obs_dim=2, action=ACTION, degrees=(1, 2)),
+        candidates=pool(kind, num_samples=num_samples),
         generator=generator(3),
         **options,
     )
@@ -70,10 +72,10 @@ def near(data) -> RewardConsistent:
     return model
 
 
-class Near(LearnedDynamicsReward):
+class Near(PointwiseReward):
     """Reward closeness to the true successor."""
 
-    def fit(self, data, model, *, edges, generator):
+    def fit(self, data, model, *, holdout_ensemble, generator):
         return {}
 
     def reward(self, obs, action, next_obs):
@@ -146,7 +148,7 @@ def test_better_candidates_come_first(near, seed, num):
     action = ACTION.sample(6, generator=generator(seed))
     state = near.initial(obs)
     following, pred = near.candidates(state, action, num, generator=generator(seed))
-    reward = near.judge.reward(obs.repeat(num, 1), action.repeat(num, 1), pred.next_obs)
+    reward = near.dynamics_reward.reward(obs.repeat(num, 1), action.repeat(num, 1), pred.next_obs)
     ordered = reward.view(num, 6)
     assert (ordered[:-1] >= ordered[1:] - 1e-6).all()
     first = near.step(state, action, generator=generator(seed))[1].next_obs
@@ -155,14 +157,14 @@ def test_better_candidates_come_first(near, seed, num):
 
 def test_the_calibrated_stop_rate_on_true_transitions():
     seen = collect(ToyEnv(4), 1000).all()
-    model = build(calibration="transitions")
+    model = build(calibration="data")
     model.fit(seen, generator=generator(4))
     held = collect(ToyEnv(4), 500, seed=9).all()
-    low = model.judge.reward(held.obs, held.action, held.next_obs) < model.threshold
+    low = model.dynamics_reward.reward(held.obs, held.action, held.next_obs) < model.threshold
     assert 0.03 <= low.float().mean().item() <= 0.07
 
 
-@pytest.mark.parametrize("calibration", ["transitions", "choices"])
+@pytest.mark.parametrize("calibration", ["data", "selected"])
 def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibration):
     """No prediction is as good as clean data are."""
     seen = collect(ToyEnv(4), 1000).all()
@@ -171,7 +173,7 @@ def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibratio
     held = collect(ToyEnv(4), 500, seed=9).all()
     state = model.initial(held.obs)
     kept = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
-    assert 0.9 < kept < 0.99 if calibration == "choices" else kept < 0.1
+    assert 0.9 < kept < 0.99 if calibration == "selected" else kept < 0.1
 
 
 def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
@@ -180,27 +182,27 @@ def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
             return super().reward(obs, action, next_obs) - 100.0 * (obs[:, 0] > 0)
 
     found = {}
-    for on_low in ("truncate", "penalise"):
-        model = build(judge=Never(), on_low=on_low, penalty=7.0)
+    for on_low in ("truncate", "penalize"):
+        model = build(judge=Never(), below_threshold=on_low, penalty=7.0)
         model.fit(data, generator=generator(4))
         model.threshold.fill_(-50.0)
         state = model.initial(data.obs)
         found[on_low] = model.step(state, data.action, generator=generator(5))[1]
     low = data.obs[:, 0] > 0
-    cut, charged = found["truncate"], found["penalise"]
+    cut, charged = found["truncate"], found["penalize"]
     assert cut.valid.equal(~low) and charged.valid.all()
     assert cut.terminated.equal(charged.terminated), "a filtered step is no terminal"
     torch.testing.assert_close(cut.reward - charged.reward, 7.0 * low)
 
 
-@pytest.mark.parametrize("judge", [Near(), Regression(obs_dim=2, action=ACTION)])
+@pytest.mark.parametrize("judge", [Near(), BayesianPolynomialReward(obs_dim=2, action=ACTION)])
 def test_what_is_stood_by_earns_the_threshold(data, judge):
     """Also where scores are not the rewards."""
     model = build(judge=judge)
     model.fit(data, generator=generator(4))
     state = model.initial(data.obs)
     after = model.step(state, data.action, generator=generator(5))[1].next_obs
-    earned = model.judge.reward(data.obs, data.action, after)
+    earned = model.dynamics_reward.reward(data.obs, data.action, after)
     model.threshold.copy_(torch.quantile(earned, 0.3001))  # between two rows
     valid = model.step(state, data.action, generator=generator(5))[1].valid
     assert valid.equal(earned >= model.threshold) and valid.float().mean() > 0.6
@@ -229,15 +231,15 @@ def candidates(*rows) -> Candidates:
 def test_baselines_choose_as_they_say():
     zero = torch.zeros(1, 2), torch.zeros(1, 1)
     offered = candidates([0.0, 0.0], [0.5, 0.0], [0.6, 0.0], [0.7, 0.0], [5.0, 0.0])
-    assert Consensus(2).score(*zero, offered).argmax() == 2
-    assert EnsembleMean(2).score(*zero, offered).argmax() == 3  # the mean is 1.36
+    assert ConsensusReward(2).score(*zero, offered).argmax() == 2
+    assert EnsembleMeanReward(2).score(*zero, offered).argmax() == 3  # the mean is 1.36
     offered = candidates([0.0, 0.0], [2.0, 0.0], [2.1, 0.0], [5.0, 0.0])
-    assert MixtureLikelihood(2).score(*zero, offered).argmax() in (1, 2)
-    oracle = Oracle(2, lambda obs, action: torch.tensor([[4.0, 0.0]]))
+    assert MixtureLikelihoodReward(2).score(*zero, offered).argmax() in (1, 2)
+    oracle = OracleReward(2, lambda obs, action: torch.tensor([[4.0, 0.0]]))
     assert oracle.score(*zero, offered).argmax() == 3
     draws = generator(1)
     picks = [
-        RandomPick(2).score(*zero, offered, generator=draws).argmax().item() for _ in range(99)
+        RandomReward(2).score(*zero, offered, generator=draws).argmax().item() for _ in range(99)
     ]
     assert set(picks) == {0, 1, 2, 3}
 
@@ -251,8 +253,8 @@ def test_a_simulator_is_refused(data):
 
 def test_saved_filters_choose_the_same(data):
     def make():
-        teacher = Christoffel(obs_dim=2, action=ACTION, degrees=(1, 2))
-        judge = Distilled(
+        teacher = ChristoffelReward(obs_dim=2, action=ACTION, degrees=(1, 2))
+        judge = DistilledReward(
             obs_dim=2, action=ACTION, generator=generator(5), teacher=teacher, num_updates=50
         )
         return build(judge=judge)

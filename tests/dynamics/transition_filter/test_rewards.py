@@ -8,16 +8,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbrl.dynamics import Adversarial, Contrastive, Distilled, SINDy, SparseResidual
-from mbrl.dynamics.transition_filter.base import Candidates, LearnedDynamicsReward
-from mbrl.dynamics.transition_filter.bayesian_polynomial import (
-    FLOOR,
-    BayesianPolynomial,
-    Regression,
+from mbrl.dynamics import (
+    AdversarialReward,
+    ContrastiveReward,
+    DistilledReward,
+    SINDy,
+    SparseResidualReward,
 )
-from mbrl.dynamics.transition_filter.christoffel import Christoffel
+from mbrl.dynamics.transition_filter.base import Candidates, reward_candidates
+from mbrl.dynamics.transition_filter.bayesian_polynomial import (
+    MIN_NOISE,
+    BayesianPolynomial,
+    BayesianPolynomialReward,
+)
+from mbrl.dynamics.transition_filter.christoffel import ChristoffelReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
-from mbrl.dynamics.transition_filter.polynomials import PolynomialModel, count, monomials
+from mbrl.dynamics.transition_filter.polynomial_model import PolynomialModel
+from mbrl.dynamics.transition_filter.polynomials import monomials, num_monomials
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
 
@@ -32,7 +39,7 @@ def test_monomials_are_all_products(variables, degree, seed):
         for d in range(degree + 1)
         for term in combinations_with_replacement(range(variables), d)
     ]
-    assert found.shape[1] == count(variables, degree) == len(wanted)
+    assert found.shape[1] == num_monomials(variables, degree) == len(wanted)
     a, b = (torch.sort(x, 1).values for x in (found, torch.stack(wanted, 1)))
     torch.testing.assert_close(a, b)
 
@@ -57,7 +64,7 @@ def edges(data: Transitions, **options) -> TailHoldoutEnsemble:
 
 def test_edges_hold_their_share_of_every_axis():
     data = collect(ToyEnv(4), 200).all()
-    outside = edges(data).edges(data.obs, data.action)
+    outside = edges(data).tails(data.obs, data.action)
     assert outside.shape == (6, 800)
     torch.testing.assert_close(outside.float().mean(1), torch.full((6,), 0.2), atol=0.01, rtol=0)
     assert not (outside[:3] & outside[3:]).any(), "a row lies on both ends of an axis"
@@ -68,7 +75,7 @@ def test_edge_members_never_saw_their_edge():
     data = parabola()
     members = edges(data)
     before = [p.clone() for p in members.networks.parameters()]
-    edge = members.edges(data.obs, data.action)[0]
+    edge = members.tails(data.obs, data.action)[0]
     changed = data._replace(next_obs=torch.where(edge[:, None], data.next_obs + 3.0, data.next_obs))
     again = TailHoldoutEnsemble(1, 1, generator=generator(3), hidden=16, num_updates=200)
     again.targets.fit = lambda x: again.targets.load_state_dict(members.targets.state_dict())
@@ -84,9 +91,12 @@ def test_an_implicit_polynomial_finds_a_root_far_outside():
     """change = sqrt(obs) / 2 is no polynomial of obs, but 4 change^2 = obs is one of both."""
     data = parabola()
     data = data._replace(next_obs=data.obs + data.obs.sqrt() / 2)
-    judge = Christoffel(obs_dim=1, action=ACTION)
-    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(5))
-    assert metrics["model/judge_degree"] == 2 and metrics["model/judge_edge_ratio"] < 0.1
+    judge = ChristoffelReward(obs_dim=1, action=ACTION)
+    metrics = judge.fit(data, ToyDynamics(), holdout_ensemble=edges(data), generator=generator(5))
+    assert (
+        metrics["model/dynamics_reward_degree"] == 2
+        and metrics["model/dynamics_reward_tail_error"] < 0.1
+    )
     grid = torch.linspace(0, 3, 301)[:, None]
     for where in (4.0, 9.0):
         obs, action = torch.full((301, 1), where), torch.zeros(301, 1)
@@ -100,10 +110,10 @@ def test_the_christoffel_judge_takes_the_regression_where_noise_bends_the_polyno
     change = data.obs**2 / 2 + data.action / 2
     change = change + 0.1 * change.std() * torch.randn(800, 1, generator=generator(9))
     data = data._replace(next_obs=data.obs + change)
-    judge = Christoffel(obs_dim=1, action=ACTION)
-    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(5))
-    assert metrics["model/judge_degree"] == 0 and not judge.scores_rewards
-    assert metrics["model/judge_noise"] == pytest.approx(0.1, abs=0.01)
+    judge = ChristoffelReward(obs_dim=1, action=ACTION)
+    metrics = judge.fit(data, ToyDynamics(), holdout_ensemble=edges(data), generator=generator(5))
+    assert metrics["model/dynamics_reward_degree"] == 0 and not judge.scores_are_rewards
+    assert metrics["model/dynamics_reward_noise"] == pytest.approx(0.1, abs=0.01)
     grid = torch.linspace(-1, 6, 701)[:, None]
     for where in (-1.0, 2.0, 3.0):
         obs, action = torch.full((701, 1), where), torch.zeros(701, 1)
@@ -136,7 +146,7 @@ def test_the_regression_is_bayes_rule_and_its_prior_the_likeliest():
         for k in range(4):  # the exponential's series, cut off as the monomials are
             dot = sum(scales[v][:, None] * scales[v] * length[v] ** 2 for v in range(2))
             kernel = kernel + (2 * hyper[0]).exp() * dot**k / math.factorial(k)
-        noise = ((2 * hyper[3]).exp() + FLOOR**2) * torch.eye(60)
+        noise = ((2 * hyper[3]).exp() + MIN_NOISE**2) * torch.eye(60)
         fit = torch.distributions.MultivariateNormal(torch.zeros(60).double(), kernel + noise)
         start = torch.tensor([0.0, -1.0, -1.0]).double()
         return fit.log_prob(target) - (hyper[:3] - start).square().sum() / 18
@@ -190,8 +200,8 @@ def test_the_regression_listens_to_members_where_it_does_not_know():
 
     found = []
     for seen in (data, noisy):
-        judge = Regression(obs_dim=1, action=ACTION)
-        judge.fit(seen, ToyDynamics(), edges=edges(seen), generator=generator(5))
+        judge = BayesianPolynomialReward(obs_dim=1, action=ACTION)
+        judge.fit(seen, ToyDynamics(), holdout_ensemble=edges(seen), generator=generator(5))
         found.append([best(judge, -2.0, -2.0), best(judge, -2.01, -1.99)])
     (alone, clean), (unsure, held) = found
     assert alone == pytest.approx(0.4, abs=0.02) and clean == pytest.approx(0.4, abs=0.02)
@@ -210,17 +220,19 @@ def test_the_polynomial_finds_its_degree_and_the_truth():
 
 def judges():
     shape = {"obs_dim": 2, "action": ACTION}
-    gan = Adversarial(
+    gan = AdversarialReward(
         **shape, generator=generator(1), num_runs=2, num_snapshots=10, num_updates=300
     )
-    teacher = Christoffel(**shape, degrees=(1,))
+    teacher = ChristoffelReward(**shape, degrees=(1,))
     return {
         "adversarial": gan,
-        "contrastive": Contrastive(**shape, generator=generator(1), num_updates=150),
-        "residual": SparseResidual(obs_dim=2, sparse=SINDy(**shape, task=TASK)),
-        "christoffel": Christoffel(**shape),
-        "regression": Regression(**shape),
-        "distilled": Distilled(**shape, generator=generator(1), teacher=teacher, num_updates=300),
+        "contrastive": ContrastiveReward(**shape, generator=generator(1), num_updates=150),
+        "residual": SparseResidualReward(obs_dim=2, sparse=SINDy(**shape, task=TASK)),
+        "christoffel": ChristoffelReward(**shape),
+        "regression": BayesianPolynomialReward(**shape),
+        "distilled": DistilledReward(
+            **shape, generator=generator(1), teacher=teacher, num_updates=300
+        ),
     }
 
 
@@ -228,7 +240,7 @@ def judges():
 def test_the_true_successor_earns_more_than_a_wrong_one(name):
     data = collect(ToyEnv(4), 300).all()
     judge = judges()[name]
-    metrics = judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(6))
+    metrics = judge.fit(data, ToyDynamics(), holdout_ensemble=edges(data), generator=generator(6))
     assert all(isinstance(v, float) for v in metrics.values())
     held = collect(ToyEnv(4), 50, seed=7).all()
     scale = (held.next_obs - held.obs).std(0)
@@ -239,17 +251,17 @@ def test_the_true_successor_earns_more_than_a_wrong_one(name):
     assert good.shape == (200,) and torch.isfinite(good).all()
     assert (good > bad).float().mean() > 0.9
     twin = judges()[name]
-    twin.fit(data, ToyDynamics(), edges=edges(data), generator=generator(6))
+    twin.fit(data, ToyDynamics(), holdout_ensemble=edges(data), generator=generator(6))
     assert twin.reward(held.obs, held.action, wrong).equal(bad), "a fit does not repeat"
 
 
 def test_the_adversarial_judge_speaks_outside_the_data():
     """Twelve deviations out, where the truth has curved by three more than a line would."""
     data = parabola()
-    judge = Adversarial(
+    judge = AdversarialReward(
         obs_dim=1, action=ACTION, generator=generator(1), num_runs=2, num_snapshots=10, hidden=32
     )
-    judge.fit(data, ToyDynamics(), edges=None, generator=generator(6))
+    judge.fit(data, ToyDynamics(), holdout_ensemble=None, generator=generator(6))
     wrong = torch.linspace(-0.5, 0.5, 41)[:, None]
     found = []
     for where in (-3.0, 4.0):
@@ -265,7 +277,7 @@ def test_the_adversarial_judge_speaks_outside_the_data():
 @pytest.mark.parametrize("degree", [1, 2])
 def test_a_student_orders_as_its_teacher(degree):
     data = collect(ToyEnv(4), 300).all()
-    teacher = Adversarial(
+    teacher = AdversarialReward(
         obs_dim=2,
         action=ACTION,
         generator=generator(1),
@@ -274,8 +286,8 @@ def test_a_student_orders_as_its_teacher(degree):
         num_updates=200,
     )
     settings = {"teacher": teacher, "num_updates": 500, "degree": degree}
-    judge = Distilled(obs_dim=2, action=ACTION, generator=generator(2), **settings)
-    judge.fit(data, ToyDynamics(), edges=edges(data), generator=generator(3))
+    judge = DistilledReward(obs_dim=2, action=ACTION, generator=generator(2), **settings)
+    judge.fit(data, ToyDynamics(), holdout_ensemble=edges(data), generator=generator(3))
     held = collect(ToyEnv(4), 50, seed=7).all()
     noise = torch.randn(10, *held.obs.shape, generator=generator(8))
     asked = move(held.obs, held.action) + noise * (held.next_obs - held.obs).std(0)
@@ -285,6 +297,6 @@ def test_a_student_orders_as_its_teacher(degree):
     correlation = (centered[0] * centered[1]).sum(0) / centered[0].square().sum(0)
     assert correlation.mean() > 0.8
     offered = Candidates(asked, asked)
-    plain = LearnedDynamicsReward.score(judge, held.obs, held.action, offered)
+    plain = reward_candidates(judge, held.obs, held.action, offered)
     shared = judge.score(held.obs, held.action, offered)  # in another order: rounding, whitened
     assert (shared - plain).abs().max() < 1e-4 * plain.std(0).mean()
