@@ -22,9 +22,6 @@ class DoubleIntegrator:
         never = torch.zeros(len(after), dtype=torch.bool)
         return after, Prediction(after, reward, never, ~never, None)
 
-    def candidates(self, state, action, num, *, generator):
-        return self.step(state.repeat(num, 1), action.repeat(num, 1))
-
 
 model = DoubleIntegrator()
 spec = ActionSpec("continuous", torch.tensor([-1.0]), torch.tensor([1.0]))

@@ -46,8 +46,8 @@ class LinearModel(Dynamics):
         reward = self.reward(state, action, next_obs)
         return next_obs, Prediction(next_obs, reward, ended, ~never, None)
 
-    def candidates(self, state, action, num, *, generator):
-        return self.step(state.repeat(num, 1), action.repeat(num, 1))
+    def uncertainty(self, obs, action):
+        raise BadInput("LinearModel predicts no uncertainty")
 
     @staticmethod
     def _inputs(obs: Tensor, action: Tensor) -> Tensor:
