@@ -42,7 +42,7 @@ def parse_arguments(arguments: Sequence[str]) -> list[Argument]:
         key, equals, text = bare.partition("=")
         key = key.strip()
         if not equals:
-            raise BadInput(f"{argument}: write KEY=VALUE, for example {key or 'seed'}=1")
+            raise BadInput(f"{argument}: write KEY=VALUE, for example seed=1")
         if not key:
             raise BadInput(f"{argument}: the key before = is missing, for example seed=1")
         if not text:

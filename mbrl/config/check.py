@@ -93,7 +93,7 @@ def check_plain_value(key: str, text: str, value: Any, defaults: Node) -> Any:
     Raises:
         BadInput: if type or range is wrong.
     """
-    return _check_value(key, value, _plain_type(defaults, key), {}, text)
+    return _check_value(key, value, plain_type(defaults, key), {}, text)
 
 
 def check_saved(config: Node, file: Path) -> None:
@@ -208,7 +208,7 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
             raise BadInput(f"{prefix}{name} is missing")
         key, value = f"{prefix}{name}", node[name]
         if not isinstance(default, dict):
-            annotation = _plain_type(defaults, name)
+            annotation = plain_type(defaults, name)
             node[name] = _check_value(key, value, annotation, node, typed.get(key))
         elif isinstance(value, dict):
             _check_plain(value, default, f"{key}.", typed)
@@ -216,7 +216,7 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
             raise BadInput(f"{key}={_show(value)}: set one of {_below(key, default)}")
 
 
-def _plain_type(defaults: Node, name: str) -> Any:
+def plain_type(defaults: Node, name: str) -> Any:
     """Return the type of a key outside the parts: its `_type_`, or else that of the default."""
     kind = defaults.get("_type_", {}).get(name) or type(defaults[name]).__name__
     return limited(resolve(ast.parse(kind, mode="eval").body, "mbrl.values"), defaults, name, name)

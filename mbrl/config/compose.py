@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from mbrl.config.arguments import Argument, parse_arguments, parse_value
 from mbrl.config.check import check, check_choice, check_key, check_plain_value
-from mbrl.config.library import CONFIGS, Library
+from mbrl.config.library import CONFIGS, Library, nearest
 from mbrl.config.renames import rename, rename_choice, rename_key
 from mbrl.errors import BadInput
 
@@ -36,9 +36,38 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
         BadInput: in one line, if anything is unknown, of a wrong type, impossible or missing.
     """
     library = Library(config_dir)
+    config, typed, notes = assemble(arguments, library)
+    config = _resolve(config)
+    rename(config)
+    check(config, library, typed)
+    return Composed(_without_labels(config), notes)
+
+
+class Assembled(NamedTuple):
+    """A config that is neither resolved nor checked."""
+
+    config: dict[str, Any]
+    typed: dict[str, str]  # dotted key -> text, of the keys below the groups
+    notes: list[str]
+
+
+def assemble(arguments: Sequence[str], library: Library, *, preset: bool = True) -> Assembled:
+    """Compose the choices, then set what is typed.
+
+    Args:
+        arguments: KEY=VALUE as typed.
+        library: the choices there are.
+        preset: apply an experiment, the typed one or AGENT_ENV.
+
+    Raises:
+        BadInput: if a choice or a key is unknown.
+    """
+    _check_words(arguments, library)
     parsed = [a for typed in parse_arguments(arguments) for a in _spread(typed, library)]
     values = {a.key: a for a in parsed if a.key not in library.defaults}  # the last one counts
     chosen, notes = _choose([a for a in parsed if a.key in library.defaults], library)
+    if not preset:
+        chosen["experiment"] = "none"
     config, choices = _compose(chosen, library)
     notes += _drop_preset_of_swapped(config, choices, chosen, [a.key for a in parsed], library)
     config["choices"] = {g: choices[g] for g in library.defaults if choices.get(g)}
@@ -49,10 +78,21 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
         check_key(key, config, library)
         _set(config, Argument(key, text))
         typed[key] = text
-    config = _resolve(config)
-    rename(config)
-    check(config, library, typed)
-    return Composed(_without_labels(config), notes)
+    return Assembled(config, typed, notes)
+
+
+def _check_words(arguments: Sequence[str], library: Library) -> None:
+    """Check that no choice stands without its group: `mbpo pendulum`.
+
+    Raises:
+        BadInput: with the settings that were meant.
+    """
+    words = [argument for argument in arguments if "=" not in argument]
+    groups = sorted(reversed(library.defaults), key=lambda group: group == "agent")
+    options = {name: f"{group}={name}" for group in groups for name in library.choices(group)}
+    meant = [options.get(near) for word in words for near in nearest(word, options)[:1]]
+    if words and len(meant) == len(words):
+        raise BadInput(f"{' '.join(words)}: write {' '.join(map(str, meant))}")
 
 
 def plain_value(key: str, text: str) -> Any:

@@ -64,14 +64,17 @@ def find_in(home: str, name: str) -> Definition:
 
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
     """Return what a statement assigns to a name, also as one of several: A, B = 1, 2."""
-    if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == name:
-        return statement.value
-    for target in statement.targets if isinstance(statement, ast.Assign) else ():
+    if isinstance(statement, ast.AnnAssign):
+        return statement.value if ast.unparse(statement.target) == name else None
+    if not isinstance(statement, ast.Assign):
+        return None
+    for target in statement.targets:
         if ast.unparse(target) == name:
             return statement.value
         if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
-            pairs = zip(target.elts, statement.value.elts, strict=True)
-            return next((value for one, value in pairs if ast.unparse(one) == name), None)
+            for one, value in zip(target.elts, statement.value.elts, strict=True):
+                if ast.unparse(one) == name:
+                    return value
     return None
 
 
