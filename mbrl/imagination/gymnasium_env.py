@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from mbrl.errors import BadInput
 from mbrl.imagination.model_env import action_space, observation_space, to_tensor
 from mbrl.roles import ModelVecEnv
+from mbrl.values import checked
 
 
 @final
@@ -28,6 +29,7 @@ class ModelEnv(gymnasium.Env):
     metadata = {"render_modes": []}
     render_mode = None
 
+    @checked
     def __init__(self, env: ModelVecEnv):
         """Build the spaces."""
         if env.num_envs != 1:
@@ -62,6 +64,7 @@ class ModelVectorEnv(VectorEnv):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
 
+    @checked
     def __init__(self, env: ModelVecEnv):
         """Build the spaces."""
         self._env = env

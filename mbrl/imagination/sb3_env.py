@@ -9,6 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl.imagination.model_env import action_space, observation_space, to_tensor
 from mbrl.roles import ModelVecEnv
+from mbrl.values import checked
 
 
 @final
@@ -19,6 +20,7 @@ class SB3ModelEnv(VecEnv):
         env: the model as a vector environment.
     """
 
+    @checked
     def __init__(self, env: ModelVecEnv):
         """Build the spaces."""
         self._env = env
