@@ -465,7 +465,12 @@ class Actor(ABC):
 
 
 def needed_env_state(actor: Actor, env: VecEnv) -> Tensor | None:
-    """Return the simulator's state (E, state_dim) if the actor needs it, None otherwise."""
+    """Return the simulator's state (E, state_dim) if the actor needs it, None otherwise.
+
+    Args:
+        actor: about to act in the environments.
+        env: E environments.
+    """
     return env.env_state() if actor.needs_env_state else None
 
 
