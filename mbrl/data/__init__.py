@@ -1,7 +1,4 @@
-"""Offline data: collected from agents, kept as Minari datasets, read back and checked.
-
-The files of D4RL (HDF5) and NeoRL (npz) are read too.
-"""
+"""Offline datasets: collected with agents, stored by Minari, or files of D4RL and NeoRL."""
 
 from mbrl.data.collect import Source, collect, merge
 from mbrl.data.dataset import Dataset, content_hash

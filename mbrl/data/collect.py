@@ -1,4 +1,4 @@
-"""Transitions to learn from offline: acted out in the environment, and mixed."""
+"""Collection of transitions by agents, and mixtures of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mbrl.types import Transitions
 
 
 class Source(NamedTuple):
-    """Who acts, and how."""
+    """Agent that acts, and how it acts."""
 
     agent: Agent  # asked for actions, never updated
-    explore: bool = True  # act as in training, or as in evaluation
+    explore: bool = True  # True: as in training, False: as in evaluation
     random: float = 0.0  # share of the steps taken at random instead
 
 
@@ -24,17 +24,17 @@ class Source(NamedTuple):
 def collect(
     env: VecEnv, source: Source, steps: int, *, seed: int, generator: torch.Generator
 ) -> Transitions:
-    """Act and write down what happens; next_obs is the true successor, also where an episode ends.
+    """Collect transitions; next_obs is the true successor, also where an episode ends.
 
     Args:
         env: E environments, reset with the seed.
-        source: who acts.
-        steps: transitions; what E does not divide is cut off.
+        source: the agent, and how it acts.
+        steps: number of transitions; a surplus of the last step of E environments is dropped.
         seed: of the environments.
         generator: of the random steps.
 
     Returns:
-        (steps, ...) rows, episode by episode; one that was cut off ends truncated.
+        (steps, ...) rows, episode by episode; one that was cut off is marked as truncated.
     """
     agent = source.agent
     obs = env.reset(seed)
@@ -44,9 +44,9 @@ def collect(
     for _ in range(-(-steps // env.num_envs)):
         action = agent.act(obs, explore=source.explore, env_state=needed_env_state(agent, env))
         if source.random:
-            other = env.action.sample(env.num_envs, generator=generator)
+            uniform = env.action.sample(env.num_envs, generator=generator)
             draw = torch.rand(env.num_envs, 1, generator=generator, device=generator.device)
-            action = torch.where(draw < source.random, other, action)
+            action = torch.where(draw < source.random, uniform, action)
         step = env.step(action)
         done = step.terminated | step.truncated
         flags = (step.terminated, step.truncated, episode)
@@ -59,25 +59,25 @@ def collect(
 
 
 def merge(parts: Sequence[Transitions], steps: Sequence[int]) -> Transitions:
-    """Mix transitions: of each part whole episodes, spread over it evenly, until it has its steps.
+    """Mix transitions: whole episodes, spread evenly over each part, until its steps are reached.
 
     Args:
         parts: transitions (B, ...) each.
-        steps: rows to take of each; of the last episode only what is still needed.
+        steps: rows to take from each; the last episode is cut to fit.
 
     Returns:
-        (sum of steps, ...) rows, fewer where a part has not as many.
+        (sum of steps, ...) rows, fewer where a part is smaller.
     """
     taken: list[Transitions] = []
     for part, wanted in zip(parts, steps, strict=True):
-        found = episodes(part)
+        whole = episodes(part)
         golden = 0.618034  # the first n by this order are spread evenly, for every n
-        order = sorted(range(len(found)), key=lambda i: i * golden % 1)
+        order = sorted(range(len(whole)), key=lambda i: i * golden % 1)
         for index in order:
-            each = Transitions(*(x[:wanted] for x in found[index]))
+            episode = Transitions(*(x[:wanted] for x in whole[index]))
             if wanted:
-                taken.append(_ended(each))
-            wanted -= len(each.reward)
+                taken.append(_ended(episode))
+            wanted -= len(episode.reward)
     return join(taken)
 
 

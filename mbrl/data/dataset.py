@@ -1,4 +1,4 @@
-"""A dataset in memory: transitions, where they come from, and the scale of their returns."""
+"""Dataset in memory: transitions, their origin, and the scale of their returns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mbrl.types import ActionSpec, Transitions
 
 
 class Dataset(NamedTuple):
-    """What load_dataset gives."""
+    """Transitions with their origin and the scale of their returns."""
 
     data: Transitions  # rows of an episode together, in time order
-    id: str  # Minari's name, or the path of a file
-    digest: str  # SHA-256 of the contents, however they are stored
+    id: str  # name of a Minari dataset, or path of a file
+    digest: str  # SHA-256 of the transitions, however they are stored
     action: ActionSpec  # the actions of its environment
-    ref_min: float | None = None  # return of a random policy, normalised score 0
-    ref_max: float | None = None  # return of the reference policy, normalised score 100
+    ref_min: float | None = None  # return of a random policy, normalized score 0
+    ref_max: float | None = None  # return of the reference policy, normalized score 100
     env: str | None = None  # of the environment it was collected in
 
     def normalized(self, returns: float) -> float:
@@ -30,71 +30,71 @@ class Dataset(NamedTuple):
             returns: undiscounted return of an episode, or a mean of them.
 
         Raises:
-            BadInput: if the dataset names no reference returns.
+            BadInput: if the dataset has no reference returns.
         """
         if self.ref_min is None or self.ref_max is None or self.ref_max == self.ref_min:
             raise BadInput(
-                f"dataset={self.id}: names no reference returns (ref_min_score, ref_max_score), "
-                "so that scores cannot be normalised"
+                f"dataset={self.id}: has no reference returns (ref_min_score, ref_max_score), so "
+                "that scores cannot be normalized"
             )
         return 100 * (returns - self.ref_min) / (self.ref_max - self.ref_min)
 
     def score(self, returns: float) -> float | None:
-        """Normalise a return, None if the dataset names no reference returns.
+        """Return the normalized score of a return, None without reference returns.
 
         Args:
             returns: as in normalized.
         """
-        known = self.ref_min is not None and self.ref_max not in (None, self.ref_min)
-        return self.normalized(returns) if known else None
+        has_scale = self.ref_min is not None and self.ref_max not in (None, self.ref_min)
+        return self.normalized(returns) if has_scale else None
 
     def returns(self) -> Tensor:
-        """Sum the rewards of each episode (num_episodes,), in the order of their numbers."""
+        """Compute the return of each episode (num_episodes,), in the order of their numbers."""
         _, number = torch.unique(self.data.episode, return_inverse=True)
         total = torch.zeros(int(number.max()) + 1, dtype=torch.float64, device=number.device)
         return total.index_add(0, number, self.data.reward.double())
 
 
 def content_hash(data: Transitions) -> str:
-    """Hash transitions (B, ...), rows of an episode together: the same numbers, the same hash.
+    """Compute a hash of transitions (B, ...), rows of an episode together.
 
     Args:
-        data: the transitions; their episodes may be numbered in any way.
+        data: the transitions; the numbers of their episodes do not matter.
 
     Returns:
         SHA-256, hexadecimal.
     """
     _, number = torch.unique_consecutive(data.episode, return_inverse=True)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, part in zip(data._fields, data._replace(episode=number), strict=True):
         kind = torch.float32 if part.is_floating_point() else torch.int64
         array = part.to("cpu", kind).contiguous().numpy()
-        found.update(f"{name} {tuple(array.shape)}\n".encode())
-        found.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {tuple(array.shape)}\n".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
 
 
 def check_spaces(
     id: str, data: Transitions, have: ActionSpec, obs_dim: int | None, action: ActionSpec | None
 ) -> None:
-    """Refuse data of another environment.
+    """Check that data are of an environment.
 
     Args:
         id: of the dataset.
         data: its transitions.
-        have: the actions that it holds.
+        have: its actions.
         obs_dim: the length that observations must have, None for any.
         action: the actions that it must hold, None for any.
 
     Raises:
-        BadInput: naming both.
+        BadInput: if not, naming both.
     """
     remedy = "choose the environment that it was collected in"
-    found = data.obs.shape[1]
-    if obs_dim is not None and found != obs_dim:
+    own_dim = data.obs.shape[1]
+    if obs_dim is not None and own_dim != obs_dim:
         raise BadInput(
-            f"dataset={id}: observations of {found} numbers, but the environment's have {obs_dim}; "
-            f"{remedy}"
+            f"dataset={id}: observations of {own_dim} numbers, but the environment's have "
+            f"{obs_dim}; {remedy}"
         )
     if action is not None and (have.kind, have.dim) != (action.kind, action.dim):
         raise BadInput(
@@ -104,12 +104,12 @@ def check_spaces(
 
 
 def line_of(error: Exception) -> str:
-    """Put an exception into one short line."""
+    """Return an exception as one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def episodes(data: Transitions) -> list[Transitions]:
-    """Cut transitions (B, ...) into episodes, each in time order, by number of episode."""
+    """Split transitions (B, ...) into episodes, each in time order, by number of episode."""
     order = torch.sort(data.episode, stable=True).indices
     sizes = torch.unique(data.episode, return_counts=True)[1].tolist()
     parts = zip(*(part[order].split(sizes) for part in data), strict=True)
@@ -117,7 +117,7 @@ def episodes(data: Transitions) -> list[Transitions]:
 
 
 def join(parts: list[Transitions]) -> Transitions:
-    """Put whole episodes one behind the other, numbered from 0."""
+    """Concatenate whole episodes, numbered from 0."""
     sizes = torch.tensor([len(part.reward) for part in parts])
     numbers = torch.arange(len(parts)).repeat_interleave(sizes)
     whole = Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))

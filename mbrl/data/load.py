@@ -1,4 +1,4 @@
-"""One way in for all datasets: a file of D4RL or NeoRL by its suffix, else a name of Minari's."""
+"""Loader of all datasets: a file of D4RL or NeoRL by its suffix, else a name of Minari's."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ def load_dataset(
     action: ActionSpec | None = None,
     device: torch.device | str = "cpu",
 ) -> Dataset:
-    """Read a dataset: PATH.hdf5 in D4RL's layout, PATH.npz in NeoRL's, or a name of Minari's.
+    """Load a dataset.
 
     Args:
-        id: the path, or Minari's name, (namespace/)name-vN.
+        id: one of
+            PATH.hdf5 (or .h5): a file in D4RL's layout.
+            PATH.npz: a file in NeoRL's layout.
+            (namespace/)name-vN: a name of Minari's, on this machine or on its hub.
         obs_dim: the length that observations must have, None for any.
         action: the actions that it must hold, None for any.
-        device: where the tensors go.
+        device: of the tensors.
 
     Raises:
-        BadInput: if it is not there, damaged, cut short, not finite, or of other spaces.
+        BadInput: if it is missing, damaged, cut short, not finite, or of other spaces.
     """
     if Path(id).is_file() and Path(id).suffix.lower() not in SUFFIXES:
         raise BadInput(f"dataset={id}: its name should end in .hdf5 (D4RL) or .npz (NeoRL)")

@@ -1,10 +1,10 @@
-"""Minari datasets on disk: written with checksums, read back with every check we know of.
+"""Minari datasets on disk: written with checksums, and checked when they are read.
 
 ```
 $MINARI_DATASETS_PATH/ID/  data/main_data.hdf5  data/metadata.json  manifest.json (SHA-256)
 ```
-manifest.json is ours, written last; datasets made by others have none until they are downloaded by
-us, and are checked for form alone. Minari and h5py are imported when a dataset is used.
+manifest.json is this package's own, written last. Other datasets have none until this package
+downloads them: of those only the form is checked. Minari and h5py are imported on use.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ def save_dataset(
     ref_min: float | None = None,
     ref_max: float | None = None,
 ) -> Dataset:
-    """Write a Minari dataset, HDF5, and seal it.
+    """Save a Minari dataset, HDF5, with checksums.
 
     Args:
         id: Minari's name, (namespace/)name-vN.
         data: transitions (B, ...), whole episodes.
         action: the actions of the environment.
-        env: what it was collected in.
-        algorithm: who acted.
-        ref_min: return that counts as 0 in normalised scores, a random policy's.
+        env: the environment that it was collected in.
+        algorithm: the agent that acted.
+        ref_min: return that counts as 0 in normalized scores, a random policy's.
         ref_max: return that counts as 100, a good policy's.
 
     Returns:
-        What load_minari will give.
+        The dataset, as load_minari returns it.
 
     Raises:
         BadInput: if the name is malformed or taken, or Minari is not installed.
@@ -64,32 +64,34 @@ def save_dataset(
     from gymnasium.spaces import Box, Discrete
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
-    folder, before = _folder(id), []
+    folder, parts = _folder(id), []
     buffers = []
     for number, each in enumerate(episodes(data)):
         if not each.next_obs[:-1].equal(each.obs[1:]):
-            raise ValueError(f"episode {number} does not hang together")
-        seen = torch.cat([each.obs, each.next_obs[-1:]]).cpu().numpy()
-        acted = each.action.argmax(-1) if action.kind == "discrete" else each.action
+            raise ValueError(
+                f"episode {number}: a step does not begin where the one before it ended"
+            )
+        obs = torch.cat([each.obs, each.next_obs[-1:]]).cpu().numpy()
+        chosen = each.action.argmax(-1) if action.kind == "discrete" else each.action
         buffers.append(
             EpisodeBuffer(
                 id=number,
-                observations=seen,  # pyright: ignore[reportArgumentType]
-                actions=acted.cpu().numpy(),  # pyright: ignore[reportArgumentType]
+                observations=obs,  # pyright: ignore[reportArgumentType]
+                actions=chosen.cpu().numpy(),  # pyright: ignore[reportArgumentType]
                 rewards=each.reward.cpu().numpy(),  # pyright: ignore[reportArgumentType]
                 terminations=each.terminated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
                 truncations=each.truncated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
             )
         )
-        before.append(each)
+        parts.append(each)
     if action.kind == "discrete":
         actions: Any = Discrete(action.num_actions)
     else:
         actions = Box(action.low.cpu().numpy(), action.high.cpu().numpy(), dtype=np.float32)
-    whole = Transitions(*(torch.cat(parts) for parts in zip(*before, strict=True)))
+    whole = Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
     digest = content_hash(whole)
     with _quiet():
-        made = minari.create_dataset_from_buffers(
+        created = minari.create_dataset_from_buffers(
             id,
             buffers,
             observation_space=Box(-np.inf, np.inf, (data.obs.shape[1],), np.float32),
@@ -101,7 +103,7 @@ def save_dataset(
         extra = {"content_sha256": digest, "collected_in": env}
         if ref_min is not None and ref_max is not None:
             extra |= {"ref_min_score": ref_min, "ref_max_score": ref_max}
-        made.storage.update_metadata(extra)
+        created.storage.update_metadata(extra)
     _seal_folder(folder)
     return load_minari(id)
 
@@ -113,16 +115,16 @@ def load_minari(
     action: ActionSpec | None = None,
     device: torch.device | str = "cpu",
 ) -> Dataset:
-    """Read a Minari dataset of this machine, or download one of the hub (a name with a namespace).
+    """Load a Minari dataset of this machine, or download one of the hub (a name with a namespace).
 
     Args:
         id: Minari's name, (namespace/)name-vN.
         obs_dim: the length that observations must have, None for any.
         action: the actions that it must hold, None for any.
-        device: where the tensors go.
+        device: of the tensors.
 
     Raises:
-        BadInput: if it is not there, damaged, cut short, not finite, or of other spaces.
+        BadInput: if it is missing, damaged, cut short, not finite, or of other spaces.
     """
     minari = _minari()
     check_id(id)
@@ -137,17 +139,17 @@ def load_minari(
             stored = minari.load_dataset(id)
             metadata = stored.storage.metadata
             spaces = stored.observation_space, stored.action_space
-            found = list(stored.iterate_episodes())
+            recorded = list(stored.iterate_episodes())
     except Exception as error:  # whatever h5py, json or minari make of a damaged file
         raise BadInput(f"dataset={id}: not readable ({line_of(error)}); {_REMEDY}") from None
-    if len(found) != metadata.get("total_episodes") or not found:
+    if len(recorded) != metadata.get("total_episodes") or not recorded:
         raise BadInput(
-            f"dataset={id}: {len(found)} episodes where its metadata says "
+            f"dataset={id}: {len(recorded)} episodes where its metadata says "
             f"{metadata.get('total_episodes')}; {_REMEDY}"
         )
-    data = _transitions(id, found, *spaces)
-    have = _action_spec(spaces[1], device)
-    check_spaces(id, data, have, obs_dim, action)
+    data = _transitions(id, recorded, *spaces)
+    own_action = _action_spec(spaces[1], device)
+    check_spaces(id, data, own_action, obs_dim, action)
     digest = content_hash(data)
     if metadata.get("content_sha256", digest) != digest:
         raise BadInput(f"dataset={id}: its contents are not those it was written with; {_REMEDY}")
@@ -158,18 +160,18 @@ def load_minari(
         env = stored.env_spec.id
     scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
     low, high = (None if s is None else float(s) for s in scores)
-    moved = Transitions(*(x.to(device) for x in data))
-    return Dataset(moved, id, digest, have, low, high, env)
+    on_device = Transitions(*(x.to(device) for x in data))
+    return Dataset(on_device, id, digest, own_action, low, high, env)
 
 
 def check_id(id: str) -> None:
-    """Refuse a name that Minari would not take.
+    """Check that a name is one of Minari's form.
 
     Args:
         id: the name.
 
     Raises:
-        BadInput: saying what a name looks like.
+        BadInput: if not, with an example.
     """
     from minari.dataset.minari_dataset import DATASET_ID_RE
 
@@ -179,7 +181,7 @@ def check_id(id: str) -> None:
 
 
 def is_there(id: str) -> bool:
-    """Tell whether a dataset of that name is on this machine.
+    """Return whether a dataset of that name is on this machine.
 
     Args:
         id: the name.
@@ -200,21 +202,21 @@ def _minari() -> Any:
 
 
 def _folder(id: str) -> Path:
-    """Name the folder of a dataset."""
+    """Return the folder of a dataset."""
     from minari.storage.datasets_root_dir import get_dataset_path
 
     return Path(get_dataset_path(id))
 
 
 def _download(minari: Any, id: str) -> None:
-    """Fetch a dataset of the hub, and seal it; only names with a namespace are asked for."""
+    """Download a dataset of the hub and write its checksums; local names have no namespace."""
     with _quiet():
         local = list(minari.list_local_datasets())
     where = _folder("")
     from difflib import get_close_matches
 
-    near = get_close_matches(id, local, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(local) or 'none'}"
+    nearest = get_close_matches(id, local, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(local) or 'none'}"
     if "/" not in id:
         raise BadInput(f"dataset={id}: not in {where}; {hint}")
     try:
@@ -237,7 +239,7 @@ def _seal_folder(folder: Path) -> None:
 
 
 def _check_seal(folder: Path) -> None:
-    """Compare a dataset's files with their checksums."""
+    """Check a dataset's files against their checksums."""
     digests = unseal(folder / "manifest.json", _REMEDY)
     for name, digest in digests.items():
         file = folder / name
@@ -253,22 +255,22 @@ def _files(folder: Path) -> list[str]:
 
 
 def _sha256(file: Path) -> str:
-    """Hash a file."""
+    """Compute the SHA-256 of a file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transitions:
-    """Put Minari's episodes into transitions; the last observation is the last true successor."""
+def _transitions(id: str, recorded: list[Any], obs_space: Any, act_space: Any) -> Transitions:
+    """Convert Minari's episodes; the last observation is the last true successor."""
     from gymnasium.spaces import Box, Discrete
 
-    if not isinstance(seen, Box) or not isinstance(acted, Box | Discrete):
+    if not isinstance(obs_space, Box) or not isinstance(act_space, Box | Discrete):
         raise BadInput(
-            f"dataset={id}: observations {type(seen).__name__} and actions "
-            f"{type(acted).__name__}; only Box, and Discrete actions, can be learned from"
+            f"dataset={id}: observations {type(obs_space).__name__} and actions "
+            f"{type(act_space).__name__}; only Box, and Discrete actions, can be learned from"
         )
     parts: list[Transitions] = []
-    for number, each in enumerate(found):
+    for number, each in enumerate(recorded):
         obs = np.asarray(each.observations, dtype=np.float32)
         steps = len(each.rewards)
         obs = obs.reshape(len(obs), -1)
@@ -279,8 +281,9 @@ def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transition
                 f"dataset={id}: episode {number} has {len(obs)} observations and {len(raw)} "
                 f"actions for {steps} rewards; {_REMEDY}"
             )
-        if isinstance(acted, Discrete):
-            action = np.eye(int(acted.n), dtype=np.float32)[raw.reshape(-1) - int(acted.start)]
+        if isinstance(act_space, Discrete):
+            one_hot = np.eye(int(act_space.n), dtype=np.float32)
+            action = one_hot[raw.reshape(-1) - int(act_space.start)]
         else:
             action = raw.reshape(steps, -1).astype(np.float32)
         reward = np.asarray(each.rewards, dtype=np.float32)
@@ -289,7 +292,7 @@ def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transition
                 raise BadInput(f"dataset={id}: an {name} of episode {number} is not finite")
         terminated = torch.from_numpy(np.asarray(each.terminations, dtype=bool))
         truncated = torch.from_numpy(np.asarray(each.truncations, dtype=bool)) & ~terminated
-        truncated[-1] = ~terminated[-1]  # where the record was cut off, the value goes on
+        truncated[-1] = ~terminated[-1]  # where the record was cut off, the value is bootstrapped
         whole = torch.from_numpy(obs)
         parts.append(
             Transitions(
@@ -306,7 +309,7 @@ def _transitions(id: str, found: list[Any], seen: Any, acted: Any) -> Transition
 
 
 def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:
-    """Describe an action space, Box or Discrete."""
+    """Return the ActionSpec of an action space, Box or Discrete."""
     from gymnasium.spaces import Discrete
 
     if isinstance(space, Discrete):
@@ -319,14 +322,14 @@ def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Minari's advice on authors and licences off the console."""
+    """Silence Minari's advice on authors and licenses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def remove_unfinished(id: str) -> None:
-    """Take away what a failed write has left, so that the name is free again.
+    """Delete what a failed write has left, so that the name is free again.
 
     Args:
         id: the name of a dataset that has no manifest.
@@ -337,7 +340,7 @@ def remove_unfinished(id: str) -> None:
 
 
 def summary(dataset: Dataset) -> str:
-    """Say in JSON what a dataset holds.
+    """Return a summary in JSON.
 
     Args:
         dataset: a dataset.

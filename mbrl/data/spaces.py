@@ -1,8 +1,8 @@
-"""The place of an environment that is not at hand: what a dataset tells of it."""
+"""Stand-in for an environment that is not available: the shapes of its dataset."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor
@@ -11,55 +11,58 @@ from mbrl.data.load import load_dataset
 from mbrl.errors import BadInput
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
+from mbrl.values import Count, checked
 
 
+@final
 class Spaces:
-    """Tell an offline agent the shapes of its dataset; a VecEnv that cannot be acted in.
+    """VecEnv that only has the shapes of a dataset; it can be neither reset nor stepped.
 
     Args:
         dataset: Minari's name, or a file of D4RL or NeoRL.
-        num_envs: how many are asked for.
-        device: where tensors are wanted.
+        num_envs: reported as its own.
+        device: of the tensors.
 
     Raises:
-        BadInput: if the dataset is not there or damaged.
+        BadInput: if the dataset is missing or damaged.
     """
 
     max_episode_steps: int | None = None
 
-    def __init__(self, *, dataset: str, num_envs: int = 1, device: torch.device | str = "cpu"):
+    @checked
+    def __init__(self, *, dataset: str, num_envs: Count = 1, device: torch.device | str = "cpu"):
         """Read the shapes."""
         self.num_envs = num_envs
-        found = load_dataset(dataset, device=device)
+        loaded = load_dataset(dataset, device=device)
         self.device = torch.device(device)
-        self.obs_dim: int = found.data.obs.shape[1]
-        self.action: ActionSpec = found.action
+        self.obs_dim: int = loaded.data.obs.shape[1]
+        self.action: ActionSpec = loaded.action
         self.task = Task()
 
     def reset(self, seed: int | None = None) -> Tensor:
-        """Refuse."""
+        """Raise BadInput."""
         self._refuse()
 
     def step(self, action: Tensor) -> VecStep:
-        """Refuse."""
+        """Raise BadInput, whatever the action (E, act_dim)."""
         self._refuse()
 
     def env_state(self) -> Tensor | None:
-        """Give none."""
+        """Return None."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Give nothing."""
+        """Return nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
+        """Restore nothing."""
 
     def close(self) -> None:
         """Free nothing."""
 
     def _refuse(self) -> NoReturn:
         raise BadInput(
-            "env=dataset: there is no environment to act in, only what its dataset tells of it; "
-            "train with the environment, env=NAME, to evaluate the policy"
+            "there is no environment to act in, only the shapes of its dataset; take the real "
+            "environment to evaluate the policy"
         )

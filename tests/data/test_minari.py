@@ -52,7 +52,7 @@ def test_successors_are_the_true_ones_across_resets():
     found = episodes(data)
     assert len(found) > 4
     for each in found:
-        assert each.next_obs[:-1].equal(each.obs[1:]), "an episode does not hang together"
+        assert each.next_obs[:-1].equal(each.obs[1:]), "a step does not begin where the one before ended"
         ends = each.terminated | each.truncated
         assert ends[-1] and not ends[:-1].any()
         assert not (each.terminated & each.truncated).any()
@@ -103,7 +103,7 @@ def test_a_dataset_that_minari_made_is_read(home, caplog):
     assert read.data.next_obs.tolist() == [[2, 3], [4, 5], [6, 7]]
     assert read.data.truncated.tolist() == [False, False, True], "cut off: the value goes on"
     assert "no checksums" in caplog.text
-    with pytest.raises(BadInput, match="names no reference returns"):
+    with pytest.raises(BadInput, match="has no reference returns"):
         read.normalized(1.0)
 
 
