@@ -1,6 +1,5 @@
 """Datasets: what is written comes back, and what is damaged is refused in one line."""
 
-import json
 import random
 import shutil
 
@@ -10,52 +9,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mbrl.agents import Random
-from mbrl.cli import main
-from mbrl.data import Source, collect, content_hash, load_dataset, merge, save_dataset
+from mbrl.data import content_hash, load_dataset
 from mbrl.data.dataset import episodes
 from mbrl.errors import BadInput
-from mbrl.types import ActionSpec, Transitions
-from tests.toys import ACTION, ToyEnv, generator, move
-
-TINY = (
-    "train agent=mbpo env=pendulum experiment=none total_steps=60 save_every=60 eval_episodes=1 "
-    "agent.learning_starts=40 agent.num_rollouts=20 agent.updates_per_step=1 learner.hidden=8 "
-    "dynamics.hidden=8 dynamics.num_layers=1 dynamics.min_updates=5 dynamics.max_updates=5 "
-    "run_dir=run"
-)
-
+from mbrl.types import ActionSpec
+from tests.data.samples import save, toy
+from tests.toys import ACTION
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Minari's advice on authors
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
-    return tmp_path / "datasets"
-
-
-def toy(steps: int = 90, envs: int = 2) -> Transitions:
-    source = Source(Random(action=ACTION, generator=generator(1)))
-    return collect(ToyEnv(envs), source, steps, seed=3, generator=generator(2))
-
-
-def save(id: str = "toy/random-v0", data: Transitions | None = None):
-    data = toy() if data is None else data
-    return save_dataset(id, data, ACTION, env="toy", algorithm="random", ref_min=-9, ref_max=-1)
-
-
-def test_successors_are_the_true_ones_across_resets():
-    data = toy()
-    assert len(data.reward) == 90
-    torch.testing.assert_close(data.next_obs, move(data.obs, ACTION.clip(data.action)))
-    found = episodes(data)
-    assert len(found) > 4
-    for each in found:
-        assert each.next_obs[:-1].equal(each.obs[1:]), "a step does not begin where the one before ended"
-        ends = each.terminated | each.truncated
-        assert ends[-1] and not ends[:-1].any()
-        assert not (each.terminated & each.truncated).any()
 
 
 def test_what_is_written_comes_back(home):
@@ -105,28 +66,6 @@ def test_a_dataset_that_minari_made_is_read(home, caplog):
     assert "no checksums" in caplog.text
     with pytest.raises(BadInput, match="has no reference returns"):
         read.normalized(1.0)
-
-
-def test_the_hash_is_of_the_contents_alone():
-    data = toy()
-    assert content_hash(data) == content_hash(data._replace(episode=data.episode * 3 + 5))
-    for name in ("obs", "reward", "terminated"):  # one row, by little
-        changed = getattr(data, name).clone()
-        changed[7] = ~changed[7] if changed.dtype == torch.bool else changed[7] + 1e-6
-        assert content_hash(data) != content_hash(data._replace(**{name: changed}))
-
-
-def test_a_mix_takes_whole_episodes_spread_over_each_part():
-    one, other = toy(200), toy(200, envs=4)
-    mixed = merge([one, other], [60, 40])
-    assert len(mixed.reward) == 100
-    first = Transitions(*(x[:60] for x in mixed))
-    rows = {tuple(row) for row in first.obs.tolist()}
-    taken = [i for i, row in enumerate(one.obs.tolist()) if tuple(row) in rows]
-    assert len(taken) == 60 and max(taken) > 150 and min(taken) < 50
-    for each in episodes(mixed):
-        assert each.next_obs[:-1].equal(each.obs[1:])
-        assert (each.terminated | each.truncated)[-1]
 
 
 @pytest.fixture(scope="module")
@@ -220,46 +159,3 @@ def test_wrong_spaces_and_names(home):
         load_dataset("random-v0")
     with pytest.raises(BadInput, match="it should be like"):
         load_dataset("toy random")
-
-
-def test_the_command_line(tmp_path, monkeypatch, capsys, home):
-    monkeypatch.chdir(tmp_path)
-    assert main(TINY.split()) == 0
-    capsys.readouterr()
-    mix = "--mix random:2,expert,replay"
-    assert main(f"collect run --steps 100 --id pendulum/mixed-v0 {mix}".split()) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["steps"] == 100 and said["dataset"] == "pendulum/mixed-v0"
-    read = load_dataset("pendulum/mixed-v0", obs_dim=3)
-    assert said["sha256"] == read.digest and read.env == "pendulum"
-    assert main(f"collect run --steps 100 --id pendulum/mixed-v1 {mix}".split()) == 0
-    assert load_dataset("pendulum/mixed-v1").digest == read.digest, "the same seed, other data"
-    medium = "collect run --steps 400 --id pendulum/medium-v0 --mix medium"
-    assert main(medium.split()) == 0
-    assert load_dataset("pendulum/medium-v0").returns().shape == (2,)
-    capsys.readouterr()
-    for line, words in (
-        ("collect run --steps 100 --id pendulum/mixed-v0", "already there"),
-        ("collect run --steps 100 --id pendulum/mixed", "it should be like"),
-        ("collect run --steps 0 --id a-v0", "whole number from 1"),
-        ("collect run --steps 5 --id a-v0 --mix expret", "one of random, medium, expert, replay"),
-        ("collect run --steps 5 --id a-v0 --mix expert:0", "with a share"),
-        ("collect run --steps 500 --id a-v0 --mix replay", "the run has 60"),
-        ("collect nowhere --steps 5 --id a-v0", "no such run folder"),
-    ):
-        assert main(line.split()) == 2, line
-        err = capsys.readouterr().err
-        assert words in err and err.count("\n") == 1, err
-    assert not (home / "a-v0").exists()
-
-
-def test_random_steps_are_taken_as_often_as_asked():
-    class Still(Random):
-        def act(self, obs, *, explore, env_state=None):
-            return torch.zeros(len(obs), 1)
-
-    agent = Still(action=ACTION, generator=generator(1))
-    for share in (0.0, 0.3, 1.0):
-        data = collect(ToyEnv(4), Source(agent, random=share), 2000, seed=3, generator=generator(2))
-        taken = (data.action != 0).float().mean().item()
-        assert taken == pytest.approx(share, abs=0.04)
