@@ -98,6 +98,12 @@ PARAMETERS: dict[str, dict[str, str]] = {
     },
     "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
     "mbrl.planners.MPPI": {"colour": "color"},
+    "mbrl.planners.UPMPC": {
+        "colour": "color",
+        "num_wide": "num_noise_candidates",
+        "reading": "variant",
+        "wide_refits": "num_noise_refits",
+    },
 }
 # values of parameters: class or function -> (new) parameter -> old value -> new value
 VALUES: dict[str, dict[str, dict[str, str]]] = {
