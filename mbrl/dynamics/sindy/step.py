@@ -94,8 +94,9 @@ class SparseStep(nn.Module):
         Returns:
             Next observations (B, n).
         """
-        blocks = (split_blocks(x, len(members)) for x in (obs, action))
-        return self.by_members(*blocks, members).flatten(0, 1)[: obs.shape[0]]
+        num = len(members)
+        next_obs = self.by_members(split_blocks(obs, num), split_blocks(action, num), members)
+        return next_obs.flatten(0, 1)[: obs.shape[0]]
 
 
 def lay_out(
