@@ -68,6 +68,11 @@ class Outer:
         self.schedule, self.others, self.mode = schedule, others, mode
 
 
+class Picky:
+    def __init__(self, *, size: int):
+        raise BadInput(f"size={size}: should be even")
+
+
 class Child(Outer):
     """Take what Outer takes."""
 
@@ -718,6 +723,12 @@ def test_instantiate_builds_nested_nodes_and_injects_by_name():
     assert [other.obs_dim for other in outer.others] == [5, 7]
     seeds = [p.generator.initial_seed() for p in (outer, outer.inner, outer.others[0])]
     assert seeds == [len("part"), len("part.inner"), len("part.others.0")]
+
+
+def test_what_a_nested_part_refuses_is_named_by_its_key():
+    node = {"_target_": f"{HERE}.Outer", "inner": {"_target_": f"{HERE}.Picky", "size": 3}}
+    with pytest.raises(BadInput, match=r"^part\.inner\.size=3: should be even$"):
+        instantiate(node, "part", fresh)
 
 
 def test_what_the_node_gives_is_not_injected():

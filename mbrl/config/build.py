@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,7 +55,7 @@ def instantiate(
         What the `_target_` returns; a list becomes a tuple where the annotation is one.
 
     Raises:
-        BadInput: if there is no such `_target_`.
+        BadInput: if there is no such `_target_`, or it refuses what it is given.
     """
     make = _locate(node["_target_"], part)
     taken = inspect.signature(make).parameters
@@ -79,7 +80,13 @@ def instantiate(
     if fresh is not None and "generator" in taken:
         scope = {**scope, "generator": fresh(part)}
     injected = {name: item for name, item in scope.items() if name in taken and name not in given}
-    return make(**injected, **given)
+    try:
+        return make(**injected, **given)
+    except BadInput as error:
+        name = re.match(r"\w+(?=[=:])", str(error))
+        if part and name and name[0] in taken:  # say the key, not only the parameter
+            raise BadInput(f"{part}.{error}") from error
+        raise
 
 
 def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:

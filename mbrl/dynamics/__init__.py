@@ -8,6 +8,7 @@ from mbrl.dynamics.residual import ResidualDynamics
 from mbrl.dynamics.simulator import Simulator
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.dynamics.sparse_relu.model import SparseReLU
+from mbrl.dynamics.sparse_relu.training import RolloutTraining
 from mbrl.dynamics.transition_filter.adversarial import AdversarialReward
 from mbrl.dynamics.transition_filter.base import DynamicsReward, LearnedDynamicsReward
 from mbrl.dynamics.transition_filter.baselines import (
@@ -47,6 +48,7 @@ __all__ = [
     "RandomReward",
     "ResidualDynamics",
     "RewardConsistent",
+    "RolloutTraining",
     "SINDy",
     "Simulator",
     "SparseReLU",

@@ -1,4 +1,4 @@
-"""Data of sparse regressions: usable rows, held-out blocks, motion of positions and angles."""
+"""What a sparse regression is given: usable rows, held-out blocks, the motion of positions."""
 
 from __future__ import annotations
 
@@ -16,30 +16,23 @@ Limit = tuple[int, float, float]  # observation, low, high
 
 
 def read_limits(limits: dict[str, Any], names: list[str], key: str) -> list[Limit]:
-    """Return the limits of a mapping name -> [low, high].
-
-    Args:
-        limits: of observations.
-        names: of all observations.
-        key: name of the parameter, for messages.
+    """Read name -> [low, high] of an argument called key.
 
     Raises:
-        BadInput: for an unknown name, or limits that are not two rising numbers.
+        BadInput: for a name that is none, or what is not two rising numbers.
     """
-    indexed = []
+    found = []
     for name, span in limits.items():
         if name not in names:
-            raise BadInput(
-                f"{key}.{name}: no such observation; should be one of {', '.join(names)}"
-            )
+            raise BadInput(f"dynamics.{key}.{name}: no such observation; {', '.join(names)}")
         if not (isinstance(span, list | tuple) and len(span) == 2 and span[0] < span[1]):
-            raise BadInput(f"{key}.{name}={span}: should be [low, high]")
-        indexed.append((names.index(name), float(span[0]), float(span[1])))
-    return indexed
+            raise BadInput(f"dynamics.{key}.{name}={span}: should be [low, high]")
+        found.append((names.index(name), float(span[0]), float(span[1])))
+    return found
 
 
 def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transitions:
-    """Return the rows within limits, numbers in a dtype; a row left out cuts its episode in two.
+    """Take the rows within the limits, numbers in a type; what is left out cuts an episode in two.
 
     Raises:
         NumericalFault: if an observation, action or reward is not finite.
@@ -49,7 +42,7 @@ def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transi
         bad = torch.nonzero(~torch.isfinite(value))
         if bad.shape[0]:
             row, column = bad[0].tolist()
-            raise NumericalFault(f"data: {name}[{column}] of row {row} is not finite")
+            raise NumericalFault(f"dynamics=sindy: {name}[{column}] of row {row} is not finite")
     keep = torch.ones_like(data.terminated)
     for column, low, high in limits:
         for value in (data.obs[:, column], data.next_obs[:, column]):
@@ -66,11 +59,11 @@ def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transi
 
 
 def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
-    """Split rows: every fifth block of consecutive rows of an episode is held out.
+    """Hold out every fifth block of consecutive rows of one episode.
 
     Returns:
-        Rows of the blocks held out (K, H), where H is horizon, or less for few rows and short
-        episodes; which rows (B,) bool are for training.
+        Rows of the blocks held out (K, H), H at most horizon, less for few rows and for short
+        episodes; which rows (B,) are for training.
     """
     episode, order = torch.sort(data.episode, stable=True)
     rows = episode.shape[0]
@@ -87,7 +80,7 @@ def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
 
 
 def _spans(lengths: Tensor) -> list[tuple[int, int]]:
-    """Return the first row and the number of rows of each episode."""
+    """Give the first row and the number of rows of each episode."""
     ends = lengths.cumsum(0)
     return list(zip((ends - lengths).tolist(), lengths.tolist(), strict=True))
 
@@ -98,13 +91,13 @@ def motion_problem(
     positions: tuple[tuple[int, int], ...],
     angles: tuple[tuple[int, int], ...],
 ) -> Problem:
-    """Return the regression of positions' moves and angles' turns on velocities, old and new.
+    """Set up how far positions move and angles turn, linear in velocities old and new.
 
     Args:
         data: transitions (B, ...).
         library: single variables of [obs, action, next_obs].
-        positions: (position, velocity): each is moved by its own velocity.
-        angles: (cos, sin): each is turned by the velocities that fit.
+        positions: (position, velocity): moved by its own velocity.
+        angles: (cos, sin): turned by whichever velocities fit.
     """
     n = data.obs.shape[1] + data.action.shape[1]
     moves = [data.next_obs[:, p] - data.obs[:, p] for p, _ in positions]

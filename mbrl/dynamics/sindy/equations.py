@@ -1,4 +1,4 @@
-"""Sparse equations as text, LaTeX and SymPy expressions."""
+"""Sparse equations for people: text, LaTeX, SymPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mbrl.dynamics.sindy.library import ONE, Term
 
 
 class Equation(NamedTuple):
-    """Equation: its left side and its terms.
+    """One equation: what it gives, and its terms.
 
     Names of the next step end in a prime.
     """
@@ -20,11 +20,11 @@ class Equation(NamedTuple):
     names: tuple[str, ...]  # of every variable
 
     def text(self, digits: int = 4) -> str:
-        """Return it as a line of text."""
+        """Write it as a line."""
         return f"{self.left} = {self.right(digits)}"
 
     def right(self, digits: int = 4) -> str:
-        """Return its right side as text."""
+        """Write its right side."""
         parts: list[str] = []
         for weight, term in self.terms:
             number = f"{abs(weight):.{digits}g}"
@@ -34,7 +34,7 @@ class Equation(NamedTuple):
         return " ".join(parts) or "0"
 
     def latex(self, digits: int = 4) -> str:
-        """Return it in LaTeX."""
+        """Write it in LaTeX."""
         import sympy
 
         upright = {sympy.Symbol(name, real=True): latex_name(name) for name in self.names}
@@ -42,7 +42,7 @@ class Equation(NamedTuple):
         return f"{latex_name(self.left)} = {right}"
 
     def sympy(self, digits: int | None = None) -> Any:
-        """Return its right side as a SymPy expression, weights rounded to digits unless None."""
+        """Give its right side as a SymPy expression, weights rounded to so many digits."""
         import sympy
 
         symbols = [sympy.Symbol(name, real=True) for name in self.names]
@@ -58,13 +58,13 @@ class Equation(NamedTuple):
 
 
 def latex_name(name: str) -> str:
-    """Return a name in LaTeX, its words upright."""
+    """Set words upright; what stands between them stays."""
     escaped = name.replace("_", r"\_")
-    return re.sub(r"[A-Za-z](?:[A-Za-z0-9]|\\_)*", lambda word: rf"\mathrm{{{word[0]}}}", escaped)
+    return re.sub(r"[A-Za-z](?:[A-Za-z0-9]|\\_)*", lambda found: rf"\mathrm{{{found[0]}}}", escaped)
 
 
 def equations(model: Any) -> list[Equation]:
-    """Return the equations of a SINDy model's aggregate, the reward's last if it is learned."""
+    """List the equations of a SINDy model (its mean belief), the reward's last if it is learned."""
     system = model.system()
     names = tuple(model.variable_names)
     stages: list[tuple[str, Sequence[float], Sequence[Term]]] = []

@@ -1,11 +1,12 @@
-"""One network shared by all edges of a kind, and its unrolling into one sparse network.
+"""Interaction networks: one law for all pairs of objects, and its expansion to one ReLU network.
 
-The graph variant of Liu et al. 2023: objects that push each other obey one law.
+The graph variant of Liu et al. 2023, after Battaglia et al. 2016 (Interaction Networks).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import numpy as np
 import torch
@@ -18,18 +19,21 @@ from mbrl.relu.network import Array
 from mbrl.types import InteractionEdges
 
 
+@final
 class InteractionNetwork(nn.Module):
-    """What edges of one kind add to the change of obs, for M members.
+    """Network shared by all interaction edges of one kind, for M members.
+
+    It predicts what these edges add to the change of obs.
 
     Args:
         num_members: M.
         edges: of one kind.
-        hidden: neurons of each layer at first.
+        hidden: neurons of each layer before pruning.
         generator: source of the initial weights.
     """
 
-    reads: Tensor  # (E, in, obs_dim + act_dim)
-    writes: Tensor  # (E, targets, out)
+    reads: Tensor  # (E, in, obs_dim + act_dim) inputs of each edge
+    writes: Tensor  # (E, targets, out) where each edge's outputs are added
     scale: Tensor  # (out,) of the network's outputs, raw units
 
     def __init__(
@@ -40,7 +44,7 @@ class InteractionNetwork(nn.Module):
         *,
         generator: torch.Generator,
     ):
-        """Draw the network."""
+        """Draw the initial weights."""
         super().__init__()
         reads, writes = edges
         self.register_buffer("reads", reads.float())
@@ -51,72 +55,142 @@ class InteractionNetwork(nn.Module):
             num_members, reads.shape[1], writes.shape[2], hidden, generator=generator
         )
 
-    def normalise(self, x: Tensor, target_std: Tensor) -> None:
-        """Take the scales from x (B, obs_dim + act_dim) and the targets' (targets,)."""
-        self.inputs.fit(self._seen(x[None]).flatten(0, 2))
+    def fit_scales(self, x: Tensor, target_std: Tensor) -> None:
+        """Fit the scales of inputs and outputs.
+
+        Args:
+            x: (B, obs_dim + act_dim).
+            target_std: (targets,) standard deviations.
+        """
+        self.inputs.fit(self._read(x[None]).flatten(0, 2))
         self.scale.copy_((self.writes.abs() * target_std[:, None]).amax(1).mean(0))
 
-    def _seen(self, x: Tensor) -> Tensor:
-        """Give what each edge sees of x (M, B, obs_dim + act_dim): (M, E, B, in)."""
+    def _read(self, x: Tensor) -> Tensor:
+        """Return the inputs (M, E, B, in) of each edge for x (M, B, obs_dim + act_dim)."""
         return x[:, None] @ self.reads.mT
 
     def rows(self, x: Tensor) -> Tensor:
-        """Give the network's inputs for x (M, B, obs_dim + act_dim): (M, E * B, in)."""
-        return self.inputs(self._seen(x)).flatten(1, 2)
+        """Return the network's inputs (M, E * B, in) for x (M, B, obs_dim + act_dim)."""
+        return self.inputs(self._read(x)).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the change, raw units, for x (M, B, obs_dim + act_dim): (M, B, targets)."""
+        """Predict the change (M, B, targets), raw units, for x (M, B, obs_dim + act_dim)."""
         out = self.net(self.rows(x)) * self.scale
         out = out.unflatten(1, (self.reads.shape[0], -1))  # (M, E, B, out)
         return (out @ self.writes.mT).sum(1)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Give what the skip's parameters add to targets: (B, targets, (in + 1) * out)."""
-        seen = self.inputs(self._seen(x[None]))[0]
-        seen = torch.cat([seen, torch.ones_like(seen[..., :1])], -1)  # (E, B, in + 1)
-        return torch.einsum("ebi,eto->btio", seen, self.writes * self.scale).flatten(2)
+    def skip_features(self, x: Tensor) -> Tensor:
+        """Return the targets' derivatives by the parameters of the skip connection.
+
+        Args:
+            x: (B, obs_dim + act_dim).
+
+        Returns:
+            (B, targets, (in + 1) * out).
+        """
+        inputs = self.inputs(self._read(x[None]))[0]
+        inputs = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)  # (E, B, in + 1)
+        return torch.einsum("ebi,eto->btio", inputs, self.writes * self.scale).flatten(2)
 
     def set_skip(self, parameters: Tensor) -> None:
-        """Set every member's skip and bias from ((in + 1) * out,)."""
+        """Set the skip connection of every member from its parameters ((in + 1) * out,)."""
         table = parameters.view(self.reads.shape[1] + 1, -1)
         with torch.no_grad():
             self.net.weight[:, : self.net.num_inputs] = table[:-1]
             self.net.bias[:] = table[-1:]
 
 
-def unroll(
-    kinds: Sequence[InteractionNetwork], member: int, obs_dim: int, num_anchors: int
+@final
+class InteractionNetworks(nn.ModuleList):
+    """Sum of the interaction networks of all kinds of edges."""
+
+    def kinds(self) -> list[InteractionNetwork]:
+        """Return the networks, typed."""
+        return [network for network in self if isinstance(network, InteractionNetwork)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict the change (M, B, targets), raw units, for x (M, B, obs_dim + act_dim)."""
+        parts = [network(x) for network in self.kinds()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+    @torch.no_grad()
+    def fit_skips(self, x: Tensor, change: Tensor, target_std: Tensor) -> None:
+        """Fit the skip connections by least squares, a small ridge on standardized targets.
+
+        Args:
+            x: (B, obs_dim + act_dim).
+            change: (B, targets).
+            target_std: (targets,) standard deviations.
+        """
+        parts = [network.skip_features(x) for network in self.kinds()]
+        table = (torch.cat(parts, 2) / target_std[:, None]).flatten(0, 1).double()
+        targets = (change / target_std).flatten().double()
+        gram = table.T @ table + 1e-6 * len(table) * torch.eye(table.shape[1]).to(table)
+        solution = torch.linalg.solve(gram, table.T @ targets).to(x.dtype)
+        pieces = solution.split([part.shape[2] for part in parts])
+        for network, piece in zip(self.kinds(), pieces, strict=True):
+            network.set_skip(piece)
+
+    def relax(self) -> None:
+        """Open the gates of all ReLUs."""
+        for network in self.kinds():
+            network.net.relax()
+
+    def prune(self, x: Tensor, budget: int) -> None:
+        """Prune each network to a budget of ReLUs by its neurons at x (M, B, obs_dim + act_dim)."""
+        for network in self.kinds():
+            network.net.prune(network.rows(x), budget)
+
+    def excess(self, budget: int) -> Tensor:
+        """Return the expected number of ReLUs beyond each network's budget, over all members."""
+        return torch.stack([network.net.excess(budget).sum() for network in self.kinds()]).sum()
+
+    def instability(self, x: Tensor, radius: float) -> Tensor:
+        """Return how often ReLUs change sign near x (M, B, obs_dim + act_dim), over all members.
+
+        Args:
+            x: (M, B, obs_dim + act_dim).
+            radius: in standard deviations of the networks' inputs.
+        """
+        parts = [k.net.instability(k.rows(x), radius).sum() for k in self.kinds()]
+        return torch.stack(parts).sum()
+
+
+def to_relu_network(
+    networks: Sequence[InteractionNetwork], member: int, obs_dim: int, num_anchors: int
 ) -> ReluNetwork:
-    """Write one member as one network with block-sparse layers, float64, raw units.
+    """Return one member as one network with block-sparse layers, in float64 and raw units.
 
     Args:
-        kinds: the shared networks.
-        member: which of the members.
+        networks: one of each kind of edge.
+        member: number of the member.
         obs_dim: length of an observation.
-        num_anchors: inputs between obs and action that stay as they are.
+        num_anchors: inputs between obs and action that do not change.
     """
-    blocks = [_Block(kind, member, edge) for kind in kinds for edge in range(len(kind.reads))]
-    total = kinds[0].reads.shape[2]
-    targets = kinds[0].writes.shape[1]
+    blocks = [
+        _Block(network, member, edge) for network in networks for edge in range(len(network.reads))
+    ]
+    total = networks[0].reads.shape[2]
+    targets = networks[0].writes.shape[1]
     where = np.r_[0:obs_dim, obs_dim + num_anchors : total + num_anchors]  # of obs and action
     inputs = total + num_anchors
     width, layers = inputs, []
     for depth in range(max(len(block.layers) for block in blocks)):
-        here = [block for block in blocks if depth < len(block.layers)]
-        rows, at = [], width
-        for block in here:
+        present = [block for block in blocks if depth < len(block.layers)]
+        rows, start = [], width
+        for block in present:
             layer = block.layers[depth]
             row = np.zeros((len(layer.bias), width))
             row[:, where] = layer.weight[:, :total]
             row[:, block.columns] = layer.weight[:, total:]
             rows.append(row)
-        for block in here:
+        for block in present:
             count = len(block.layers[depth].bias)
-            block.columns += list(range(at, at + count))
-            at += count
-        width = at
-        bias = np.concatenate([block.layers[depth].bias for block in here])
-        kind = np.concatenate([block.layers[depth].kind for block in here])
+            block.columns += list(range(start, start + count))
+            start += count
+        width = start
+        bias = np.concatenate([block.layers[depth].bias for block in present])
+        kind = np.concatenate([block.layers[depth].kind for block in present])
         layers.append(Layer(np.concatenate(rows), bias, kind))
     weight, bias = np.zeros((num_anchors + targets, width)), np.zeros(num_anchors + targets)
     out = np.r_[0:obs_dim, obs_dim + num_anchors : targets + num_anchors]
@@ -129,22 +203,24 @@ def unroll(
     return ReluNetwork(tuple(layers), weight, bias, state)
 
 
+@final
 class _Block:
-    """One edge's network over [obs, action, own neurons], raw units.
+    """Network of one edge over [obs, action, its own neurons], in raw units.
 
     Attributes:
-        columns: where its own neurons stand in the whole.
+        columns: numbers of its own neurons in the whole network.
     """
 
-    def __init__(self, kind: InteractionNetwork, member: int, edge: int):
-        """Fold the scaling of its inputs and outputs."""
-        layers, weight, bias = kind.net.export(member)
+    def __init__(self, network: InteractionNetwork, member: int, edge: int):
+        """Fold the scaling of inputs and outputs into the weights."""
+        layers, weight, bias = network.net.export(member)
         mean, std, scale, reads, writes = (
             x.detach().cpu().double().numpy()
             for x in (
-                kind.inputs.mean, kind.inputs.std, kind.scale, kind.reads[edge], kind.writes[edge]
+                *(network.inputs.mean, network.inputs.std, network.scale),
+                *(network.reads[edge], network.writes[edge]),
             )
-        )  # fmt: skip
+        )
         count = len(mean)
 
         def raw(weight: Array, bias: Array) -> tuple[Array, Array]:

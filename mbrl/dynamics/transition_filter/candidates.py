@@ -112,7 +112,7 @@ class CandidateGenerator(nn.Module):
             self.holdout_ensemble = TailHoldoutEnsemble(
                 obs_dim, action.dim, generator=generator, **(holdout_ensemble or {})
             )
-        except TypeError as error:
+        except (TypeError, BadInput) as error:
             raise BadInput(f"holdout_ensemble={holdout_ensemble}: {error}") from None
         moved.state_keys(self, {"edges.": "holdout_ensemble."})
         needed = kind == "polynomial" or (kind == "wide" and polynomial)
