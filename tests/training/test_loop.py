@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 import torch
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.training.loop import evaluate, train
+from mbrl.errors import EnvironmentFault
+from mbrl.training.loop import ENDLESS, evaluate, train
 from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record
 from tests.toys import ToyAgent, ToyEnv
@@ -79,3 +81,18 @@ def test_a_finished_run_can_be_extended(tmp_path):
         assert a.equal(b)
     again, *_ = run(tmp_path / "run", total_steps=160)
     assert again["finished"] and again["evaluations"] == summary["evaluations"]
+
+
+def test_an_episode_without_end_ends_the_evaluation():
+    class Endless(ToyEnv):
+        max_episode_steps = None
+
+        def step(self, action):
+            step = super().step(action)
+            return step._replace(
+                terminated=step.terminated & False, truncated=step.truncated & False
+            )
+
+    with pytest.raises(EnvironmentFault, match=r"max_episode_steps=1000") as caught:
+        evaluate(Endless, ToyAgent(), episodes=2, seed=0)
+    assert (caught.value.index, caught.value.step) == (0, ENDLESS)

@@ -1,9 +1,9 @@
-"""The refrigerator: its equation by hand, and the limits of the weak pendulum."""
+"""The refrigerator: its equation by hand."""
 
 import pytest
 import torch
 
-from mbrl.envs import make_vec, pendulum, refrigerator
+from mbrl.envs import refrigerator
 from mbrl.envs.tasks.refrigerator import after
 
 
@@ -25,11 +25,3 @@ def test_it_warms_to_the_room_and_pays_for_the_distance():
     torch.testing.assert_close(step.reward, -(step.next_obs[:, 0] + 5))
     step = env.step(torch.zeros(2, 1))
     assert step.truncated.all() and not step.terminated.any() and (step.obs < 9).all()
-
-
-def test_a_weak_pendulum_is_a_pendulum_with_smaller_actions():
-    weak, whole = pendulum(max_torque=0.7), make_vec("Pendulum-v1")
-    assert weak.action.high.item() == pytest.approx(0.7) and whole.action.high.item() == 2
-    assert weak.reset(3).equal(whole.reset(3))
-    action = torch.tensor([[0.7]])
-    assert weak.step(action).next_obs.equal(whole.step(action).next_obs)

@@ -7,25 +7,10 @@ import pytest
 import torch
 
 from mbrl.config import compose
-from mbrl.envs.mujoco import threaded_mujoco
-from mbrl.envs.policies import Nudge, ScriptedPush
 from mbrl.envs.tasks import Push
 from mbrl.errors import BadInput
-from tests.toys import generator
-
-
-def make(num_envs: int = 1, **options):
-    task = Push(**options)
-    return task, threaded_mujoco(task, num_envs=num_envs, dtype=torch.float64)
-
-
-def place(env, qpos):
-    """Put pusher (2), slider (2) and its angle, metres, at rest."""
-    env.reset(0)
-    simulation = env.simulation
-    state = np.zeros((env.num_envs, simulation._layout.size))
-    state[:, simulation._layout._qpos] = qpos
-    simulation.set_state(state)
+from tests.envs.tasks.scene import make_push as make
+from tests.envs.tasks.scene import place
 
 
 def drive(env, actions):
@@ -118,19 +103,6 @@ def test_a_slider_that_has_arrived_is_left_alone(goal):
     assert (task.anchors(turned)[0, 0] < 5) == (goal == "position")  # its angle is still off
 
 
-def test_nudging_knows_slow_pushes():
-    task, env = make(num_envs=200)
-    obs, draws = env.reset(3), generator(1)
-    slow = []
-    for _ in range(20):
-        action = Nudge(task.task).select(obs, generator=draws)
-        near = (obs[:, :2].norm(dim=1) < 6.5 + 3) & (obs[:, 2:4].norm(dim=1) < 12)
-        slow.append(action[near].norm(dim=1))
-        obs = env.step(action).obs
-    speeds = torch.cat(slow)
-    assert len(speeds) > 500 and 0.07 < (speeds < 0.1).double().mean() < 0.13
-
-
 def test_half_the_starts_are_on_the_wrong_side():
     task, env = make(num_envs=400)
     obs = env.reset(5)
@@ -139,22 +111,6 @@ def test_half_the_starts_are_on_the_wrong_side():
     distance = obs[:, 2:4].norm(dim=1)
     assert distance.min() > 8 and distance.max() < 20
     assert (obs[:, :2].norm(dim=1) > 6.5).all()
-
-
-@pytest.mark.parametrize("shape", ["disc", "box"])
-def test_a_scripted_push_gets_there_and_nudging_moves_the_slider(shape):
-    task, env = make(num_envs=20, shape=shape)
-    for selector in (ScriptedPush(task.task), Nudge(task.task)):
-        obs, draws = env.reset(3), generator(1)
-        moved = []
-        for _ in range(60):
-            step = env.step(selector.select(obs, generator=draws))
-            moved.append((step.next_obs[:, 2:4] - obs[:, 2:4]).norm(dim=1) > 0.05)
-            obs = step.obs
-        if isinstance(selector, ScriptedPush):
-            assert task.reached(step.next_obs).double().mean() > 0.8
-        else:
-            assert torch.stack(moved).double().mean() > 0.4
 
 
 def test_a_disc_has_no_pose():

@@ -1,17 +1,11 @@
-"""Own tasks: known answers by hand."""
+"""Cart-pole swing-up: rewards of the control suite, equations of motion by hand."""
 
 import math
 
-import gymnasium
-import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 
 import mbrl
-from mbrl.api import GymAgent
-from mbrl.envs import tasks
-from mbrl.envs.registry import OWN
 from mbrl.envs.tasks.cartpole_swingup import smooth_reward, sparse_reward
 
 
@@ -76,70 +70,3 @@ def test_cart_pole_lasts_1000_steps_and_pays_at_most_1000():
         total += step.reward
         assert step.truncated.all() == (t == 999) and not step.terminated.any()
     assert (total < 100).all() and (total >= 0).all()  # it hangs
-
-
-def test_sparse_pendulum_hangs_holds_and_pays_while_standing():
-    env = mbrl.make_vec("PendulumSparse-v0", num_envs=3, dtype=torch.float64)
-    obs = env.reset(0)
-    assert (obs[:, 0] < -0.95).all()
-    steps = 0
-    while True:
-        step = env.step(torch.zeros(3, 1))
-        steps += 1
-        assert (step.reward == 0).all()
-        if step.truncated.any():
-            break
-    assert steps == 100
-    env.simulation.set_state(np.array([[0.1, 0.0], [0.55, 1.0], [0.1, 3.0]]))
-    assert env.step(torch.zeros(3, 1)).reward.tolist() == [1, 0, 0]
-
-
-@pytest.mark.parametrize("id", sorted(OWN))
-def test_every_own_environment_passes_gymnasiums_checks(id):
-    check_env(gymnasium.make(f"mbrl/{id}").unwrapped, skip_render_check=True)
-
-
-def test_reacher_pays_the_distance_it_shows():
-    env = mbrl.make_vec("Reacher-v5", num_envs=4, dtype=torch.float64)
-    env.reset(0)
-    action = torch.full((4, 2), 0.3)
-    step = env.step(action)
-    known = tasks.Reacher.task.reward(step.obs, action, step.next_obs)
-    torch.testing.assert_close(known, step.reward, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("env", ["cartpole", "acrobot"])
-def test_models_of_classic_control_are_told_when_it_ends(env):
-    agent = GymAgent("pets", env=env, **{"dynamics.hidden": 8})
-    assert agent.env.task.terminated is not None and agent.agent.dynamics.ends is None
-
-
-@pytest.mark.parametrize(
-    ("id", "known", "reach", "rounding"),
-    [
-        ("CartPole-v1", "cartpole", [2.6, 1.0, 0.25, 1.0], 0.0),
-        ("Acrobot-v1", "acrobot", [3.1, 3.1, 4.0, 4.0], 0.0),
-        (
-            "MountainCarContinuous-v0",
-            "mountain_car_continuous",
-            [0.9, 0.07],
-            1e-5,
-        ),  # it pays floats
-    ],
-)
-def test_what_is_known_of_classic_control_is_what_gymnasium_does(id, known, reach, rounding):
-    task = getattr(tasks, known)()
-    env = gymnasium.make(id)
-    rng = np.random.default_rng(0)
-    env.action_space.seed(0)
-    ends = 0
-    for _ in range(500):
-        obs, _ = env.reset(seed=0)
-        env.unwrapped.state = rng.uniform(-1, 1, len(reach)) * reach
-        action = env.action_space.sample()
-        after, reward, ended, _, _ = env.step(action)
-        rows = [torch.as_tensor(np.float32(x))[None] for x in (obs, action, after)]
-        assert bool(task.terminated(*rows)) == ended
-        assert abs(float(task.reward(*rows)) - reward) <= rounding
-        ends += ended
-    assert 50 < ends < 450

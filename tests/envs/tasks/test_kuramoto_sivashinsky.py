@@ -10,7 +10,9 @@ from mbrl.envs.tasks.kuramoto_sivashinsky import LENGTH, NUM_ACTUATORS, STEP, So
 from tests.toys import generator
 
 N = 64
+
 X = np.arange(N) * LENGTH / N
+
 WAVES = 2 * np.pi * np.arange(N // 2 + 1) / LENGTH
 
 

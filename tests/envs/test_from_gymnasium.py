@@ -1,0 +1,213 @@
+"""Gymnasium's environments as a VecEnv: the same numbers; what breaks is named."""
+
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from mbrl.envs import GymnasiumVecEnv
+from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.roles import HasGymnasiumSpaces
+from tests.envs.broken import HOW
+from tests.envs.faulty import HERE, check, make
+
+
+def test_foreign_environments_are_gymnasiums_own():
+    """The adapter against gymnasium's vector environment, float32."""
+    import torch
+
+    from mbrl.envs import make_vec
+
+    for id, discrete in (("CartPole-v1", True), ("MountainCarContinuous-v0", False)):
+        own = make_vec(id, num_envs=3)
+        other = gymnasium.make_vec(
+            id,
+            num_envs=3,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        )
+        a, b = own.reset(5).numpy(), other.reset(seed=5)[0]
+        assert np.array_equal(a, b.astype(np.float32))
+        draws = torch.Generator().manual_seed(0)
+        ended = 0
+        for _ in range(1000):
+            action = own.action.sample(3, generator=draws)
+            taken = action.argmax(1).numpy() if discrete else action.numpy()
+            step, seen = own.step(action), other.step(taken)
+            for x, y in zip((step.obs, step.reward, step.terminated, step.truncated), seen[:4],
+                            strict=True):  # fmt: skip
+                assert np.array_equal(x.numpy(), y.astype(x.numpy().dtype))
+            for i in np.flatnonzero(seen[4].get("_final_obs", [])):
+                last = seen[4]["final_obs"][i].astype(np.float32)
+                assert np.array_equal(step.next_obs[i].numpy(), last)
+                ended += 1
+        assert ended > 0
+
+
+def test_there_are_thirty_and_more():
+    assert len(HOW) >= 30
+
+
+@pytest.mark.parametrize("how", [how for how in HERE if HOW[how].named])
+def test_what_breaks_is_named_with_index_and_step(how):
+    check(how, make(how))
+
+
+@pytest.mark.parametrize("how", ["changes the action", "obs overwritten"])
+def test_what_is_copied_does_no_harm(how):
+    sound, broken = make("never ends"), make(how)
+    assert sound.reset(0).equal(broken.reset(0))
+    action, kept = torch.full((3, 2), 0.5), []
+    for _ in range(5):
+        steps = sound.step(action), broken.step(action)
+        kept.append(steps)
+        assert action.eq(0.5).all()
+    for a, b in kept:
+        assert all(x.equal(y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_limit_can_be_given_to_an_environment_that_never_ends():
+    env = make("never ends", 2, max_episode_steps=7)
+    assert env.max_episode_steps == 7
+    env.reset(0)
+    ends = [env.step(torch.zeros(2, 2)).truncated.all().item() for _ in range(14)]
+    assert ends == [False] * 6 + [True] + [False] * 6 + [True]
+
+
+def test_an_environment_that_does_not_repeat_is_named_when_it_is_restored():
+    for how in ("does not repeat", "step raises"):  # the second does, up to its second step
+        steps = 3 if how == "does not repeat" else 2
+        env = make(how, 2)
+        env.reset(0)
+        for _ in range(steps):
+            env.step(torch.zeros(2, 2))
+        if how == "step raises":
+            make(how, 2).load_state_dict(env.state_dict())
+            continue
+        with pytest.raises(EnvironmentFault, match="environment 1, step 3: does not repeat"):
+            make(how, 2).load_state_dict(env.state_dict())
+
+
+class Broken(gymnasium.Env):
+    """Goes wrong in its own way at its third step."""
+
+    def __init__(self, how: str = "", space: spaces.Space | None = None, obs=None):
+        self.how = how
+        self.action_space = space or spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = obs or spaces.Box(-9, 9, (3,), np.float64)
+        self.steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(3), {}
+
+    def step(self, action):
+        self.steps += 1
+        obs, reward = np.full(3, 0.1), 1.0
+        if self.steps == 3:
+            if self.how == "nan obs":
+                obs[1] = np.nan
+            elif self.how == "inf obs":
+                obs[1] = np.inf
+            elif self.how == "nan reward":
+                reward = float("nan")
+            elif self.how == "raises":
+                raise ValueError("the robot fell off")
+            elif self.how == "hangs":
+                time.sleep(30)
+            elif self.how == "changes the action":
+                action += 1
+        return obs, reward, False, False, {}
+
+
+gymnasium.register("BrokenForTests-v0", entry_point=Broken, max_episode_steps=10)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("nan obs", "a NaN in the observation"),
+        ("inf obs", "an infinity in the observation"),
+        ("nan reward", "a NaN in the reward"),
+        ("raises", "raised ValueError: the robot fell off"),
+        ("hangs", "no answer within 0.3 s"),
+    ],
+)
+def test_the_fault_is_named_with_index_and_step(how, named):
+    env = GymnasiumVecEnv(
+        "BrokenForTests-v0",
+        num_envs=3,
+        kwargs={"how": ""},
+        time_limit=0.3 if how == "hangs" else None,
+    )
+    env._envs[1].unwrapped.how = how
+    env.reset(0)
+    for _ in range(2):
+        env.step(torch.zeros(3, 2))
+    with pytest.raises(EnvironmentFault) as caught:
+        env.step(torch.zeros(3, 2))
+    assert (caught.value.index, caught.value.step) == (1, 3)
+    assert str(caught.value) == f"environment 1, step 3: {named}"
+
+
+def test_an_environment_cannot_change_the_action_it_is_given():
+    env = GymnasiumVecEnv("BrokenForTests-v0", num_envs=1, kwargs={"how": "changes the action"})
+    env.reset(0)
+    action = torch.zeros(1, 2)
+    for _ in range(4):
+        env.step(action)
+    assert action.equal(torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("space", "obs"),
+    [
+        (spaces.MultiDiscrete([2, 2]), None),
+        (spaces.Box(-np.inf, np.inf, (2,)), None),
+        (spaces.Box(-1, 1, (2, 2)), None),
+        (spaces.Dict({"a": spaces.Discrete(2)}), None),
+        (None, spaces.Discrete(4)),
+        (None, spaces.Dict({"a": spaces.Box(0, 1)})),
+        (None, spaces.Box(0, 255, (8, 8, 3), np.uint8)),
+    ],
+)
+def test_unsupported_spaces_are_refused_in_one_line(space, obs):
+    with pytest.raises(
+        BadInput, match=r"BrokenForTests-v0: \w+ space .* is not supported"
+    ) as caught:
+        GymnasiumVecEnv("BrokenForTests-v0", kwargs={"space": space, "obs": obs})
+    assert "\n" not in str(caught.value)
+
+
+class Offset(gymnasium.Env):
+    """Discrete actions from 3 on; an observation of shape (2, 2) holds the last action."""
+
+    action_space = spaces.Discrete(2, start=3)
+    observation_space = spaces.Box(-9, 9, (2, 2), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((2, 2), np.float32), {}
+
+    def step(self, action):
+        return np.full((2, 2), action, np.float32), 0.0, False, False, {}
+
+
+def test_what_tensors_do_not_say_of_the_spaces_is_said_beside_them():
+    env = GymnasiumVecEnv.around([Offset(), Offset()])
+    assert isinstance(env, HasGymnasiumSpaces)
+    assert (env.obs_dim, env.obs_shape, env.first_action) == (4, (2, 2), 3)
+    env.reset(0)
+    step = env.step(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    assert step.next_obs.tolist() == [[3.0] * 4, [4.0] * 4]
+
+
+def test_wrong_values_are_refused():
+    for name, value in (("num_envs", 0), ("max_episode_steps", 0), ("time_limit", 0)):
+        with pytest.raises(BadInput, match=f"{name}={value}: should be"):
+            GymnasiumVecEnv("CartPole-v1", **{name: value})

@@ -1,0 +1,148 @@
+"""MuJoCo in threads: threads change nothing, hangs are named; a new task in one file."""
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import mbrl
+from mbrl.envs import tasks
+from mbrl.envs.mujoco import threaded_mujoco
+from mbrl.errors import BadInput, EnvironmentFault
+from tests.envs.compare import compare
+
+
+def test_two_threads_change_nothing():
+    compare("Hopper-v5", seeds=2, steps=100, tolerance=0.0, num_threads=2, num_envs=5)
+
+
+def test_a_hanging_simulation_is_named(monkeypatch):
+    import mujoco
+
+    env = mbrl.make_vec("InvertedPendulum-v5", num_envs=4, num_threads=2, time_limit=0.3)
+    env.reset(0)
+    env.step(torch.zeros(4, 1))
+    step, stuck = mujoco.mj_step, env.simulation._data[2]
+
+    def slow(model, data, count):
+        if data is stuck:
+            time.sleep(30)
+        step(model, data, count)
+
+    monkeypatch.setattr(mujoco, "mj_step", slow)
+    with pytest.raises(EnvironmentFault, match=r"environment 2, step 2: no answer within 0.3 s"):
+        env.step(torch.zeros(4, 1))
+
+
+def test_a_simulation_that_blows_up_is_named():
+    env = mbrl.make_vec("Hopper-v5", num_envs=3)
+    env.reset(0)
+    env.simulation._data[1].qvel[:] = 1e200
+    with pytest.raises(EnvironmentFault, match="environment 1, step 1: .* in the observation"):
+        env.step(torch.zeros(3, 3))
+
+
+TASK = '''"""An inverted pendulum that is to hold the cart at a place of one's own."""
+
+from typing import final
+
+import numpy as np
+
+from mbrl.envs import MujocoTask, task_outcome
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform
+from mbrl.types import Task
+from mbrl.values import checked
+
+
+@final
+class Hold(MujocoTask):
+    """Cart and pole; 4 observations [x, angle, and their speeds], 1 force.
+
+    Args:
+        place: of the cart, m.
+    """
+
+    model_path = GYMNASIUM_ASSETS / "inverted_pendulum.xml"
+    frame_skip = 2
+    max_episode_steps = 100
+
+    @checked
+    def __init__(self, place: float = 0.0):
+        """Build the reward of that place."""
+        self.task = Task(
+            reward=lambda obs, action, next_obs: 1 - (next_obs[:, 0] - place).abs(),
+            terminated=lambda obs, action, next_obs: next_obs[:, 1].abs() > 0.2,
+            obs_names=("x", "angle", "x_dot", "angle_dot"),
+        )
+
+    def start(self, qpos, qvel, generator):
+        """Sample near upright."""
+        add_uniform(qpos, 0.01, generator)
+
+    def observe(self, now):
+        """Return positions and velocities."""
+        return np.concatenate((now["qpos"], now["qvel"]), axis=1)
+
+    def outcome(self, before, action, now, dt):
+        """Return reward and termination of the task."""
+        return task_outcome(self.task, self.observe(before), action, self.observe(now))
+'''
+YAML = """_target_: mbrl.envs.threaded_mujoco
+_provides_: [simulation]
+task: {_target_: own_hold.Hold, place: 0.3}
+num_envs: 1
+num_threads: 1
+time_limit: null
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "own_hold.py").write_text(TASK)
+    (tmp_path / "configs/env").mkdir(parents=True)
+    (tmp_path / "configs/env/hold.yaml").write_text(YAML)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    sys.modules.pop("own_hold", None)
+
+
+def test_a_new_task_is_one_file_and_steps_as_gymnasiums_physics(folder):
+    assert len(TASK.splitlines()) <= 60
+    task = importlib.import_module("own_hold").Hold(place=0.3)
+    env = threaded_mujoco(task, dtype=torch.float64)
+    obs = env.reset(2)
+    theirs = gymnasium.make("InvertedPendulum-v5").unwrapped
+    theirs.reset(seed=0)
+    theirs.set_state(obs[0, :2].numpy(), obs[0, 2:].numpy())
+    for _ in range(5):
+        step, other = env.step(torch.tensor([[0.7]])), theirs.step(np.array([0.7], np.float32))
+        np.testing.assert_allclose(step.next_obs[0], other[0], atol=1e-12)
+        assert step.reward.item() == pytest.approx(1 - abs(other[0][0] - 0.3))
+        assert step.terminated.item() == other[2]
+
+
+def test_a_new_task_is_trained_in_from_the_command_line(folder):
+    arguments = ["agent=random", "env=hold", "env.task.place=-0.1", "total_steps=60", "run_dir=run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mbrl", "train", "--config-dir", "configs", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{folder}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_wrong_values_are_refused():
+    for name, value in (("num_envs", 0), ("num_threads", 0), ("num_threads", 5000)):
+        with pytest.raises(BadInput, match=f"{name}={value}: should be at least 1"):
+            threaded_mujoco(tasks.Hopper(), **{name: value})
+    with pytest.raises(BadInput, match="time_limit=nan: should be"):
+        threaded_mujoco(tasks.Hopper(), time_limit=float("nan"))
