@@ -4,6 +4,7 @@ import torch
 
 import mbrl
 from mbrl.dynamics import SINDy
+from mbrl.dynamics.sindy import RegressionSettings
 from mbrl.dynamics.sindy.equations import equations
 from mbrl.types import Transitions
 
@@ -23,7 +24,7 @@ model = SINDy(
     action=env.action,
     task=env.task,
     structured=True,  # regress the speed; the angle turns by it
-    limits={"speed": [-7.99, 7.99]},  # the speed is clipped at 8
+    regression=RegressionSettings(limits={"speed": [-7.99, 7.99]}),  # it is clipped at 8
 )
 metrics = model.fit(data, generator=generator)
 print({name: round(value, 6) for name, value in metrics.items()})

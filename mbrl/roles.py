@@ -183,6 +183,42 @@ class OffersCandidates(Protocol[State]):
         ...
 
 
+@runtime_checkable
+class SimulatesSequences(Protocol):
+    """A Model that also predicts whole action sequences at once, without noise."""
+
+    def simulate(self, state: Any, actions: Tensor) -> Prediction:
+        """Predict the steps of actions (B, H, act_dim) from a state of B rows: (B, H, ...)."""
+        ...
+
+
+@runtime_checkable
+class HasTerminalValue(Protocol):
+    """A Model that knows the value of where a plan ends."""
+
+    def terminal_value(self, obs: Tensor) -> Tensor:
+        """Return the value (B,) of obs (B, obs_dim), the last ones of a plan."""
+        ...
+
+
+@runtime_checkable
+class KnowsUncertainty(Protocol):
+    """A Model that also gives its uncertainty of a step from an observation."""
+
+    def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Return the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim)."""
+        ...
+
+
+@runtime_checkable
+class ValuesStates(Protocol):
+    """A policy or learner that estimates the return from an observation."""
+
+    def value(self, obs: Tensor) -> Tensor:
+        """Estimate the return (B,) from obs (B, obs_dim) under the policy."""
+        ...
+
+
 class Dynamics(nn.Module, ABC):
     """Predict next_obs, reward, termination and validity of a step; satisfies Model.
 

@@ -119,17 +119,17 @@ def map_tensors(fn: Callable[..., Tensor], *states: Any) -> Any:
     return first
 
 
-def where_rows(mask: Tensor, new: Any, old: Any) -> Any:
-    """Return rows of new where mask holds and rows of old elsewhere.
+def where_rows(mask: Tensor, new: State, old: State) -> State:
+    """Return new in the rows where mask (B,) holds, and old in the others.
 
     Args:
         mask: (B,) bool.
-        new: a tensor (B, ...), or a belief of such tensors.
-        old: of the same structure.
+        new: a tensor (B, ...), or a tuple of them, however nested.
+        old: of the same structure; what is not a tensor is taken from new.
     """
 
     def select(x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(mask.view(-1, *[1] * (x.dim() - 1)), x, y)
+        return torch.where(mask.view(-1, *([1] * (x.dim() - 1))), x, y)
 
     return map_tensors(select, new, old)
 

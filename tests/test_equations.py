@@ -56,10 +56,13 @@ def test_a_run_without_equations_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("dynamics.degree=0", "should be in [1, inf)"),
+        ("dynamics.library.degree=0", "dynamics.library.degree=0: should be at least 1"),
         ("dynamics.aggregate=mode", "should be"),
-        ("dynamics.limits={angle: [0, 1]}", "limits.angle: no such observation; cos, sin, speed"),
-        ("dynamics.num_members=4", "num_elites=10: more than num_members=4"),
+        (
+            "dynamics.regression.limits={angle: [0, 1]}",
+            "regression.limits.angle: no such observation",
+        ),
+        ("dynamics.num_members=4", "num_elites=10: should be at least 1 and at most num_members=4"),
     ],
 )
 def test_bad_settings_are_answered_in_one_line(tmp_path, capsys, key, words):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbrl.types import ActionSpec, Transitions, map_tensors, sequences
+from mbrl.types import ActionSpec, Transitions, map_tensors, sequences, where_rows
 
 
 def rows(episode: list[int]) -> Transitions:
@@ -59,3 +59,12 @@ def test_discrete_actions_are_one_hot_and_all_drawn():
     drawn = spec.sample(200, generator=torch.Generator().manual_seed(0))
     assert drawn.shape == (200, 3) and (drawn.sum(1) == 1).all()
     assert (drawn.sum(0) > 30).all()
+
+
+def test_rows_are_chosen_by_a_mask_in_tensors_of_any_shape_and_nested_tuples():
+    new = (torch.ones(3), (torch.ones(3, 2), torch.ones(3, 2, 2)), "kind")
+    old = (torch.zeros(3), (torch.zeros(3, 2), torch.zeros(3, 2, 2)), "other")
+    first, (second, third), kind = where_rows(torch.tensor([True, False, True]), new, old)
+    for rows in (first, second[:, 1], third[:, 0, 1]):
+        assert rows.tolist() == [1, 0, 1]
+    assert kind == "kind"

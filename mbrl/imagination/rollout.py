@@ -1,31 +1,109 @@
-"""The one imagined rollout: the return of action sequences in a model."""
+"""The one loop that steps a model: `imagine`, and on it `rollout`, which scores action sequences.
+
+    for step in imagine(model, state, policy, num_steps=200, hold=4, generator=generator):
+        total = total + torch.where(step.alive, step.prediction.reward, 0)
+
+Everything that rolls a model out stands on `imagine`: planners, branched rollouts, the model as an
+environment, distillation, and open-loop errors against recorded actions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.roles import ActionSelector
-from mbrl.types import Prediction, map_tensors
+from mbrl.roles import ActionSelector, Model, SimulatesSequences
+from mbrl.types import Prediction, State, map_tensors, where_rows
 
-_CERTAIN = "this model knows no uncertainty of its predictions; dynamics=ensemble or sindy do"
+# index of a decision, and obs (B, obs_dim) there -> actions (B, act_dim)
+Act = Callable[[int, Tensor], Tensor]
+
+
+class ImaginedStep(NamedTuple, Generic[State]):
+    """One step of B rows in a model. Rows that have ended before it stand still."""
+
+    obs: Tensor  # (B, obs_dim) before the step
+    action: Tensor  # (B, act_dim)
+    prediction: Prediction  # of rows that have ended, without meaning: use `alive`
+    alive: Tensor  # (B,) bool: no step before this one terminated or was invalid
+    all_alive: bool  # whether `alive` is known to hold for all rows
+    next_obs: Tensor  # (B, obs_dim) after the step; where a row has ended, its last observation
+    state: State  # of the model after the step; where a row has ended, its last state
+
+    def still_alive(self) -> Tensor:
+        """Return which rows (B,) take part in the next step."""
+        return self.alive & self.prediction.valid & ~self.prediction.terminated
+
+
+def imagine(
+    model: Model[State],
+    state: State,
+    obs: Tensor,
+    act: Act,
+    num_steps: int,
+    *,
+    hold: int = 1,
+    generator: torch.Generator | None = None,
+    with_uncertainty: bool = False,
+) -> Iterator[ImaginedStep[State]]:
+    """Step a model, and freeze each row after it terminates or leaves where the model is valid.
+
+    Shapes are fixed and nothing is synchronized, so that it can be captured as a CUDA graph. On the
+    CPU rows are frozen, at some cost, only after the first one has ended.
+
+    Args:
+        model: the model.
+        state: its state of B rows.
+        obs: observations (B, obs_dim) there.
+        act: called with the index of each decision and the observations there.
+        num_steps: steps of the model; a caller may stop earlier.
+        hold: steps for which each action is held.
+        generator: source of the model's noise; None for its mean prediction.
+        with_uncertainty: whether the model also predicts its uncertainty.
+
+    Yields:
+        One ImaginedStep for each step.
+    """
+    everyone = torch.ones(obs.shape[0], dtype=torch.bool, device=obs.device)
+    alive, all_alive, nobody = everyone, everyone.is_cpu, ~everyone
+    valid = terminated = None  # flags known to be True, and False, in all rows
+    action = obs
+    for t in range(num_steps):
+        if t % hold == 0:
+            action = act(t // hold, obs)
+        following, prediction = model.step(
+            state, action, generator=generator, with_uncertainty=with_uncertainty
+        )
+        next_obs = prediction.next_obs
+        if t and not all_alive:
+            following = where_rows(alive, following, state)
+            next_obs = where_rows(alive, next_obs, obs)
+        step = ImaginedStep(obs, action, prediction, alive, all_alive, next_obs, following)
+        yield step
+        state, obs = following, next_obs
+        if all_alive:
+            if prediction.valid is valid and prediction.terminated is terminated:
+                continue  # a model may return the same flags at each step
+            valid, terminated = prediction.valid, prediction.terminated
+            all_alive = valid.equal(everyone) and terminated.equal(nobody)
+        if not all_alive:
+            alive = step.still_alive()
 
 
 class Returns(NamedTuple):
-    """The value of imagined action sequences, averaged over particles."""
+    """Returns of action sequences, averaged over particles."""
 
     value: Tensor  # (E, K) discounted rewards, plus the terminal value if one is given
     uncertainty: Tensor | None  # (E, K) discounted uncertainty; None unless asked for
 
 
 def rollout(
-    model: Any,
-    state: Any,
+    model: Model[State],
+    state: State,
     actions: Tensor,
     *,
     num_particles: int = 1,
@@ -39,121 +117,129 @@ def rollout(
     with_uncertainty: bool = False,
     chunk: int = 2048,
 ) -> Returns:
-    """Score K action sequences in each of E environments.
+    """Compute the returns of K action sequences in each of E environments.
 
-    After a predicted termination, or a step that the model does not stand by (valid = False), a
-    row is frozen and earns no more reward; the terminal value goes to all but the terminated.
-    Fixed shapes and no synchronisation, so that it can be captured on CUDA.
+    A row earns nothing after a predicted termination or an invalid step. The terminal value is
+    added in all rows but the terminated ones.
 
     Args:
-        model: a Model; one that offers simulate(state, actions (B, H, act_dim)) -> Prediction of
-            (B, H, ...) is asked for whole sequences.
-        state: belief of num_particles * E rows, particle by particle.
+        model: the model; one that SimulatesSequences predicts whole sequences at once.
+        state: its state, num_particles * E rows, particle by particle.
         actions: (E, K, H, act_dim) in environment units.
-        num_particles: P, rows of the belief per environment.
+        num_particles: P, rows of the state per environment.
         generator: source of the model's noise; None for its mean prediction.
         discount: per model step.
         hold: model steps for which each action is held.
-        policy: acts once the given actions are used up, until horizon.
+        policy: acts after the given actions, until horizon.
         policy_generator: source of the policy's draws; by default generator.
         horizon: decisions in all; by default H.
-        terminal_value: obs (B, obs_dim) -> (B,), earned by rows still alive at the end.
-        with_uncertainty: also sum the model's uncertainty.
-        chunk: rows evaluated at once, to stay in cache.
+        terminal_value: obs (B, obs_dim) -> (B,), of the last observations.
+        with_uncertainty: whether the model's uncertainty is summed as well.
+        chunk: rows evaluated at once, so that they stay in the cache.
 
     Returns:
-        Values (E, K).
+        Values (E, K), and uncertainties (E, K) if asked for.
 
     Raises:
-        BadInput: if uncertainty is asked of a model that knows none.
+        BadInput: if the model predicts no uncertainty, but it is asked for.
     """
     num_envs, num_candidates, given, act_dim = actions.shape
-    horizon = given if horizon is None else horizon
-    whole = hasattr(model, "simulate") and policy is None and not with_uncertainty
-    options: Any = {"generator": generator, "with_uncertainty": with_uncertainty}
-    act: Any = policy
+    num_steps = (given if horizon is None else horizon) * hold
     size = max(1, chunk // (num_particles * num_envs))
-    values, doubts = [], []
+    values, uncertainties = [], []
     for part in actions.split(size, dim=1) if size < num_candidates else (actions,):
         k = part.shape[1]
         # time leads, so that the actions of one step stand together in memory
         by_time = part.expand(num_particles, *part.shape).permute(3, 0, 1, 2, 4)
         by_time = by_time.reshape(given, -1, act_dim)  # (H, B, act_dim)
-        steps = by_time.unbind()
-        tiled = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
-        seen: Any = None
-        if whole:
-            seen = model.simulate(tiled, by_time.transpose(0, 1).repeat_interleave(hold, dim=1))
-
-        everyone = torch.ones(by_time.shape[1], dtype=torch.bool, device=actions.device)
-        alive, nobody = everyone, ~everyone
-        ended = nobody  # by termination: nothing more to earn, not even the terminal value
-        # where looking costs no synchronisation, nothing is frozen until a row ends
-        freeze = not actions.is_cpu
-        weight: Any = 1.0  # of the terminal value
-        obs: Any = None
-        good = going = None  # flags that were looked at: all valid, none terminated
-        rewards, uncertainties = [], []
-        for t in range(horizon * hold):
-            if seen is not None:
-                pred: Any = _at(seen, t)
-            else:
-                if t // hold < given:
-                    action = steps[t // hold]
-                elif t % hold == 0:
-                    action = act.select(obs, generator=policy_generator or generator)
-                following, pred = model.step(tiled, action, **options)
-                tiled = (
-                    map_tensors(partial(_keep, alive), following, tiled) if freeze else following
-                )
-            rewards.append(torch.where(alive, pred.reward, 0) if freeze else pred.reward)
-            if with_uncertainty:
-                doubt = pred.uncertainty
-                if doubt is None:
-                    raise BadInput(_CERTAIN)
-                uncertainties.append(torch.where(alive, doubt, 0) if freeze else doubt)
-            obs = _keep(alive, pred.next_obs, obs) if freeze and t else pred.next_obs
-            if terminal_value is not None:
-                weight = torch.where(alive, discount ** (t + 1), weight)
-            if pred.valid is good and pred.terminated is going and not freeze:
-                continue  # a model may hand out the same flags at each step
-            good, going = pred.valid, pred.terminated
-            if freeze or not (good.equal(everyone) and going.equal(nobody)):
-                freeze = True
-                ended = ended | (alive & pred.terminated)
-                alive = alive & pred.valid & ~pred.terminated
-        value = _discounted(rewards, discount)
-        if terminal_value is not None:
-            value = torch.where(ended, value, value + weight * terminal_value(obs))
+        act = _plan_then_policy(by_time, policy, policy_generator or generator)
+        tiled: Any = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
+        stepped: Any = model
+        if isinstance(model, SimulatesSequences) and policy is None and not with_uncertainty:
+            held = by_time.transpose(0, 1).repeat_interleave(hold, dim=1)
+            stepped, tiled = _Simulated(model.simulate(tiled, held)), 0
+        first = by_time.new_empty(by_time.shape[1], 0)  # observations that nobody acts on
+        steps = imagine(
+            stepped, tiled, first, act, num_steps,
+            hold=hold, generator=generator, with_uncertainty=with_uncertainty,
+        )  # fmt: skip
+        value, uncertainty = _sum_up(steps, discount, terminal_value, with_uncertainty)
         values.append(value.view(num_particles, num_envs, k))
+        if uncertainty is not None:
+            uncertainties.append(uncertainty.view(num_particles, num_envs, k))
+    return Returns(_join(values), _join(uncertainties) if with_uncertainty else None)
+
+
+def _plan_then_policy(
+    by_time: Tensor, policy: ActionSelector | None, generator: torch.Generator | None
+) -> Act:
+    """Return the Act of given actions (H, B, act_dim), and of a policy after them."""
+    given = by_time.unbind()
+    later: Any = policy
+
+    def act(index: int, obs: Tensor) -> Tensor:
+        if index < len(given):
+            return given[index]
+        return later.select(obs, generator=generator)
+
+    return act
+
+
+def _sum_up(
+    steps: Iterator[ImaginedStep[Any]],
+    discount: float,
+    terminal_value: Callable[[Tensor], Tensor] | None,
+    with_uncertainty: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Compute the value (B,) and the uncertainty (B,) of imagined steps."""
+    rewards, uncertainties = [], []
+    weight: Any = 1.0  # (B,) of the terminal value
+    terminated: Any = False  # (B,) such rows have no terminal value
+    obs: Any = None
+    for t, step in enumerate(steps):
+        pred = step.prediction
+        rewards.append(pred.reward if step.all_alive else torch.where(step.alive, pred.reward, 0))
         if with_uncertainty:
-            doubt = _discounted(uncertainties, discount)
-            doubts.append(doubt.view(num_particles, num_envs, k))
-    return Returns(_joined(values), _joined(doubts) if with_uncertainty else None)
+            uncertainty = pred.uncertainty
+            if uncertainty is None:
+                raise BadInput("this model predicts no uncertainty; an ensemble or SINDy does")
+            if not step.all_alive:
+                uncertainty = torch.where(step.alive, uncertainty, 0)
+            uncertainties.append(uncertainty)
+        if terminal_value is not None:
+            weight = torch.where(step.alive, discount ** (t + 1), weight)
+            terminated = terminated | (step.alive & pred.terminated)
+            obs = step.next_obs
+    value = _discounted_sum(rewards, discount)
+    if terminal_value is not None:
+        value = torch.where(terminated, value, value + weight * terminal_value(obs))
+    return value, _discounted_sum(uncertainties, discount) if with_uncertainty else None
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+class _Simulated:
+    """Model that replays a prediction of whole sequences (B, T, ...); its state is the step."""
+
+    def __init__(self, sequences: Prediction):
+        self._sequences = sequences
+
+    def step(self, state: int, action: Tensor, **options: Any) -> tuple[int, Prediction]:
+        """Return the prediction of the next step."""
+        next_obs, reward, terminated, valid, _ = self._sequences
+        t = state
+        at = Prediction(next_obs[:, t], reward[:, t], terminated[:, t], valid[:, t], None)
+        return t + 1, at
+
+
+def _join(parts: list[Tensor]) -> Tensor:
     """Join the candidates of all chunks (P, E, k) and average over particles: (E, K)."""
     whole = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
     return whole.mean(0) if whole.shape[0] > 1 else whole[0]
 
 
-def _discounted(steps: list[Tensor], discount: float) -> Tensor:
-    """Sum what T steps pay (B,), step t weighted by discount^t: (B,)."""
-    paid = torch.stack(steps)
+def _discounted_sum(steps: list[Tensor], discount: float) -> Tensor:
+    """Sum T steps (B,), step t weighted by discount^t: (B,)."""
+    rows = torch.stack(steps)
     if discount != 1:
-        time = torch.arange(len(steps), dtype=paid.dtype, device=paid.device)
-        paid = paid * (discount**time)[:, None]
-    return paid.sum(0)
-
-
-def _at(seen: Prediction, t: int) -> Prediction:
-    """Take step t of a prediction of whole sequences (B, T, ...)."""
-    return Prediction(
-        seen.next_obs[:, t], seen.reward[:, t], seen.terminated[:, t], seen.valid[:, t], None
-    )
-
-
-def _keep(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Take new where mask (B,) holds, old elsewhere; tensors are (B, ...)."""
-    return torch.where(mask.view(-1, *([1] * (new.dim() - 1))), new, old)
+        time = torch.arange(len(steps), dtype=rows.dtype, device=rows.device)
+        rows = rows * (discount**time)[:, None]
+    return rows.sum(0)

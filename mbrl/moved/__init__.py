@@ -96,6 +96,26 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "on_low": "below_threshold",
         "pool": "candidates",
     },
+    "mbrl.dynamics.SINDy": {
+        **{
+            name: f"library.{name}"
+            for name in ("degree", "interaction", "frequencies", "products", "affine")
+        },
+        **{
+            name: f"regression.{name}"
+            for name in (
+                *("target", "threshold", "alpha", "normalize"),
+                *("rows_per_term", "bagging", "limits"),
+            )
+        },
+        "dropped": "regression.num_dropped_terms",
+        "bounds": "validity.margin",
+        "valid_within": "validity.within",
+        "horizon": "validity.horizon",
+        "unstable_above": "validity.max_rollout_error",
+        "reward_degree": "reward_polynomial.degree",
+        "reward_threshold": "reward_polynomial.threshold",
+    },
     "mbrl.dynamics.SparseReLU": {
         "batch_size": "training.batch_size",
         "gate_rate": "training.gate_learning_rate",
@@ -112,6 +132,12 @@ PARAMETERS: dict[str, dict[str, str]] = {
     },
     "mbrl.planners.ICEM": {"colour": "color", "whiten": "color_decay"},
     "mbrl.planners.MPPI": {"colour": "color"},
+    "mbrl.planners.UPMPC": {
+        "colour": "color",
+        "num_wide": "num_noise_candidates",
+        "reading": "variant",
+        "wide_refits": "num_noise_refits",
+    },
 }
 # values of parameters: class or function -> (new) parameter -> old value -> new value
 VALUES: dict[str, dict[str, dict[str, str]]] = {

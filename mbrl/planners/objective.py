@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import NumericalFault
 from mbrl.imagination.rollout import rollout
-from mbrl.types import ActionSpec
+from mbrl.roles import HasTerminalValue, Model
+from mbrl.types import ActionSpec, State
 
 
 class Objective:
-    """Score action sequences.
+    """Return of action sequences in a model, averaged over particles.
 
     Args:
         action: the environment's actions.
-        num_particles: imagined rows per candidate.
+        num_particles: model rows per candidate, over which returns are averaged.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
-        terminal_value: what the last obs (B, obs_dim) are worth (B,); by default the model's own
-            terminal_value, where it has one.
+        terminal_value: value (B,) of the last observations (B, obs_dim); None for the model's own,
+            if it has one.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Objective:
         discount: float = 1.0,
         terminal_value: Callable[[Tensor], Tensor] | None = None,
     ):
-        """Keep the settings."""
+        """Store the settings."""
         self.action = action
         self.num_particles, self.action_hold = num_particles, action_hold
         self.discount = discount
@@ -42,20 +42,30 @@ class Objective:
 
     def __call__(
         self,
-        model: Any,
-        state: Any,
+        model: Model[State],
+        state: State,
         candidates: Tensor,
         *,
         generator: torch.Generator | None,
         all_may_fail: bool = False,
     ) -> Tensor:
-        """Give the returns (E, K) of candidates (E, K, H, A), in environment units.
+        """Compute the returns (E, K) of candidates (E, K, H, A), in environment units.
 
-        A return of -inf rules a candidate out; all_may_fail says that all of several may be.
+        A return of -inf rules a candidate out.
+
+        Args:
+            model: the model.
+            state: its state, num_particles rows for each of E environments.
+            candidates: action sequences (E, K, H, A).
+            generator: source of the model's noise.
+            all_may_fail: whether all candidates of an environment may be ruled out.
 
         Raises:
-            NumericalFault: if one is a NaN or inf, or if all of several are ruled out.
+            NumericalFault: if a return is NaN or inf, or if all of several are -inf.
         """
+        terminal_value = self.terminal_value
+        if terminal_value is None and isinstance(model, HasTerminalValue):
+            terminal_value = model.terminal_value
         value = rollout(
             model,
             state,
@@ -64,25 +74,26 @@ class Objective:
             generator=generator,
             discount=self.discount,
             hold=self.action_hold,
-            terminal_value=self.terminal_value or getattr(model, "terminal_value", None),
+            terminal_value=terminal_value,
         ).value
-        if not math.isfinite(value.detach().sum()):  # one look at all of them
-            _name(value, all_may_fail)
+        if not math.isfinite(value.detach().sum()):  # one synchronization for all of them
+            _check_returns(value, all_may_fail)
         return value.to(candidates.dtype)  # a model may compute in float64
 
-    def num_envs(self, state: Any) -> int:
-        """Count the environments of a belief."""
+    def num_envs(self, state: object) -> int:
+        """Return the number of environments of a model's state."""
         leaf = state
-        while not isinstance(leaf, Tensor):
+        while isinstance(leaf, tuple):
             leaf = leaf[0]
+        assert isinstance(leaf, Tensor)
         return leaf.shape[0] // self.num_particles
 
 
-def _name(value: Tensor, all_may_fail: bool) -> None:
-    """Name the environment whose returns (E, K) cannot be planned with."""
-    wrong = torch.isnan(value) | torch.isposinf(value)
-    for index, row in enumerate(value):
-        if wrong[index].any():
+def _check_returns(returns: Tensor, all_may_fail: bool) -> None:
+    """Raise a NumericalFault that names the environment whose returns (E, K) are no use."""
+    is_wrong = torch.isnan(returns) | torch.isposinf(returns)
+    for index, row in enumerate(returns):
+        if is_wrong[index].any():
             what = "NaN" if torch.isnan(row).any() else "inf"
             raise NumericalFault(f"environment {index}: the model gave a plan a return of {what}")
         if row.shape[0] > 1 and not all_may_fail and torch.isneginf(row).all():

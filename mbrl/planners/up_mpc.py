@@ -1,246 +1,284 @@
-"""UP-MPC: a policy's own candidates, tried out in the model, doubt a bonus or a penalty.
+"""Uncertainty-aware policy-guided MPC: candidates of a policy, scored by return and uncertainty.
 
 Wang et al. 2024, "COPlanner: Plan to Roll Out Conservatively but to Explore Optimistically for
-Model-Based RL": alpha < 0 chooses the actions of imagined rollouts, alpha > 0 those of the real
+Model-Based RL": alpha < 0 selects the actions of branched rollouts, alpha > 0 those of the real
 environment.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, final
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
 from mbrl.nn.generators import restore
 from mbrl.planners.noise import colored_noise
-from mbrl.roles import ActionSelector, Model
-from mbrl.types import ActionSpec, Prediction
+from mbrl.roles import ActionSelector, Model, ValuesStates
+from mbrl.types import ActionSpec, Prediction, State
+from mbrl.values import AtMost, Count, CountOrZero, Fraction, NonNegative, checked
 
-MEMORY = 0.99  # weight kept by what is measured, per observation
+EMA_DECAY = 0.99  # of the measurements, per observation
 
 
 class Candidates(NamedTuple):
-    """First actions and what the model says of them."""
+    """First actions of candidates and what the model predicts for them."""
 
     action: Tensor  # (E, K, act_dim)
     value: Tensor  # (E, K) sum of discount^h reward, and the terminal value if one is asked for
-    doubt: Tensor  # (E, K) sum of discount^h uncertainty
+    uncertainty: Tensor  # (E, K) sum of discount^h uncertainty
 
 
-class UPMPC:
-    """Choose among K actions of a policy by their imagined return + alpha * uncertainty.
+@final
+class UPMPC(Generic[State]):
+    """Selector of the best of K actions of a policy by predicted return + alpha * uncertainty.
 
-    The first candidate is drawn from the caller's generator, all else from this selector's own: so
-    K = 1 is the policy, bit for bit, and nothing else that the caller draws is disturbed. Ties go
-    to the first. A deterministic choice is the policy's.
+    Wang et al. 2024 (COPlanner). The first candidate is drawn from the caller's generator, all
+    others from the selector's own: with K = 1 it is the policy, bit for bit, and the caller's
+    other draws do not change. Of equal candidates the first one is selected. A deterministic action
+    is the policy's.
 
     Args:
         learner: the policy; it proposes the candidates and acts after them.
-        dynamics: a model with uncertainty.
+        dynamics: a model that predicts its uncertainty.
         action: the environment's actions.
         generator: source of all candidates but the first, and of the policy's later actions.
         num_candidates: K.
-        horizon: H_p, steps imagined for each candidate.
+        horizon: model steps per candidate.
         alpha: weight of the uncertainty; below 0 avoids it, above 0 seeks it.
         discount: per step, of reward and uncertainty.
-        reading: "corrected" imagines by the model's mean prediction, and a candidate earns nothing
-            after a predicted termination; "paper" as released: by sampled predictions that go on
-            after it; experiment=coplanner_paper takes the released spread of all members with it.
-        scale_alpha: alpha counts in units of spread(return) / spread(uncertainty) over the
+        variant: how candidates are rolled out.
+            "corrected": by the model's mean prediction; nothing counts after a predicted
+            termination.
+            "paper": as the released code: by sampled predictions that go on after a termination;
+            experiment=coplanner_paper combines it with the released measure of uncertainty.
+        scale_alpha: whether alpha counts in units of std(return) / std(uncertainty) over the
             candidates, as measured over about the last 100 observations.
-        terminal_value: add the learner's value of where a candidate ends.
-        num_wide: candidates, of the K, that are whole sequences of coloured noise instead.
-        colour: exponent of that noise: 0 white, 1 pink, 2 red.
-        wide_refits: times that these are drawn anew around their better half, as in iCEM; each time
-            the best num_wide of old and new stay.
-        chunk: rows imagined at once, to stay in cache.
+        terminal_value: whether the learner's value of the last observation is added to a return.
+        num_noise_candidates: candidates, of the K, that are sequences of colored noise instead.
+        color: exponent of the power spectrum of that noise over time: 0 white, 1 pink, 2 red.
+        num_noise_refits: times that these are drawn again around their better half, as in iCEM; the
+            best num_noise_candidates of old and new are kept.
+        chunk: model rows evaluated at once, so that they stay in the cache.
 
     Raises:
-        BadInput: if a value is asked of a policy that has none, or noise where it cannot be.
+        BadInput: if the learner has no value, but it is asked for, or if noise is not possible.
     """
 
+    @checked
     def __init__(
         self,
         *,
         learner: ActionSelector,
-        dynamics: Model,
+        dynamics: Model[State],
         action: ActionSpec,
         generator: torch.Generator,
-        num_candidates: int = 5,
-        horizon: int = 5,
+        num_candidates: Count = 5,
+        horizon: Count = 5,
         alpha: float = 1.0,
-        discount: float = 0.97,
-        reading: Literal["corrected", "paper"] = "corrected",
+        discount: Fraction = 0.97,
+        variant: Literal["corrected", "paper"] = "corrected",
         scale_alpha: bool = False,
         terminal_value: bool = False,
-        num_wide: int = 0,
-        colour: float = 1.0,
-        wide_refits: int = 0,
-        chunk: int = 1024,
+        num_noise_candidates: Annotated[int, Ge(0), AtMost("num_candidates")] = 0,
+        color: NonNegative = 1.0,
+        num_noise_refits: CountOrZero = 0,
+        chunk: Count = 1024,
     ):
-        """Take the parts."""
-        if not hasattr(learner, "select"):
-            raise BadInput("UP-MPC needs a policy that proposes actions; choose a learner, as sac")
-        if terminal_value and not hasattr(learner, "value"):
-            raise BadInput("terminal_value=true: this policy values no states; choose false")
-        if num_wide >= num_candidates:
-            raise BadInput(f"num_wide={num_wide}: should be below num_candidates={num_candidates}")
-        if wide_refits and num_wide < 2:
-            raise BadInput(f"wide_refits={wide_refits}: needs num_wide of 2 or more to refit to")
+        """Store the parts and the settings."""
+        if not isinstance(learner, ActionSelector):
+            raise BadInput("learner: UP-MPC needs a policy that proposes actions, such as SAC")
+        if terminal_value and not isinstance(learner, ValuesStates):
+            raise BadInput("terminal_value=True: this policy estimates no values; choose False")
+        if num_noise_candidates >= num_candidates:
+            raise BadInput(
+                f"num_noise_candidates={num_noise_candidates}: should be below "
+                f"num_candidates={num_candidates}"
+            )
+        if num_noise_refits and num_noise_candidates < 2:
+            raise BadInput(
+                f"num_noise_refits={num_noise_refits}: needs num_noise_candidates of 2 or more"
+            )
         self._middle, self._half = (action.high + action.low) / 2, (action.high - action.low) / 2
-        if num_wide and not (action.kind == "continuous" and self._half.isfinite().all()):
-            raise BadInput(f"num_wide={num_wide}: noise needs continuous, bounded actions; take 0")
+        is_bounded = action.kind == "continuous" and self._half.isfinite().all()
+        if num_noise_candidates and not is_bounded:
+            raise BadInput(
+                f"num_noise_candidates={num_noise_candidates}: noise needs continuous, bounded "
+                "actions; choose 0"
+            )
         self._policy, self._action, self._generator = learner, action, generator
-        self._model: Any = dynamics if reading == "corrected" else _Endless(dynamics)
-        self._samples = reading == "paper"
-        self._num_policy, self._num_wide = num_candidates - num_wide, num_wide
+        self._samples = variant == "paper"
+        self._model: Model[State] = _WithoutTermination(dynamics) if self._samples else dynamics
+        self._num_policy = num_candidates - num_noise_candidates
+        self._num_noise, self._num_refits = num_noise_candidates, num_noise_refits
         self._alpha, self._scale_alpha = alpha, scale_alpha
-        self._colour, self._wide_refits = colour, wide_refits
+        self._color = color
         self._rows = max(1, chunk // num_candidates)
-        self._imagine: dict[str, Any] = {
+        value = learner.value if terminal_value and isinstance(learner, ValuesStates) else None
+        self._horizon = horizon
+        self._rollout: dict[str, Any] = {
             "generator": generator if self._samples else None,
             "policy_generator": generator,
             "policy": learner,
             "horizon": horizon,
             "discount": discount,
-            "terminal_value": getattr(learner, "value", None) if terminal_value else None,
+            "terminal_value": value,
             "with_uncertainty": True,
             "chunk": chunk,
         }
-        # running sums of: weight, spread of returns, of doubts, choices changed, spread of actions
+        # running sums of: weight, std of returns, std of uncertainties, flipped choices, std of
+        # actions
         self._running = torch.zeros(5, dtype=torch.float64, device=generator.device)
 
     @torch.no_grad()
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (E, act_dim) for obs (E, obs_dim).
+        """Return actions (E, act_dim) for obs (E, obs_dim).
 
         Raises:
             NumericalFault: if the model gives a candidate a NaN or an infinity.
-            BadInput: if the model knows no uncertainty.
+            BadInput: if the model predicts no uncertainty.
         """
         first = self._policy.select(obs, generator=generator, deterministic=deterministic)
         if deterministic:
             return first
         chunks = zip(obs.split(self._rows), first.split(self._rows), strict=True)
-        seen = Candidates(
-            *map(torch.cat, zip(*(self._try_out(*rows) for rows in chunks), strict=True))
-        )
-        self._measure_spreads(seen)
-        score = seen.value + self.alpha() * seen.doubt
+        scored = (self._score_candidates(*rows) for rows in chunks)
+        candidates = Candidates(*map(torch.cat, zip(*scored, strict=True)))
+        self._measure(candidates)
+        score = candidates.value + self.alpha() * candidates.uncertainty
         if not math.isfinite(score.sum()):
             raise NumericalFault("UP-MPC: the model gave a candidate a NaN or an infinity")
         best = score.argmax(1)
-        flipped = (best != seen.value.argmax(1)).double().mean()
-        self._note(3, obs.shape[0], flipped)
-        return seen.action[torch.arange(obs.shape[0], device=obs.device), best]
+        flipped = (best != candidates.value.argmax(1)).double().mean()
+        self._update_means(3, obs.shape[0], flipped)
+        return candidates.action[torch.arange(obs.shape[0], device=obs.device), best]
 
-    def _try_out(self, obs: Tensor, first: Tensor) -> Candidates:
-        """Imagine what follows on the K candidates at obs (E, obs_dim); first is (E, act_dim)."""
-        num_envs, more = obs.shape[0], self._num_policy - 1
+    def _score_candidates(self, obs: Tensor, first: Tensor) -> Candidates:
+        """Return K candidates at obs (E, obs_dim); first (E, act_dim) is one of them."""
+        num_envs, num_others = obs.shape[0], self._num_policy - 1
         own = self._generator
-        others = self._policy.select(obs.repeat_interleave(more, dim=0), generator=own)
-        action = torch.cat([first[:, None], others.view(num_envs, more, first.shape[1])], 1)
+        others = self._policy.select(obs.repeat_interleave(num_others, dim=0), generator=own)
+        action = torch.cat([first[:, None], others.view(num_envs, num_others, first.shape[1])], 1)
         state = self._model.initial(obs, generator=own if self._samples else None)
-        seen = Candidates(action, *self._returns(state, action[:, :, None]))
-        if self._num_wide:
-            both = zip(seen, self._widen(state, num_envs), strict=True)
-            seen = Candidates(*(torch.cat(x, 1) for x in both))
-        return seen
+        candidates = Candidates(action, *self._returns(state, action[:, :, None]))
+        if self._num_noise:
+            both = zip(candidates, self._noise_candidates(state, num_envs), strict=True)
+            candidates = Candidates(*(torch.cat(x, 1) for x in both))
+        return candidates
 
-    def _returns(self, state: Any, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagine sequences (E, K, h, act_dim), the policy after them: value and doubt (E, K)."""
-        value, doubt = rollout(self._model, state, actions, **self._imagine)
-        assert doubt is not None
-        return value, doubt
+    def _returns(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute value and uncertainty (E, K) of sequences (E, K, h, act_dim), then the policy."""
+        value, uncertainty = rollout(self._model, state, actions, **self._rollout)
+        assert uncertainty is not None
+        return value, uncertainty
 
-    def _widen(self, state: Any, num_envs: int) -> Candidates:
-        """Try out whole sequences of coloured noise, drawn anew around the better ones."""
-        shape = (num_envs, self._num_wide, self._imagine["horizon"], self._action.dim)
-        middle, spread = self._middle, self._half
-        none = self._middle.new_empty(num_envs, 0)
-        kept = [none[..., None, None].expand(-1, -1, *shape[2:]), none, none]
-        for _ in range(1 + self._wide_refits):
-            noise = colored_noise(shape, self._colour, generator=self._generator)
-            drawn = self._action.clip(middle + spread * noise)
+    def _noise_candidates(self, state: State, num_envs: int) -> Candidates:
+        """Return candidates of colored noise, drawn again around the better ones."""
+        shape = (num_envs, self._num_noise, self._horizon, self._action.dim)
+        center, spread = self._middle, self._half
+        empty = self._middle.new_empty(num_envs, 0)
+        best = [empty[..., None, None].expand(-1, -1, *shape[2:]), empty, empty]
+        for _ in range(1 + self._num_refits):
+            noise = colored_noise(shape, self._color, generator=self._generator)
+            drawn = self._action.clip(center + spread * noise)
             new = drawn, *self._returns(state, drawn)
-            found = [torch.cat(x, 1) for x in zip(kept, new, strict=True)]
-            score = found[1] + self.alpha() * found[2]
-            order = score.argsort(dim=1, descending=True, stable=True)[:, : self._num_wide]
+            merged = [torch.cat(x, 1) for x in zip(best, new, strict=True)]
+            score = merged[1] + self.alpha() * merged[2]
+            order = score.argsort(dim=1, descending=True, stable=True)[:, : self._num_noise]
             rows = torch.arange(num_envs, device=order.device)[:, None]
-            kept = [x[rows, order] for x in found]
-            elites = kept[0][:, : (self._num_wide + 1) // 2]
-            middle, spread = elites.mean(1, keepdim=True), elites.std(1, correction=0, keepdim=True)
-        sequences, value, doubt = kept
-        return Candidates(sequences[:, :, 0], value, doubt)
+            best = [x[rows, order] for x in merged]
+            elites = best[0][:, : (self._num_noise + 1) // 2]
+            center, spread = elites.mean(1, keepdim=True), elites.std(1, correction=0, keepdim=True)
+        sequences, value, uncertainty = best
+        return Candidates(sequences[:, :, 0], value, uncertainty)
 
     def alpha(self) -> float | Tensor:
-        """Give the weight of the uncertainty, measured spreads taken into account."""
+        """Return the weight of the uncertainty, scaled if scale_alpha."""
         if not self._scale_alpha:
             return self._alpha
-        return self._alpha * self._ratio()
+        return self._alpha * self._spread_ratio()
 
-    def _ratio(self) -> Tensor:
-        """Give spread(return) / spread(uncertainty), the alpha that makes both count the same."""
+    def _spread_ratio(self) -> Tensor:
+        """Return std(return) / std(uncertainty), the alpha at which both count the same."""
         return self._running[1] / self._running[2].clamp(min=1e-12)
 
-    def _measure_spreads(self, seen: Candidates) -> None:
-        """Note how much the candidates of one observation differ."""
-        rows = seen.value.shape[0]
-        spreads = [x.double().std(1, correction=0).mean() for x in (seen.value, seen.doubt)]
-        actions = (seen.action.std(1, correction=0) / self._half).double().mean()
-        self._note(0, rows, torch.ones_like(actions), *spreads)
-        self._note(4, rows, actions)
+    def _measure(self, candidates: Candidates) -> None:
+        """Update the mean standard deviations over the candidates of one observation."""
+        rows = candidates.value.shape[0]
+        both = (candidates.value, candidates.uncertainty)
+        spreads = [x.double().std(1, correction=0).mean() for x in both]
+        actions = (candidates.action.std(1, correction=0) / self._half).double().mean()
+        self._update_means(0, rows, torch.ones_like(actions), *spreads)
+        self._update_means(4, rows, actions)
 
-    def _note(self, place: int, rows: int, *found: Tensor) -> None:
-        """Add means over rows to the running ones."""
-        kept = MEMORY**rows
-        part = self._running[place : place + len(found)]
-        part.mul_(kept).add_(torch.stack(found), alpha=1 - kept)
+    def _update_means(self, first: int, rows: int, *means: Tensor) -> None:
+        """Update the running sums from `first` on by means over rows."""
+        decay = EMA_DECAY**rows
+        part = self._running[first : first + len(means)]
+        part.mul_(decay).add_(torch.stack(means), alpha=1 - decay)
 
     def metrics(self) -> dict[str, float]:
-        """Give what was measured over about the last 100 observations.
+        """Return means over about the last 100 observations.
 
         Returns:
-            alpha; spread_ratio, spread(return) / spread(uncertainty); flipped, the share of choices
-            that the uncertainty changed; action_spread, of the candidates, in half ranges.
+            alpha; spread_ratio, std(return) / std(uncertainty) of the candidates; flipped, the
+            fraction of choices that the uncertainty changed; action_spread, the standard deviation
+            of the candidates in half ranges.
         """
         weight, *_, flipped, actions = self._running.tolist()
         if weight == 0:
             return {}
         return {
             "alpha": float(self.alpha()),
-            "spread_ratio": self._ratio().item(),
+            "spread_ratio": self._spread_ratio().item(),
             "flipped": flipped / weight,
             "action_spread": actions / weight,
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Give generator and measurements."""
+        """Return generator and measurements."""
         return {"generator": self._generator.get_state(), "running": self._running.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit."""
+        """Restore a state_dict, bit for bit."""
         restore(self._generator, state["generator"])
         self._running.copy_(state["running"])
 
 
-class _Endless:
-    """A model that never ends an episode: the released code goes on earning after termination."""
+class _WithoutTermination(Generic[State]):
+    """Model that never terminates an episode: the released code counts on after termination."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Model[State]):
         self._model = model
 
-    def initial(self, obs: Tensor, *, generator: torch.Generator | None = None) -> Any:
-        """Begin a belief; see Model.initial."""
-        return self._model.initial(obs, generator=generator)
+    def initial(
+        self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
+    ) -> State:
+        """Return the state at obs (B, obs_dim); see Model.initial."""
+        return self._model.initial(obs, num_particles=num_particles, generator=generator)
 
-    def step(self, state: Any, action: Tensor, **options: Any) -> tuple[Any, Prediction]:
+    def observe(
+        self, state: State, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> State:
+        """Update the state by a real step; see Model.observe."""
+        return self._model.observe(state, action, obs, env_state)
+
+    def step(
+        self,
+        state: State,
+        action: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        with_uncertainty: bool = False,
+    ) -> tuple[State, Prediction]:
         """Predict one step that does not end; see Model.step."""
-        state, pred = self._model.step(state, action, **options)
+        state, pred = self._model.step(
+            state, action, generator=generator, with_uncertainty=with_uncertainty
+        )
         return state, pred._replace(terminated=torch.zeros_like(pred.terminated))

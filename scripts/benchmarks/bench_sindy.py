@@ -22,9 +22,11 @@ import numpy as np
 import pysindy
 import torch
 
-from mbrl.dynamics.sindy.codegen import Predictor, System
+from mbrl.dynamics.sindy import LibrarySettings
+from mbrl.dynamics.sindy.codegen import System
 from mbrl.dynamics.sindy.fit import Problem, bags, fit_members
-from mbrl.dynamics.sindy.library import candidates, polynomial
+from mbrl.dynamics.sindy.library import build_library, polynomial
+from mbrl.dynamics.sindy.predictor import Predictor
 
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "sindy_speed.csv"
 
@@ -75,7 +77,7 @@ def prediction(rounds: int) -> list[tuple[str, int, dict[str, float]]]:
 
 def refit(rounds: int) -> tuple[str, int, dict[str, float]]:
     draws = np.random.default_rng(1)
-    library = candidates(range(5), [5], 2)
+    library = build_library(LibrarySettings(), 5, 1)
     rows = draws.normal(size=(2000, 6))
     features = library.evaluate(list(torch.from_numpy(rows).T))
     weights = torch.zeros(5, len(library), dtype=torch.float64)
@@ -101,7 +103,7 @@ def refit(rounds: int) -> tuple[str, int, dict[str, float]]:
             alpha=1e-5,
             normalize=False,
             weights=bags(2000, 20, generator=generator),
-            dropped=1,
+            num_dropped_terms=1,
             generator=generator,
         )
 

@@ -22,6 +22,7 @@ from gymnasium.vector import SyncVectorEnv
 import mbrl.envs  # registers mbrl/...  # noqa: F401
 from mbrl.buffer import ReplayBuffer
 from mbrl.dynamics import SINDy
+from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings
 from mbrl.envs import make_vec
 from mbrl.imagination import ImaginedVecEnv, ModelVectorEnv
 from mbrl.types import Transitions
@@ -29,8 +30,11 @@ from mbrl.types import Transitions
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "surrogate.csv"
 NUM_ENVS, NUM_STEPS = 64, 50
 MODELS = {
-    "Pendulum-v1": {"limits": {"speed": [-7.99, 7.99]}},
-    "mbrl/CartpoleSwingup-v0": {"degree": 3, "threshold": 0.06, "limits": {"x": [-1.75, 1.75]}},
+    "Pendulum-v1": {"regression": RegressionSettings(limits={"speed": [-7.99, 7.99]})},
+    "mbrl/CartpoleSwingup-v0": {
+        "library": LibrarySettings(degree=3),
+        "regression": RegressionSettings(threshold=0.06, limits={"x": [-1.75, 1.75]}),
+    },
 }
 
 

@@ -47,6 +47,7 @@ from mbrl.dynamics import (
     SINDy,
     SparseResidualReward,
 )
+from mbrl.dynamics.sindy import LibrarySettings
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
@@ -95,7 +96,9 @@ def make_judges(setting: Setting, seed: int) -> dict[str, DynamicsReward]:
         "adversarial": adversarial,
         "distilled": DistilledReward(**drawn(2), teacher=adversarial, fit_teacher=False),
         "contrastive": ContrastiveReward(**drawn(3)),
-        "residual": SparseResidualReward(obs_dim=n, sparse=SINDy(**shape, task=env.task, degree=3)),
+        "residual": SparseResidualReward(
+            obs_dim=n, sparse=SINDy(**shape, task=env.task, library=LibrarySettings(degree=3))
+        ),
         "regression": BayesianPolynomialReward(**shape),
         "christoffel": ChristoffelReward(**shape),
     }

@@ -33,6 +33,7 @@ from mbrl.dynamics import (
     SINDy,
     SparseResidualReward,
 )
+from mbrl.dynamics.sindy import LibrarySettings
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
@@ -90,7 +91,7 @@ def main() -> None:
             holdout_ensemble = TailHoldoutEnsemble(n, env.action.dim, generator=generator)
             holdout_ensemble.fit(part, generator=generator)
             shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
-            sparse = SINDy(**shape, task=env.task, degree=3)
+            sparse = SINDy(**shape, task=env.task, library=LibrarySettings(degree=3))
             judges: dict[str, LearnedDynamicsReward] = {
                 "christoffel": ChristoffelReward(**shape),
                 "sindy residual": SparseResidualReward(obs_dim=n, sparse=sparse),

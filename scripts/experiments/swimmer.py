@@ -26,6 +26,7 @@ from torch import Tensor
 
 import mbrl
 from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
+from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 
@@ -40,8 +41,9 @@ AGENTS = {
     "random": ["agent=random"],
     "sindy_mpc": ["agent=sindy_mpc"],
     "hybrid_mpc": ["agent=sindy_mpc", "dynamics=sindy_residual",
-                   "dynamics.sparse.interaction=false", "dynamics.sparse.threshold=0.02",
-                   "dynamics.sparse.alpha=0.5", "dynamics.dense.max_updates=3000"],
+                   "dynamics.sparse.library.interaction=false",
+                   "dynamics.sparse.regression.threshold=0.02",
+                   "dynamics.sparse.regression.alpha=0.5", "dynamics.dense.max_updates=3000"],
     "ensemble_mpc": ["agent=sindy_mpc", "dynamics=ensemble", "dynamics.hidden=128",
                      "dynamics.num_layers=3", "dynamics.max_updates=3000"],
     "sindy_rl": ["agent=sindy_rl"],
@@ -96,10 +98,13 @@ def models(seed: int, rows: int) -> None:
     given = {"obs_dim": env.obs_dim, "action": env.action, "task": env.task}
     limits = {"joint_1": [-1.7, 1.7], "joint_2": [-1.7, 1.7]}  # the joints end there
 
-    papers = {"degree": 2, "interaction": False, "threshold": 0.02, "alpha": 0.5}
+    papers = {
+        "library": LibrarySettings(interaction=False),
+        "regression": RegressionSettings(threshold=0.02, alpha=0.5, limits=limits),
+    }
 
     def sparse(**options: Any) -> SINDy:
-        return SINDy(**given, limits=limits, **options)
+        return SINDy(**given, **{"regression": RegressionSettings(limits=limits), **options})
 
     def dense() -> GaussianEnsemble:
         draws = torch.Generator().manual_seed(seed)
@@ -109,13 +114,13 @@ def models(seed: int, rows: int) -> None:
 
     data, held = collect(rows, seed), collect(2000, 1000 + seed)
     for name, model in (
-        ("sparse, quadratic", sparse(degree=2)),
-        ("sparse, quadratic, structured", sparse(degree=2, structured=True)),
+        ("sparse, quadratic", sparse()),
+        ("sparse, quadratic, structured", sparse(structured=True)),
         ("sparse, as in the paper", sparse(**papers)),
         ("hybrid, as in the paper", ResidualDynamics(sparse=sparse(**papers), dense=dense())),
         (
             "hybrid, structured",
-            ResidualDynamics(sparse=sparse(degree=2, structured=True), dense=dense()),
+            ResidualDynamics(sparse=sparse(structured=True), dense=dense()),
         ),
         ("ensemble", dense()),
     ):

@@ -46,10 +46,10 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("env", ["pendulum", "inverted_pendulum"])
-@pytest.mark.parametrize("reading", ["corrected", "paper"])
-def test_one_candidate_is_mbpo_bit_for_bit(env, reading, tmp_path):
+@pytest.mark.parametrize("variant", ["corrected", "paper"])
+def test_one_candidate_is_mbpo_bit_for_bit(env, variant, tmp_path):
     """Weights, optimiser, both buffers, generator and evaluations of whole training runs."""
-    others = [f"agent.{name}_actions.reading={reading}" for name in ("rollout", "exploration")]
+    others = [f"agent.{name}_actions.variant={variant}" for name in ("rollout", "exploration")]
     base, base_scores, _ = run(tmp_path / "mbpo", f"env={env}", "agent=mbpo")
     ours, scores, _ = run(tmp_path / "one", f"env={env}", "agent=coplanner", *ONE, *others)
     own = {key for key in ours if "/selectors/" in key}
@@ -82,8 +82,8 @@ def test_each_half_can_be_left_out(spared, tmp_path):
 
 def test_a_run_broken_off_ends_as_an_unbroken_one(tmp_path):
     options = ["env=pendulum", "agent=coplanner", "agent.exploration_actions.scale_alpha=true",
-               "agent.exploration_actions.num_wide=2", "dynamics.uncertainty=samples",
-               "agent.rollout_actions.reading=paper"]  # fmt: skip
+               "agent.exploration_actions.num_noise_candidates=2", "dynamics.uncertainty=samples",
+               "agent.rollout_actions.variant=paper"]  # fmt: skip
     whole, scores, _ = run(tmp_path / "whole", *options)
     run(tmp_path / "broken", *options, stop_at=130)
     resumed, again, _ = run(tmp_path / "broken", *options)
@@ -105,7 +105,8 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     assert refused("learner=none").startswith("agent=coplanner needs a learner")
     assert "learner=sb3_ppo needs model_env, which agent=coplanner" in refused("learner=sb3_ppo")
     assert "alpha" in refused("agent.rollout_actions.alfa=1")
-    assert "[0, 5)" in refused("agent.exploration_actions.num_wide=5")
+    refusal = refused("agent.exploration_actions.num_noise_candidates=6")
+    assert "num_candidates" in refusal and "at most" in refusal
 
 
 def test_the_papers_reading_is_one_choice():
@@ -113,7 +114,7 @@ def test_the_papers_reading_is_one_choice():
     assert config["dynamics"]["uncertainty"] == "samples"
     for name, alpha in (("rollout", -2), ("exploration", 1)):
         node = config["agent"][f"{name}_actions"]
-        assert (node["reading"], node["alpha"]) == ("paper", alpha)
+        assert (node["variant"], node["alpha"]) == ("paper", alpha)
         assert (node["num_candidates"], node["horizon"]) == (5, 5)
 
 

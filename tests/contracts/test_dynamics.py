@@ -38,7 +38,10 @@ SMALL = {
             "_target_": "mbrl.dynamics.SINDy",
             "aggregate": "member",
             "num_elites": 20,
-            "threshold": 0.9,  # leaves something over for the network
+            "regression": {
+                "_target_": "mbrl.dynamics.sindy.RegressionSettings",
+                "threshold": 0.9,  # leaves something over for the network
+            },
         },
         "dense": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
     },

@@ -25,15 +25,15 @@ def model(request):
     return model
 
 
-READINGS = [
+VARIANTS = [
     {},
-    {"reading": "paper"},
-    {"scale_alpha": True, "terminal_value": True, "num_wide": 2, "wide_refits": 1},
+    {"variant": "paper"},
+    {"scale_alpha": True, "terminal_value": True, "num_noise_candidates": 2, "num_noise_refits": 1},
 ]
 
 
 @pytest.mark.parametrize("name", names("selector"))
-@pytest.mark.parametrize("options", READINGS)
+@pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("alpha", [-2.0, 1.0])
 def test_selector(name, options, alpha, model):
     def selector():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
+from mbrl.dynamics.sindy import LibrarySettings
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, generator
 
@@ -27,7 +28,7 @@ def data(bump, count=800):
 
 
 def fitted(bump):
-    sparse = SINDy(obs_dim=2, action=ACTION, task=TASK, degree=1)
+    sparse = SINDy(obs_dim=2, action=ACTION, task=TASK, library=LibrarySettings(degree=1))
     dense = GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(1), hidden=64, num_layers=3,
         num_members=3, num_elites=2, min_updates=3000, max_updates=3000, learning_rate=3e-3,
@@ -68,7 +69,7 @@ def test_the_reward_is_of_the_corrected_successor_and_a_copy_predicts_the_same(b
     assert TASK.reward is not None
     assert pred.reward.equal(TASK.reward(seen.obs, seen.action, pred.next_obs))
     other = ResidualDynamics(
-        sparse=SINDy(obs_dim=2, action=ACTION, task=TASK, degree=1),
+        sparse=SINDy(obs_dim=2, action=ACTION, task=TASK, library=LibrarySettings(degree=1)),
         dense=GaussianEnsemble(
             obs_dim=2, action=ACTION, task=TASK, generator=generator(9), hidden=64, num_layers=3,
             num_members=3, num_elites=2,

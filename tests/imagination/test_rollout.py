@@ -1,9 +1,9 @@
-"""The shared rollout against a plain loop, and its rules at termination and invalid steps."""
+"""The one rollout loop against a plain loop, and its rules at termination and invalid steps."""
 
 import pytest
 import torch
 
-from mbrl.imagination.rollout import rollout
+from mbrl.imagination.rollout import imagine, rollout
 from mbrl.types import Prediction
 from tests.toys import ToyModel, ToySelector, generator, move, reward, terminated
 
@@ -164,3 +164,47 @@ def test_a_whole_sequence_model_gives_the_same_values():
         rollout(Whole(), obs, actions, hold=2).value,
         rollout(ToyModel(), obs, actions, hold=2).value,
     )
+
+
+def test_imagine_steps_the_model_and_holds_each_action():
+    obs = torch.rand(3, 2, generator=generator(1))
+    asked = []
+
+    def act(index, seen):
+        asked.append((index, seen))
+        return seen[:, :1] * 0.1
+
+    steps = list(imagine(ToyModel(), obs, obs, act, 5, hold=2))
+    assert [index for index, _ in asked] == [0, 1, 2]
+    x, u = obs, obs[:, :1] * 0.1
+    for t, step in enumerate(steps):
+        if t % 2 == 0:
+            u = x[:, :1] * 0.1
+            assert asked[t // 2][1].equal(x)
+        assert step.obs.equal(x) and step.action.equal(u) and step.alive.all() and step.all_alive
+        x = move(x, u)
+        assert step.next_obs.equal(x) and step.state.equal(x)
+
+
+def test_imagine_freezes_rows_after_they_terminate_or_are_invalid():
+    """Row 0 goes on, row 1 terminates in its second step, row 2 is invalid in its first."""
+    flags = torch.tensor([[0.0, 0, 2], [0, 1, 0], [0, 0, 0], [0, 0, 0]])[..., None]
+    start = torch.zeros(3, 1)
+    steps = list(imagine(Scripted(), start, start, lambda index, obs: flags[index], 4))
+    alive = [[True, True, True], [True, True, False], [True, False, False], [True, False, False]]
+    assert [step.alive.tolist() for step in steps] == alive
+    assert [step.all_alive for step in steps] == [True, False, False, False]
+    states = [[1, 1, 1], [2, 2, 1], [3, 2, 1], [4, 2, 1]]
+    assert [step.state[:, 0].tolist() for step in steps] == states
+    assert [step.next_obs[:, 0].tolist() for step in steps] == states
+    assert [step.obs[:, 0].tolist() for step in steps] == [[0, 0, 0], *states[:3]]
+    assert steps[0].still_alive().tolist() == [True, True, False]
+
+
+def test_imagine_may_be_left_early_and_then_asks_the_model_no_further():
+    model = Doubling()
+    start = torch.ones(1, 1)
+    for t, _ in enumerate(imagine(model, start, start, lambda index, obs: 0 * obs, 100)):
+        if t == 2:
+            break
+    assert model.seen == 4

@@ -106,7 +106,7 @@ def test_1000_random_cases_choose_as_a_plain_loop_does():
             alpha=alpha,
             discount=discount,
             terminal_value=terminal,
-            reading="paper" if endless else "corrected",
+            variant="paper" if endless else "corrected",
         )
         obs = torch.tensor(xs, dtype=torch.float64)[:, None]
         found = selector.select(obs, generator=generator(1000 + case))
@@ -232,7 +232,7 @@ class Ending:
 
 
 @pytest.mark.parametrize(
-    ("alpha", "reading", "expected"),
+    ("alpha", "variant", "expected"),
     [
         (0.0, "corrected", 0.3**5),  # a longer life earns more
         (1.0, "corrected", 0.3**5),
@@ -240,7 +240,7 @@ class Ending:
         (1.0, "paper", 0.3),  # as released: an end changes nothing, all candidates tie
     ],
 )
-def test_candidates_that_end_earn_nothing_further(alpha, reading, expected):
+def test_candidates_that_end_earn_nothing_further(alpha, variant, expected):
     class Steady(Coin):
         def select(self, obs, *, generator, deterministic=False):
             if obs[0, 0] == 1:  # later on
@@ -258,7 +258,7 @@ def test_candidates_that_end_earn_nothing_further(alpha, reading, expected):
         action=ACTION,
         generator=generator(1),
         alpha=alpha,
-        reading=reading,
+        variant=variant,
         horizon=3,
     )
     chosen = selector.select(torch.zeros(20_000, 1), generator=generator(2))
@@ -270,11 +270,11 @@ def plain(**options):
     return UPMPC(action=ACTION, generator=generator(5), **options)
 
 
-@pytest.mark.parametrize("reading", ["corrected", "paper"])
-def test_one_candidate_is_the_policy_bit_for_bit(reading):
+@pytest.mark.parametrize("variant", ["corrected", "paper"])
+def test_one_candidate_is_the_policy_bit_for_bit(variant):
     obs = torch.randn(37, 2, generator=generator(1))
     ours, policys = generator(2), generator(2)
-    selector = plain(num_candidates=1, reading=reading)
+    selector = plain(num_candidates=1, variant=variant)
     for _ in range(3):
         found = selector.select(obs, generator=ours)
         assert found.equal(ToySelector().select(obs, generator=policys))
@@ -284,7 +284,7 @@ def test_one_candidate_is_the_policy_bit_for_bit(reading):
 def test_the_caller_loses_one_draw_of_the_policy_whatever_is_planned():
     obs = torch.randn(37, 2, generator=generator(1))
     ours, policys = generator(2), generator(2)
-    selector = plain(num_candidates=7, reading="paper", num_wide=2)
+    selector = plain(num_candidates=7, variant="paper", num_noise_candidates=2)
     first = ToySelector().select(obs, generator=policys)
     found = selector.select(obs, generator=ours)
     assert ours.get_state().equal(policys.get_state())
@@ -316,7 +316,7 @@ def test_noise_widens_the_candidates_of_a_narrow_policy():
     narrow = plain(learner=Narrow(), num_candidates=8)
     assert narrow.select(obs, generator=generator(2)).unique().tolist() == [0]
     assert narrow.metrics()["action_spread"] == 0
-    wide = plain(learner=Narrow(), num_candidates=8, num_wide=4, alpha=0.0)
+    wide = plain(learner=Narrow(), num_candidates=8, num_noise_candidates=4, alpha=0.0)
     found = wide.select(obs, generator=generator(2))
     assert wide.metrics()["action_spread"] > 0.2
     assert (found.abs() <= 1).all() and len(found.unique()) > 50
@@ -338,16 +338,17 @@ class Bump:
 def test_noise_is_drawn_anew_around_the_better_half():
     """Refits close in on what is better, which alpha decides."""
     obs = torch.zeros(300, 2)
-    options = {"dynamics": Bump(), "num_candidates": 9, "num_wide": 8, "horizon": 1, "alpha": 0.5}
+    options = {"dynamics": Bump(), "horizon": 1, "alpha": 0.5}
+    options |= {"num_candidates": 9, "num_noise_candidates": 8}
     missed = [
-        (plain(wide_refits=refits, **options).select(obs, generator=generator(2)) - 0.37)
+        (plain(num_noise_refits=refits, **options).select(obs, generator=generator(2)) - 0.37)
         .abs()
         .mean()
         for refits in (0, 2, 4)
     ]
     assert missed[0] > 3 * missed[1] and missed[1] > 1.5 * missed[2]
     options |= {"alpha": 4.0}  # doubt outbids the reward: as far off as can be
-    far = plain(wide_refits=2, **options).select(obs, generator=generator(2))
+    far = plain(num_noise_refits=2, **options).select(obs, generator=generator(2))
     assert (far < -0.9).double().mean() > 0.85
 
 
@@ -367,17 +368,17 @@ def test_goes_on_from_its_state_bit_for_bit():
 def test_refusals():
     with pytest.raises(BadInput, match="needs a policy"):
         plain(learner=None)
-    with pytest.raises(BadInput, match="terminal_value=true"):
+    with pytest.raises(BadInput, match="terminal_value=True"):
         plain(terminal_value=True)
-    with pytest.raises(BadInput, match="num_wide=5"):
-        plain(num_wide=5)
-    with pytest.raises(BadInput, match="wide_refits=1"):
-        plain(num_wide=1, wide_refits=1)
+    with pytest.raises(BadInput, match="num_noise_candidates=5"):
+        plain(num_noise_candidates=5)
+    with pytest.raises(BadInput, match="num_noise_refits=1"):
+        plain(num_noise_candidates=1, num_noise_refits=1)
     discrete = ActionSpec("discrete", torch.zeros(2), torch.ones(2), 2)
     with pytest.raises(BadInput, match="bounded"):
         UPMPC(
             learner=ToySelector(), dynamics=ToyModel(), action=discrete, generator=generator(),
-            num_wide=1,
+            num_noise_candidates=1,
         )  # fmt: skip
 
     class Certain(ToyModel):
@@ -390,7 +391,7 @@ def test_refusals():
             after, pred = super().step(state, action, **options)
             return after, pred._replace(reward=pred.reward * math.nan)
 
-    with pytest.raises(BadInput, match="knows no uncertainty"):
+    with pytest.raises(BadInput, match="predicts no uncertainty"):
         plain(dynamics=Certain()).select(torch.zeros(2, 2), generator=generator())
     with pytest.raises(NumericalFault, match="NaN"):
         plain(dynamics=Broken()).select(torch.zeros(2, 2), generator=generator())

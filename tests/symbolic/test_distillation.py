@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mbrl
 from mbrl.cli import main
-from mbrl.dynamics.sindy.codegen import find_compiler
+from mbrl.dynamics.sindy.kernel import find_compiler
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination import ImaginedVecEnv
 from mbrl.symbolic import SparsePolicy

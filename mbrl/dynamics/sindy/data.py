@@ -1,4 +1,4 @@
-"""What a sparse regression is given: usable rows, held-out blocks, the motion of positions."""
+"""Data of sparse regressions: usable rows, held-out blocks, motion of positions and angles."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ Limit = tuple[int, float, float]  # observation, low, high
 
 
 def read_limits(limits: dict[str, Any], names: list[str], key: str) -> list[Limit]:
-    """Read name -> [low, high] of an argument called key.
+    """Return the limits of a mapping name -> [low, high].
+
+    Args:
+        limits: of observations.
+        names: of all observations.
+        key: name of the parameter, for messages.
 
     Raises:
-        BadInput: for a name that is none, or what is not two rising numbers.
+        BadInput: for an unknown name, or limits that are not two rising numbers.
     """
-    found = []
+    indexed = []
     for name, span in limits.items():
         if name not in names:
-            raise BadInput(f"dynamics.{key}.{name}: no such observation; {', '.join(names)}")
+            raise BadInput(
+                f"{key}.{name}: no such observation; should be one of {', '.join(names)}"
+            )
         if not (isinstance(span, list | tuple) and len(span) == 2 and span[0] < span[1]):
-            raise BadInput(f"dynamics.{key}.{name}={span}: should be [low, high]")
-        found.append((names.index(name), float(span[0]), float(span[1])))
-    return found
+            raise BadInput(f"{key}.{name}={span}: should be [low, high]")
+        indexed.append((names.index(name), float(span[0]), float(span[1])))
+    return indexed
 
 
 def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transitions:
-    """Take the rows within the limits, numbers in a type; what is left out cuts an episode in two.
+    """Return the rows within limits, numbers in a dtype; a row left out cuts its episode in two.
 
     Raises:
         NumericalFault: if an observation, action or reward is not finite.
@@ -42,7 +49,7 @@ def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transi
         bad = torch.nonzero(~torch.isfinite(value))
         if bad.shape[0]:
             row, column = bad[0].tolist()
-            raise NumericalFault(f"dynamics=sindy: {name}[{column}] of row {row} is not finite")
+            raise NumericalFault(f"data: {name}[{column}] of row {row} is not finite")
     keep = torch.ones_like(data.terminated)
     for column, low, high in limits:
         for value in (data.obs[:, column], data.next_obs[:, column]):
@@ -59,11 +66,11 @@ def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transi
 
 
 def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
-    """Hold out every fifth block of consecutive rows of one episode.
+    """Split rows: every fifth block of consecutive rows of an episode is held out.
 
     Returns:
-        Rows of the blocks held out (K, H), H at most horizon, less for few rows and for short
-        episodes; which rows (B,) are for training.
+        Rows of the blocks held out (K, H), where H is horizon, or less for few rows and short
+        episodes; which rows (B,) bool are for training.
     """
     episode, order = torch.sort(data.episode, stable=True)
     rows = episode.shape[0]
@@ -80,7 +87,7 @@ def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
 
 
 def _spans(lengths: Tensor) -> list[tuple[int, int]]:
-    """Give the first row and the number of rows of each episode."""
+    """Return the first row and the number of rows of each episode."""
     ends = lengths.cumsum(0)
     return list(zip((ends - lengths).tolist(), lengths.tolist(), strict=True))
 
@@ -91,13 +98,13 @@ def motion_problem(
     positions: tuple[tuple[int, int], ...],
     angles: tuple[tuple[int, int], ...],
 ) -> Problem:
-    """Set up how far positions move and angles turn, linear in velocities old and new.
+    """Return the regression of positions' moves and angles' turns on velocities, old and new.
 
     Args:
         data: transitions (B, ...).
         library: single variables of [obs, action, next_obs].
-        positions: (position, velocity): moved by its own velocity.
-        angles: (cos, sin): turned by whichever velocities fit.
+        positions: (position, velocity): each is moved by its own velocity.
+        angles: (cos, sin): each is turned by the velocities that fit.
     """
     n = data.obs.shape[1] + data.action.shape[1]
     moves = [data.next_obs[:, p] - data.obs[:, p] for p, _ in positions]

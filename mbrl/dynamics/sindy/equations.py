@@ -1,4 +1,4 @@
-"""Sparse equations for people: text, LaTeX, SymPy."""
+"""Sparse equations as text, LaTeX and SymPy expressions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mbrl.dynamics.sindy.library import ONE, Term
 
 
 class Equation(NamedTuple):
-    """One equation: what it gives, and its terms.
+    """Equation: its left side and its terms.
 
     Names of the next step end in a prime.
     """
@@ -20,11 +20,11 @@ class Equation(NamedTuple):
     names: tuple[str, ...]  # of every variable
 
     def text(self, digits: int = 4) -> str:
-        """Write it as a line."""
+        """Return it as a line of text."""
         return f"{self.left} = {self.right(digits)}"
 
     def right(self, digits: int = 4) -> str:
-        """Write its right side."""
+        """Return its right side as text."""
         parts: list[str] = []
         for weight, term in self.terms:
             number = f"{abs(weight):.{digits}g}"
@@ -34,7 +34,7 @@ class Equation(NamedTuple):
         return " ".join(parts) or "0"
 
     def latex(self, digits: int = 4) -> str:
-        """Write it in LaTeX."""
+        """Return it in LaTeX."""
         import sympy
 
         upright = {sympy.Symbol(name, real=True): latex_name(name) for name in self.names}
@@ -42,7 +42,7 @@ class Equation(NamedTuple):
         return f"{latex_name(self.left)} = {right}"
 
     def sympy(self, digits: int | None = None) -> Any:
-        """Give its right side as a SymPy expression, weights rounded to so many digits."""
+        """Return its right side as a SymPy expression, weights rounded to digits unless None."""
         import sympy
 
         symbols = [sympy.Symbol(name, real=True) for name in self.names]
@@ -58,13 +58,13 @@ class Equation(NamedTuple):
 
 
 def latex_name(name: str) -> str:
-    """Set words upright; what stands between them stays."""
+    """Return a name in LaTeX, its words upright."""
     escaped = name.replace("_", r"\_")
-    return re.sub(r"[A-Za-z](?:[A-Za-z0-9]|\\_)*", lambda found: rf"\mathrm{{{found[0]}}}", escaped)
+    return re.sub(r"[A-Za-z](?:[A-Za-z0-9]|\\_)*", lambda word: rf"\mathrm{{{word[0]}}}", escaped)
 
 
 def equations(model: Any) -> list[Equation]:
-    """List the equations of a SINDy model (its mean belief), the reward's last if it is learned."""
+    """Return the equations of a SINDy model's aggregate, the reward's last if it is learned."""
     system = model.system()
     names = tuple(model.variable_names)
     stages: list[tuple[str, Sequence[float], Sequence[Term]]] = []

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_PACE = 0.3  # share of its terms that an equation may lose at once: the others change by it
-_LEAST_PIVOT = 1e-10  # squared share of a column not explained by the simpler ones before it
+_PACE = 0.3  # share of its terms that an equation may lose in a round: the others then change
+_MIN_PIVOT = 1e-10  # least squared share of a column that simpler ones before it do not explain
 
 
 class Problem(NamedTuple):
-    """One regression."""
+    """Regression of targets on features."""
 
     features: Tensor  # (N, F) float64
     targets: Tensor  # (N, T)
@@ -25,14 +25,20 @@ class Problem(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """All that least squares asks of the data of M members."""
+    """Second moments of the data of M members, which least squares needs."""
 
     gram: Tensor  # (M, F, F) features' inner products
     cross: Tensor  # (M, F, T) features with targets
 
 
 def moments(features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Moments:
-    """Sum over rows: features (N, F), targets (N, T), weights (M, N) or one member of ones."""
+    """Compute the moments of features (N, F) and targets (N, T).
+
+    Args:
+        features: (N, F).
+        targets: (N, T).
+        weights: of the rows for each member (M, N); None for one member and weights of 1.
+    """
     both = torch.cat([features, targets], 1)
     if weights is None:
         joint = (features.T @ both)[None]
@@ -43,26 +49,24 @@ def moments(features: Tensor, targets: Tensor, weights: Tensor | None = None) ->
 
 
 def bags(rows: int, members: int, *, generator: torch.Generator) -> Tensor:
-    """Draw bootstraps: how often each of M members has each row (M, N)."""
+    """Sample bootstraps: how often each of M members has each of N rows (M, N)."""
     drawn = torch.randint(rows, (members, rows), generator=generator, device=generator.device)
     return torch.stack([torch.bincount(d, minlength=rows) for d in drawn]).double()
 
 
-def drop_candidates(
-    allowed: Tensor, members: int, dropped: int, *, generator: torch.Generator
-) -> Tensor:
-    """Take `dropped` of the allowed terms (F,) away from each member: masks (M, F)."""
+def drop_terms(allowed: Tensor, members: int, num: int, *, generator: torch.Generator) -> Tensor:
+    """Sample masks (M, F) of the allowed terms (F,) without num of them for each member."""
     order = torch.rand(members, allowed.shape[0], generator=generator, device=generator.device)
     order = torch.where(allowed, order.double(), 2.0)
     masks = allowed.repeat(members, 1)
-    return masks.scatter(1, order.argsort(1)[:, :dropped], False)
+    return masks.scatter(1, order.argsort(1)[:, :num], False)
 
 
 def solve(data: Moments, mask: Tensor, ridge: float | Tensor = 0.0) -> Tensor:
-    """Least squares on the support given by mask (M, T, F): coefficients (M, T, F).
+    """Compute least squares on the support given by mask (M, T, F): coefficients (M, T, F).
 
-    Columns are brought to equal length before the factorisation. Where it fails (dependent
-    columns), the solution of least norm is taken.
+    Columns are scaled to equal length before the factorization. Where it fails (dependent columns),
+    the solution of least norm is returned.
     """
     scale = torch.diagonal(data.gram, dim1=-2, dim2=-1).sqrt()  # (M, F)
     scale = torch.where(scale > 0, scale, 1.0)
@@ -74,12 +78,12 @@ def solve(data: Moments, mask: Tensor, ridge: float | Tensor = 0.0) -> Tensor:
     on = mask.to(gram.dtype)
     system = gram[:, None] * on[..., :, None] * on[..., None, :] + torch.diag_embed(1 - on)
     factor, failed = torch.linalg.cholesky_ex(system)
-    found = torch.cholesky_solve(right[..., None], factor)[..., 0]
+    solution = torch.cholesky_solve(right[..., None], factor)[..., 0]
     bad = failed > 0
     if bad.any():
         inverse = torch.linalg.pinv(system[bad], hermitian=True, rtol=1e-12)
-        found[bad] = (inverse @ right[bad][..., None])[..., 0]
-    return found * mask / scale[:, None]
+        solution[bad] = (inverse @ right[bad][..., None])[..., 0]
+    return solution * mask / scale[:, None]
 
 
 def stlsq(
@@ -92,42 +96,42 @@ def stlsq(
     allowed: Tensor | None = None,
     pace: float = 1.0,
 ) -> Tensor:
-    """Drop terms below the threshold and regress again, until none falls.
+    """Fit by sequentially thresholded least squares: drop small terms and fit again.
 
     Args:
         data: moments of M members.
         threshold: least magnitude of a coefficient.
         alpha: ridge on the coefficients while terms are chosen.
-        max_iter: rounds at most.
-        unbias: regress once more without the ridge on the support found.
+        max_iter: number of rounds at most.
+        unbias: whether the selected terms are fitted once more without the ridge.
         allowed: terms (M, T, F) that each member may use.
-        pace: share of its terms that a target may lose in a round, the least ones first.
+        pace: share of its terms that a target may lose in a round, the smallest ones first.
 
     Returns:
-        Coefficients (M, T, F); a target whose terms all fall is 0.
+        Coefficients (M, T, F); all 0 for a target that loses all its terms.
     """
     members, features, targets = data.cross.shape
     mask = torch.ones(members, targets, features, dtype=torch.bool, device=data.gram.device)
     if allowed is not None:
         mask &= allowed
-    found = torch.zeros_like(mask, dtype=data.gram.dtype)
+    weight = torch.zeros_like(mask, dtype=data.gram.dtype)
     for _ in range(max_iter):
-        found = solve(data, mask, alpha)
-        kept = mask & (found.abs() >= threshold)
+        weight = solve(data, mask, alpha)
+        large = mask & (weight.abs() >= threshold)
         if pace < 1:
             fewest = (mask.sum(-1, keepdim=True) * pace).ceil()
-            rank = torch.where(mask, found.abs(), torch.inf).argsort(-1).argsort(-1)
-            kept = mask & ((found.abs() >= threshold) | (rank >= fewest))
-        found = found * kept
-        if kept.equal(mask):
+            rank = torch.where(mask, weight.abs(), torch.inf).argsort(-1).argsort(-1)
+            large = mask & ((weight.abs() >= threshold) | (rank >= fewest))
+        weight = weight * large
+        if large.equal(mask):
             break
-        mask = kept
-    mask &= found.abs() > 1e-14
-    return solve(data, mask) if unbias else found
+        mask = large
+    mask &= weight.abs() > 1e-14
+    return solve(data, mask) if unbias else weight
 
 
 def distinguishable(gram: Tensor) -> Tensor:
-    """Tell which columns the data can tell from the earlier ones: Gram matrix (F, F) -> (F,) bool.
+    """Return which columns are independent of those before: Gram matrix (F, F) -> (F,) bool.
 
     Simpler terms come first in a library, so of dependent columns the simplest are kept. Columns
     of zeros are not.
@@ -137,7 +141,7 @@ def distinguishable(gram: Tensor) -> Tensor:
     scaled = gram / torch.where(keep, length, 1.0)[:, None] / torch.where(keep, length, 1.0)
     left = scaled.clone()  # Schur complement of the columns kept so far
     for i in range(gram.shape[0]):
-        if not keep[i] or left[i, i] < _LEAST_PIVOT:
+        if not keep[i] or left[i, i] < _MIN_PIVOT:
             keep[i] = False
             continue
         left = left - torch.outer(left[:, i], left[i]) / left[i, i]
@@ -145,7 +149,7 @@ def distinguishable(gram: Tensor) -> Tensor:
 
 
 def leverage_matrix(gram: Tensor, rows: int, ridge: float = 1e-6) -> Tensor:
-    """Invert the Gram matrix (F, F) of a fit, columns scaled, for leverage scores."""
+    """Return the inverse Gram matrix (F, F) of a fit, columns scaled, for leverage scores."""
     scale = torch.diagonal(gram).sqrt()
     scale = torch.where(scale > 0, scale, 1.0)
     unit = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
@@ -154,7 +158,12 @@ def leverage_matrix(gram: Tensor, rows: int, ridge: float = 1e-6) -> Tensor:
 
 
 def affordable(degrees: Tensor, most: float) -> Tensor:
-    """Choose the terms (F,) of the lowest degrees (F,) as long as they are at most so many."""
+    """Return which terms (F,) to use: whole degrees (F,), the lowest first, up to a number.
+
+    Args:
+        degrees: of the terms (F,).
+        most: number of terms; those of degree 0 and 1 are always used.
+    """
     chosen = degrees <= 1
     for degree in range(2, int(degrees.max()) + 1):
         more = degrees <= degree
@@ -171,25 +180,25 @@ def fit_members(
     normalize: bool,
     elites: int | None = None,
     weights: Tensor | None = None,
-    dropped: int = 0,
+    num_dropped_terms: int = 0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Solve a regression for every member of an ensemble.
+    """Fit a regression for every member of an ensemble.
 
     Args:
         problem: features, targets, allowed terms.
         members: M.
-        threshold: least coefficient that stays.
-        alpha: ridge while terms are chosen.
-        normalize: measure coefficients by the size of their term in that of the target.
-        elites: equations kept of each target, those that fit all rows best; None keeps all.
-        weights: bags (M, N); None for all rows.
-        dropped: terms taken away from each member.
-        generator: source of the choice of these.
+        threshold: smallest magnitude of a coefficient.
+        alpha: ridge while terms are selected.
+        normalize: whether a coefficient is measured by its term's size, in that of the target.
+        elites: equations returned for each target, those that fit all rows best; None for all.
+        weights: bootstraps (M, N); None for all rows.
+        num_dropped_terms: terms removed at random for each member.
+        generator: source of their choice.
 
     Returns:
-        Coefficients (M or elites, T, F) in the data's units, each target's best first where there
-        are elites; which terms (F,) the data can tell apart.
+        Coefficients (M or elites, T, F) in the data's units, with elites each target's best first;
+        which terms (F,) bool the data determine.
     """
     features, targets, allowed = problem
     shape, size = features.new_ones(features.shape[1]), features.new_ones(targets.shape[1])
@@ -197,20 +206,21 @@ def fit_members(
         shape, size = (x.square().mean(0).sqrt() for x in (features, targets))
         shape, size = (torch.where(x > 0, x, 1.0) for x in (shape, size))
     features, targets = features / shape, targets / size
-    told = distinguishable(features.T @ features)
-    mask = (allowed & told).expand(members, *allowed.shape)
-    if generator is not None and dropped and members > 1:
-        mask = mask & drop_candidates(told, members, dropped, generator=generator)[:, None]
+    determined = distinguishable(features.T @ features)
+    mask = (allowed & determined).expand(members, *allowed.shape)
+    if generator is not None and num_dropped_terms and members > 1:
+        dropped = drop_terms(determined, members, num_dropped_terms, generator=generator)
+        mask = mask & dropped[:, None]
     data = moments(features, targets, weights)
     if weights is None:
         data = Moments(*(x.expand(members, -1, -1) for x in data))
     settings = {"threshold": threshold, "pace": _PACE, "max_iter": 100}
-    found = stlsq(data, alpha=alpha, allowed=mask, **settings)
+    weight = stlsq(data, alpha=alpha, allowed=mask, **settings)
     # the ridge spreads a coefficient over terms that are alike in the data: without it they fall
-    found = stlsq(data, alpha=0.0, allowed=found != 0, **settings)
+    weight = stlsq(data, alpha=0.0, allowed=weight != 0, **settings)
     if elites is not None:
-        # a member that has lost a term it needs is no sample of what is likely, but wrong
-        missed = (targets.T - found @ features.T).square().mean(-1)  # (M, T)
-        best = missed.sort(dim=0, stable=True).indices[:elites]
-        found = found.gather(0, best[..., None].expand(-1, -1, found.shape[-1]))
-    return found * size[:, None] / shape, told
+        # a member without a term that it needs is wrong, not a sample of what is likely
+        error = (targets.T - weight @ features.T).square().mean(-1)  # (M, T)
+        best = error.sort(dim=0, stable=True).indices[:elites]
+        weight = weight.gather(0, best[..., None].expand(-1, -1, weight.shape[-1]))
+    return weight * size[:, None] / shape, determined

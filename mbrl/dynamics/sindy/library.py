@@ -1,4 +1,4 @@
-"""Libraries of candidate terms: what a sparse equation may be made of.
+"""Libraries of candidate terms for sparse equations.
 
 A term is a product of powers of variables and of sines and cosines of multiples of variables; a
 library is an ordered tuple of terms. Sums and products of libraries are libraries.
@@ -13,36 +13,43 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mbrl.dynamics.sindy.settings import LibrarySettings
+
 Wave = tuple[Literal["sin", "cos"], int, int]  # function, frequency k, variable v: sin(k v)
 
 
 class Term(NamedTuple):
-    """One candidate: the product of its factors."""
+    """Candidate term: a product of factors."""
 
     variables: tuple[int, ...] = ()  # sorted, repeated as often as the power says
     waves: tuple[Wave, ...] = ()  # sorted
 
     def __mul__(self, other: Term) -> Term:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Multiply two terms."""
+        """Return the product of two terms."""
         variables = tuple(sorted(self.variables + other.variables))
         return Term(variables, tuple(sorted(self.waves + other.waves)))
 
     def degree(self) -> int:
-        """Count its factors."""
+        """Return the number of its factors."""
         return len(self.variables) + len(self.waves)
 
     def factors(self, names: Sequence[str], power: str = "^") -> list[str]:
-        """Write its factors, equal variables as powers."""
-        found = []
+        """Return its factors as text, equal variables as powers.
+
+        Args:
+            names: of the variables.
+            power: the sign of a power.
+        """
+        factors = []
         for v in dict.fromkeys(self.variables):
             count = self.variables.count(v)
-            found.append(names[v] if count == 1 else f"{names[v]}{power}{count}")
+            factors.append(names[v] if count == 1 else f"{names[v]}{power}{count}")
         for function, k, v in self.waves:
-            found.append(f"{function}({names[v] if k == 1 else f'{k} {names[v]}'})")
-        return found
+            factors.append(f"{function}({names[v] if k == 1 else f'{k} {names[v]}'})")
+        return factors
 
     def text(self, names: Sequence[str]) -> str:
-        """Write it with variable names; the empty product is 1."""
+        """Return it as text with names of the variables; the empty product is 1."""
         return " ".join(self.factors(names)) or "1"
 
 
@@ -50,44 +57,44 @@ ONE = Term()
 
 
 class Library(tuple[Term, ...]):
-    """An ordered collection of distinct terms."""
+    """Ordered collection of distinct terms."""
 
     __slots__ = ()
 
     def __new__(cls, terms: Iterable[Term]) -> Library:
-        """Keep the first of equal terms."""
+        """Build it, the first of equal terms counting."""
         return super().__new__(cls, dict.fromkeys(terms))
 
     def __or__(self, other: Library) -> Library:
-        """Give the terms of either."""
+        """Return the terms of either."""
         return Library([*self, *other])
 
     def __matmul__(self, other: Library) -> Library:
-        """Give all products of a term of each."""
+        """Return all products of a term of each."""
         return Library(a * b for a in self for b in other)
 
     def evaluate(self, columns: Sequence[Tensor]) -> Tensor:
-        """Evaluate every term on columns, one (B,) per variable: (B, num_terms)."""
+        """Compute every term on columns, one (B,) for each variable: (B, num_terms)."""
         return torch.stack(evaluate_terms(self, columns), dim=-1)
 
     def names(self, variables: Sequence[str]) -> list[str]:
-        """Write every term."""
+        """Return every term as text, with names of the variables."""
         return [term.text(variables) for term in self]
 
 
 def evaluate_terms(terms: Sequence[Term], columns: Sequence[Tensor]) -> list[Tensor]:
-    """Evaluate terms on columns (B,), sharing what they have in common."""
+    """Compute terms on columns (B,), each common factor once."""
     known: dict[Term, Tensor] = {}
 
     def value(term: Term) -> Tensor:
         if term not in known:
             if term.waves:
-                rest = Term(term.variables, term.waves[:-1])
+                others = Term(term.variables, term.waves[:-1])
                 function, k, v = term.waves[-1]
                 last = getattr(torch, function)(k * columns[v])
             else:
-                rest, last = Term(term.variables[:-1]), columns[term.variables[-1]]
-            known[term] = last if rest == ONE else value(rest) * last
+                others, last = Term(term.variables[:-1]), columns[term.variables[-1]]
+            known[term] = last if others == ONE else value(others) * last
         return known[term]
 
     one = torch.ones_like(columns[0])
@@ -97,13 +104,13 @@ def evaluate_terms(terms: Sequence[Term], columns: Sequence[Tensor]) -> list[Ten
 def polynomial(
     variables: Sequence[int], degree: int, *, interaction: bool = True, bias: bool = True
 ) -> Library:
-    """List the monomials up to a degree, in PySINDy's order.
+    """Return the monomials up to a degree, in PySINDy's order.
 
     Args:
-        variables: which may occur.
+        variables: numbers of the variables.
         degree: largest sum of powers.
-        interaction: also mix variables.
-        bias: begin with 1.
+        interaction: whether different variables are multiplied.
+        bias: whether 1 is the first term.
     """
     terms = [ONE] if bias else []
     for d in range(1, degree + 1):
@@ -117,7 +124,14 @@ def polynomial(
 def fourier(
     variables: Sequence[int], frequencies: int, *, sin: bool = True, cos: bool = True
 ) -> Library:
-    """List sin(k v) and cos(k v) for k = 1 to frequencies, in PySINDy's order."""
+    """Return sin(k v) and cos(k v) for k = 1 to frequencies, in PySINDy's order.
+
+    Args:
+        variables: numbers of the variables v.
+        frequencies: largest k.
+        sin: whether there are sines.
+        cos: whether there are cosines.
+    """
     functions: list[Literal["sin", "cos"]] = [*(["sin"] if sin else []), *(["cos"] if cos else [])]  # type: ignore[list-item]
     return Library(
         Term((), ((function, k, v),))
@@ -128,12 +142,12 @@ def fourier(
 
 
 def control_affine(observed: Library, actions: Sequence[int]) -> Library:
-    """Let the actions enter linearly: f(x) + g(x) u, f and g of the observed library."""
+    """Return the terms of f(x) + g(x) u, f and g of the observed library and u the actions."""
     return observed | (observed @ Library(Term((a,)) for a in actions))
 
 
 def reduce_circles(library: Library, pairs: Sequence[tuple[int, int]]) -> Library:
-    """Leave out what c^2 + s^2 = 1 makes redundant: terms with s^2 or more.
+    """Return a library without terms that c^2 + s^2 = 1 makes redundant: those with s^2 or more.
 
     Args:
         library: polynomial terms.
@@ -143,37 +157,29 @@ def reduce_circles(library: Library, pairs: Sequence[tuple[int, int]]) -> Librar
     return Library(t for t in library if all(t.variables.count(s) < 2 for s in sines))
 
 
-def candidates(
-    seen: Sequence[int],
-    acted: Sequence[int],
-    degree: int,
-    *,
-    interaction: bool = True,
-    frequencies: int = 0,
-    products: bool = False,
-    affine: bool = True,
-) -> Library:
-    """Make a library of observations and actions, the simplest terms first.
+def build_library(settings: LibrarySettings, obs_dim: int, act_dim: int) -> Library:
+    """Return the library of terms over [obs, action] that settings describe, simplest terms first.
 
     Args:
-        seen: variables that are observations.
-        acted: variables that are actions.
-        degree: of the polynomials.
-        interaction: whether these mix variables.
-        frequencies: sines and cosines of 1, 2, ... times each observation.
-        products: also multiply the polynomials by them.
-        affine: actions enter linearly, times any term of the observations.
+        settings: which terms.
+        obs_dim: number of observations, the first variables.
+        act_dim: number of actions, the variables after them.
     """
-    library = polynomial(seen if affine else [*seen, *acted], degree, interaction=interaction)
-    if frequencies:
-        waves = fourier(seen, frequencies)
-        library = library | (library @ waves if products else waves)
-    library = control_affine(library, acted) if affine else library
+    observations, actions = range(obs_dim), range(obs_dim, obs_dim + act_dim)
+    library = polynomial(
+        observations if settings.affine else [*observations, *actions],
+        settings.degree,
+        interaction=settings.interaction,
+    )
+    if settings.frequencies:
+        waves = fourier(observations, settings.frequencies)
+        library = library | (library @ waves if settings.products else waves)
+    library = control_affine(library, actions) if settings.affine else library
     return Library(sorted(library, key=Term.degree))
 
 
 def rename(library: Library, indices: Sequence[int]) -> Library:
-    """Replace variable i by indices[i]."""
+    """Return a library with variable i replaced by indices[i]."""
     return Library(
         Term(
             tuple(sorted(indices[v] for v in term.variables)),

@@ -1,8 +1,8 @@
-"""What follows from a predicted observation: its circles, the reward, the end, the validity."""
+"""Reward, termination and validity of a predicted observation."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +14,24 @@ from mbrl.errors import BadInput
 from mbrl.types import Prediction, Task, Transitions
 
 
+@final
 class Outcome(nn.Module):
-    """Complete a prediction.
+    """Reward, termination and validity of predicted observations.
 
     Args:
         obs_dim: length of an observation.
         act_dim: length of an action.
         task: what is known of the environment.
-        reward: "known" takes it from the task, "learned" is a sparse polynomial, "auto" chooses.
-        degree: of that polynomial in obs and action.
+        reward: "known" for the task's function, "learned" for a sparse polynomial, "auto" for the
+            first where the task has it.
+        degree: of that polynomial of obs and action.
 
     Attributes:
-        library: the reward's terms over [obs, action].
-        learns_reward: whether it is learned.
+        library: the polynomial's terms over [obs, action].
+        learns_reward: whether the reward is learned.
 
     Raises:
-        BadInput: if the reward is to be known and the task does not say it.
+        BadInput: if the reward should be known and the task has none.
     """
 
     weights: Tensor  # (F,) of the reward, float64
@@ -44,10 +46,12 @@ class Outcome(nn.Module):
         reward: Literal["auto", "known", "learned"],
         degree: int,
     ):
-        """Begin without bounds and with a reward of 0."""
+        """Start without bounds and with a reward of 0."""
         super().__init__()
         if reward == "known" and task.reward is None:
-            raise BadInput("dynamics.reward=known: this environment does not say it; learned?")
+            raise BadInput(
+                "reward=known: should be learned, because the task has no function for it"
+            )
         self.task = task
         self.learns_reward = reward == "learned" or (reward == "auto" and task.reward is None)
         self.library = reduce_circles(
@@ -60,15 +64,21 @@ class Outcome(nn.Module):
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Take over the weights as they are now."""
+        """Read the present weights."""
         self._active = active(self.library, self.weights[None].cpu().numpy())
 
-    def fit_bounds(self, data: Transitions, widen: float, within: list[Limit]) -> None:
-        """Bound observations by the data's range, widened so many times both ways, and within."""
-        seen = torch.cat([data.obs, data.next_obs])
-        low, high = seen.amin(0), seen.amax(0)
-        reach = torch.where(high > low, high - low, 1.0) * widen
-        reach[[i for pair in self.task.angle_pairs for i in pair]] = torch.inf  # may turn round
+    def fit_bounds(self, data: Transitions, margin: float, within: list[Limit]) -> None:
+        """Fit the bounds of valid observations to the range of data.
+
+        Args:
+            data: transitions (B, ...).
+            margin: multiple of its width by which the range is extended on each side.
+            within: limits that the bounds never exceed.
+        """
+        obs = torch.cat([data.obs, data.next_obs])
+        low, high = obs.amin(0), obs.amax(0)
+        reach = torch.where(high > low, high - low, 1.0) * margin
+        reach[[i for pair in self.task.angle_pairs for i in pair]] = torch.inf  # angles go round
         self.low.copy_(low - reach)
         self.high.copy_(high + reach)
         for i, least, most in within:
@@ -76,7 +86,7 @@ class Outcome(nn.Module):
             self.high[i] = self.high[i].clamp(least, most)
 
     def project(self, obs: Tensor) -> Tensor:
-        """Bring obs (B, obs_dim) back onto its circles."""
+        """Return obs (B, obs_dim) projected onto the task's manifold, or onto its circles."""
         if self.task.project is not None:
             return self.task.project(obs)
         columns = list(obs.unbind(1))
@@ -86,13 +96,19 @@ class Outcome(nn.Module):
         return torch.stack(columns, 1) if self.task.angle_pairs else obs
 
     def bound(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Clamp obs (B, obs_dim) to the bounds; tell which rows (B,) were inside."""
+        """Return obs (B, obs_dim) clamped to the bounds, and which rows (B,) bool were inside."""
         inside = torch.minimum(torch.maximum(obs, self.low.to(obs)), self.high.to(obs))
         return inside, (inside == obs).all(1)
 
-    def forward(self, obs: Tensor, action: Tensor, after: Tensor) -> Prediction:
-        """Complete obs, action (B, ...) -> after (B, obs_dim), which is projected and bounded."""
-        after, valid = self.bound(self.project(after))
+    def forward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Prediction:
+        """Return the prediction of a step, its next observation projected and clamped.
+
+        Args:
+            obs: (B, obs_dim).
+            action: (B, act_dim).
+            next_obs: (B, obs_dim) as the equations have it.
+        """
+        next_obs, valid = self.bound(self.project(next_obs))
         if self.learns_reward:
             columns = [*obs.unbind(1), *action.to(obs.dtype).unbind(1)]
             terms, weights = self._active
@@ -101,8 +117,8 @@ class Outcome(nn.Module):
                 reward = reward + float(weight) * value
         else:
             assert self.task.reward is not None
-            reward = self.task.reward(obs, action, after)
+            reward = self.task.reward(obs, action, next_obs)
         ended = torch.zeros_like(valid)
         if self.task.terminated is not None:
-            ended = self.task.terminated(obs, action, after)
-        return Prediction(after, reward, ended, valid, None)
+            ended = self.task.terminated(obs, action, next_obs)
+        return Prediction(next_obs, reward, ended, valid, None)

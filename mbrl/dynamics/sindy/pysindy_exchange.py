@@ -1,4 +1,4 @@
-"""To PySINDy and back: its models are the public face and the oracle of ours."""
+"""Conversion of models to PySINDy and back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 
 from mbrl.dynamics.sindy.codegen import System
 from mbrl.dynamics.sindy.library import Library, Term, evaluate_terms, fourier, polynomial, rename
+from mbrl.dynamics.sindy.settings import RegressionSettings
 from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Task
 
 
 def _terms(library: Any, inputs: Sequence[int]) -> list[Term]:
-    """List the terms of a fitted library that sees the variables in inputs, in its order.
+    """Return the terms of a fitted PySINDy library over the variables in inputs, in its order.
 
-    Polynomials, Fourier terms, their sums, products and choices of inputs.
+    Polynomials, Fourier terms, their sums, products and choices of inputs can be read.
 
     Raises:
         BadInput: for any other kind.
@@ -46,17 +47,17 @@ def _terms(library: Any, inputs: Sequence[int]) -> list[Term]:
         return [term for part in library.libraries for term in _terms(part, inputs)]
     if kind in ("TensoredLibrary", "GeneralizedLibrary"):
         chosen = library.inputs_per_library
-        seen = chosen if chosen is not None else [range(len(inputs))] * len(library.libraries)
+        groups = chosen if chosen is not None else [range(len(inputs))] * len(library.libraries)
         parts = [
             _terms(part, [inputs[i] for i in dict.fromkeys(own)])
-            for part, own in zip(library.libraries, seen, strict=True)
+            for part, own in zip(library.libraries, groups, strict=True)
         ]
         if kind == "TensoredLibrary":
             return _product(parts)
-        found = [t for i, p in enumerate(parts) if i not in library.exclude_libraries for t in p]
+        terms = [t for i, p in enumerate(parts) if i not in library.exclude_libraries for t in p]
         for row in library.tensor_array if library.tensor_array is not None else []:
-            found += _product([part for part, on in zip(parts, row, strict=True) if on])
-        return found
+            terms += _product([part for part, on in zip(parts, row, strict=True) if on])
+        return terms
     raise BadInput(
         f"from_pysindy: {kind} cannot be read; polynomial and Fourier libraries can, "
         "and their sums and products"
@@ -64,15 +65,15 @@ def _terms(library: Any, inputs: Sequence[int]) -> list[Term]:
 
 
 def _product(parts: list[list[Term]]) -> list[Term]:
-    """Multiply lists of terms, the last running fastest."""
-    found = parts[0]
+    """Return the products of lists of terms, the last running fastest."""
+    products = parts[0]
     for part in parts[1:]:
-        found = [a * b for a in found for b in part]
-    return found
+        products = [a * b for a in products for b in part]
+    return products
 
 
 def system_from_pysindy(model: Any) -> System:
-    """Read a fitted pysindy.DiscreteSINDy; terms that it has twice get the sum of their weights.
+    """Return the equations of a fitted pysindy.DiscreteSINDy, weights of equal terms summed.
 
     Raises:
         BadInput: if it is not of discrete time, or its library cannot be read.
@@ -92,8 +93,8 @@ def system_from_pysindy(model: Any) -> System:
     return System(count - actions, actions, False, targets, library, weights)
 
 
-def take_over(make: Any, model: Any, action: ActionSpec | None, task: Task | None) -> Any:
-    """Call the constructor `make` of a sparse model for a fitted pysindy.DiscreteSINDy."""
+def model_from_pysindy(make: Any, model: Any, action: ActionSpec | None, task: Task | None) -> Any:
+    """Return the model that the constructor `make` builds of a fitted pysindy.DiscreteSINDy."""
     system = system_from_pysindy(model)
     if action is None:
         high = torch.full((system.num_actions,), torch.inf)
@@ -103,7 +104,7 @@ def take_over(make: Any, model: Any, action: ActionSpec | None, task: Task | Non
         action=action,
         task=task or Task(obs_names=tuple(model.feature_names[: system.num_obs])),
         library=system.library,
-        target="next",
+        regression=RegressionSettings(target="next"),
         num_members=1,
         num_elites=1,
     )
@@ -113,7 +114,7 @@ def take_over(make: Any, model: Any, action: ActionSpec | None, task: Task | Non
 
 
 def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
-    """Make a fitted pysindy.DiscreteSINDy of a system; its predict, score and print work.
+    """Return a system as a fitted pysindy.DiscreteSINDy; its predict, score and print work.
 
     Raises:
         BadInput: for a structured system: turning angles are not sums of terms.
@@ -121,7 +122,7 @@ def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
     if system.positions or system.angles:
         raise BadInput(
             "to_pysindy: a structured model turns angles, which PySINDy cannot write; "
-            "fit with dynamics.structured=false"
+            "fit with structured=False"
         )
     import pysindy
 
@@ -147,12 +148,12 @@ def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
 
 
 def _term_library(terms: Library) -> Any:
-    """Make a PySINDy library of any terms."""
+    """Return a PySINDy library of any terms."""
     from pysindy.feature_library.base import BaseFeatureLibrary, x_sequence_or_item
     from pysindy.utils import AxesArray, comprehend_axes
 
     class TermLibrary(BaseFeatureLibrary):
-        """The terms of a sparse model."""
+        """Library of the terms of a sparse model."""
 
         def __init__(self, terms: Library):
             self.terms = terms
@@ -165,12 +166,12 @@ def _term_library(terms: Library) -> Any:
 
         @x_sequence_or_item
         def transform(self, x_full: Any) -> Any:
-            found = []
+            results = []
             for x in x_full:
                 columns = [torch.from_numpy(np.array(column)) for column in np.moveaxis(x, -1, 0)]
                 values = torch.stack(evaluate_terms(self.terms, columns), -1).numpy()
-                found.append(AxesArray(values, comprehend_axes(values)))
-            return found
+                results.append(AxesArray(values, comprehend_axes(values)))
+            return results
 
         def get_feature_names(self, input_features: Any = None) -> list[str]:
             names = input_features or [f"x{i}" for i in range(self.n_features_in_)]

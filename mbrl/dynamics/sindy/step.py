@@ -1,26 +1,29 @@
-"""One step by an ensemble of sparse equations: their aggregate, or one member per row."""
+"""One step of an ensemble of sparse equations: by their aggregate, or by a member for each row."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mbrl.dynamics.sindy.codegen import Predictor, System, active, advance
+from mbrl.dynamics.sindy.codegen import System, active
 from mbrl.dynamics.sindy.library import Library, evaluate_terms, polynomial
+from mbrl.dynamics.sindy.predictor import Predictor, advance
+from mbrl.nn.mlp import split_blocks
 from mbrl.types import Task
 
 
+@final
 class SparseStep(nn.Module):
-    """Hold the coefficients of M members and compute with those that are not zero.
+    """Step by the coefficients of M members, of which only those that are not zero cost time.
 
     Args:
-        layout: which equations there are; its coefficients do not count.
-        num_members: M, the ones kept.
-        mean: aggregate by the mean instead of the median.
-        compile: make a C kernel of the aggregate.
+        layout: which equations there are; its coefficients are not used.
+        num_members: M.
+        mean: whether the aggregate is the mean instead of the median.
+        compile: whether the aggregate gets a C kernel.
 
     Attributes:
         predictor: the aggregate as generated code.
@@ -31,7 +34,7 @@ class SparseStep(nn.Module):
     predictor: Predictor
 
     def __init__(self, layout: System, num_members: int, mean: bool, compile: bool):
-        """Let all coefficients be zero."""
+        """Set all coefficients to zero."""
         super().__init__()
         self.layout = layout
         moved = len(layout.positions) + len(layout.angles)
@@ -45,7 +48,7 @@ class SparseStep(nn.Module):
         self.rebuild()
 
     def system(self) -> System:
-        """Give the equations of the aggregate."""
+        """Return the equations of the aggregate."""
         first, second = (
             aggregate(members, "mean" if self._mean else "median").cpu().numpy()
             for members in (self.members, self.motion_members)
@@ -53,10 +56,10 @@ class SparseStep(nn.Module):
         return self.layout._replace(coefficients=first, motion_coefficients=second)
 
     def rebuild(self) -> None:
-        """Generate the code of the coefficients as they are now."""
+        """Generate the code of the present coefficients."""
         system = self.system()
         self.predictor = Predictor(system, compile=self._compile)
-        self._active: list[tuple[Library, Tensor]] = []  # terms of any member, their weights
+        self._active: list[tuple[Library, Tensor]] = []  # terms that any member uses, their weights
         for library, members in (
             (system.library, self.members),
             (system.motion, self.motion_members),
@@ -66,42 +69,48 @@ class SparseStep(nn.Module):
             self._active.append((terms, members[..., places]))
 
     def use_kernel(self) -> None:
-        """Step by a C kernel from now on, where a compiler is found."""
+        """Use a C kernel from now on, where a compiler is found."""
         self._compile = True
         self.rebuild()
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Step obs (B, n), action (B, m) by the aggregate: (B, n)."""
+        """Predict by the aggregate from obs (B, n), action (B, m): (B, n)."""
         return self.predictor.torch(obs, action)
 
     def by_members(self, obs: Tensor, action: Tensor, members: list[int]) -> Tensor:
-        """Step obs (G, B, n), action (G, B, m) by one member each: (G, B, n)."""
+        """Predict by one member for each of obs (G, B, n), action (G, B, m): (G, B, n)."""
         features = [lambda *c, t=terms: evaluate_terms(t, c[:-1]) for terms, _ in self._active]
         first, second = (weights[members].to(obs) for _, weights in self._active)
         return advance(self.layout, obs, action, features, first, second)
 
     def by_blocks(self, obs: Tensor, action: Tensor, members: list[int]) -> Tensor:
-        """Step obs (B, n), action (B, m), G equal blocks of rows by one member each: (B, n)."""
-        blocks, rows = len(members), obs.shape[0]
-        size = -(-rows // blocks)
-        last = blocks * size - rows
-        obs, action = (torch.cat([x, x[-1:].expand(last, -1)]) for x in (obs, action))
-        obs, action = obs.view(blocks, size, -1), action.view(blocks, size, -1)
-        return self.by_members(obs, action, members).flatten(0, 1)[:rows]
+        """Predict by one member for each of G equal blocks of rows.
+
+        Args:
+            obs: (B, n).
+            action: (B, m).
+            members: G members.
+
+        Returns:
+            Next observations (B, n).
+        """
+        num = len(members)
+        next_obs = self.by_members(split_blocks(obs, num), split_blocks(action, num), members)
+        return next_obs.flatten(0, 1)[: obs.shape[0]]
 
 
 def lay_out(
     library: Library, num_obs: int, num_actions: int, task: Task, delta: bool, structured: bool
 ) -> System:
-    """Say which equations there are.
+    """Return which equations there are, without coefficients.
 
     Args:
         library: terms over [obs, action].
         num_obs: n.
         num_actions: m.
         task: its positions and angle_pairs give the structure.
-        delta: whether equations give changes.
-        structured: regress velocities; integrate positions, turn angles, by velocities old and new.
+        delta: whether equations predict changes.
+        structured: whether positions and angles are moved by the velocities, old and new.
     """
     angles = task.angle_pairs if structured else ()
     positions = tuple(p for p, _ in task.positions) if structured else ()
@@ -117,7 +126,7 @@ def lay_out(
 
 
 def aggregate(members: Tensor, how: Literal["median", "mean"]) -> Tensor:
-    """Aggregate coefficients (M, T, F) over members: (T, F)."""
+    """Return the mean or median of coefficients (M, T, F) over members: (T, F)."""
     if how == "mean" or members.numel() == 0:
         return members.mean(0)
     return torch.quantile(members, 0.5, dim=0)

@@ -135,9 +135,11 @@ class Anytime:
         """Make the sampler."""
         for i in integer:
             if not 0 <= i < action.dim:
-                raise BadInput(f"planner.integer: {i} is no action; there are {action.dim}, from 0")
+                raise BadInput(
+                    f"integer={integer}: {i} is no action; there are {action.dim}, from 0"
+                )
             if action.low[i].ceil() > action.high[i].floor():
-                raise BadInput(f"planner.integer: action {i} has no whole number in its limits")
+                raise BadInput(f"integer={integer}: action {i} has no whole number in its bounds")
         self._name, self._action, self._horizon = name, action, horizon
         self._hold, self._discount, self._integer = action_hold, discount, tuple(integer)
         self._num_fresh = num_fresh

@@ -7,7 +7,7 @@ box is dropped before its bound says so, so that the lower bound holds for every
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.planners.exact.anytime import Anytime, Found, Memory, Sample, Timer, hopeless
+from mbrl.planners.sampling import Discount
 from mbrl.relu import Bounds, crown, highs
 from mbrl.relu.boxes import MARGIN, Bounded, Boxes, Ranges
 from mbrl.relu.descent import descend
@@ -22,8 +23,10 @@ from mbrl.relu.network import Array
 from mbrl.relu.program import Problem, build
 from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
+from mbrl.values import Count, CountOrZero, Positive, checked
 
 
+@final
 class BaB(Planner):
     """Split boxes of action sequences, those with the least lower bound first.
 
@@ -53,22 +56,23 @@ class BaB(Planner):
 
     num_particles = 1
 
+    @checked
     def __init__(
         self,
         *,
         action: ActionSpec,
-        horizon: int = 8,
-        action_hold: int = 1,
-        discount: float = 1.0,
+        horizon: Count = 8,
+        action_hold: Count = 1,
+        discount: Discount = 1.0,
         sampler: Literal["cem", "mppi", "gradient"] = "cem",
         sampler_options: dict[str, Any] | None = None,
-        num_fresh: int = 2,
-        batch_size: int = 64,
-        leaf_unstable: int = 4,
-        max_leaves: int = 8,
-        max_boxes: int = 10000,
-        tolerance: float = 1e-4,
-        time_limit: float | None = None,
+        num_fresh: CountOrZero = 2,
+        batch_size: Count = 64,
+        leaf_unstable: CountOrZero = 4,
+        max_leaves: Count = 8,
+        max_boxes: Count = 10000,
+        tolerance: Positive = 1e-4,
+        time_limit: Positive | None = None,
     ):
         """Make the sampler."""
         if action.kind == "discrete":

@@ -6,7 +6,7 @@ with a lower bound on the cost that any plan has in the model.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch
 from mbrl.errors import BadInput
 from mbrl.planners.exact import pyomo_backend as mip_pyomo
 from mbrl.planners.exact.anytime import Anytime, Found, Memory, Sample, Timer, hopeless
+from mbrl.planners.sampling import Discount
 from mbrl.relu import Bounds, bounds, highs, least_cost
 from mbrl.relu.descent import descend
 from mbrl.relu.network import Array
@@ -22,8 +23,10 @@ from mbrl.relu.program import Problem, build
 from mbrl.relu.regions import enumerate_regions
 from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
+from mbrl.values import Count, CountOrZero, Positive, checked
 
 
+@final
 class MIP(Planner):
     """Minimise a piecewise linear cost over ReLU dynamics by branch and bound in HiGHS.
 
@@ -58,24 +61,25 @@ class MIP(Planner):
 
     num_particles = 1
 
+    @checked
     def __init__(
         self,
         *,
         action: ActionSpec,
-        horizon: int = 8,
-        action_hold: int = 1,
-        discount: float = 1.0,
+        horizon: Count = 8,
+        action_hold: Count = 1,
+        discount: Discount = 1.0,
         formulation: Literal["binaries", "regions"] = "binaries",
-        max_regions: int = 500,
+        max_regions: Count = 500,
         backend: Literal["highs", "pyomo"] = "highs",
         bounds: Literal["interval", "crown", "obbt"] = "obbt",
         sampler: Literal["cem", "mppi", "gradient"] = "cem",
         sampler_options: dict[str, Any] | None = None,
-        num_fresh: int = 2,
-        max_lps: int = 200,
-        max_nodes: int = 500,
-        time_limit: float | None = None,
-        integer: tuple[int, ...] = (),
+        num_fresh: CountOrZero = 2,
+        max_lps: CountOrZero = 200,
+        max_nodes: CountOrZero = 500,
+        time_limit: Positive | None = None,
+        integer: tuple[CountOrZero, ...] = (),
     ):
         """Make the sampler."""
         self.horizon, self.action_hold = horizon, action_hold
@@ -85,7 +89,7 @@ class MIP(Planner):
             num_fresh=num_fresh, integer=integer,
         )  # fmt: skip
         if backend == "pyomo" and formulation == "regions":
-            raise BadInput("planner.formulation=regions needs planner.backend=highs")
+            raise BadInput("formulation='regions': needs backend='highs'")
         self._backend, self._bounds = backend, bounds
         self._formulation, self._max_regions = formulation, max_regions
         self._max_lps, self._max_nodes, self._time_limit = max_lps, max_nodes, time_limit

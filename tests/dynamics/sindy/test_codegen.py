@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbrl.dynamics import SINDy
-from mbrl.dynamics.sindy import codegen as sindy_compile
-from mbrl.dynamics.sindy.codegen import Predictor, System, find_compiler, python_source
+from mbrl.dynamics.sindy import kernel
+from mbrl.dynamics.sindy.codegen import System, python_source
+from mbrl.dynamics.sindy.kernel import find_compiler
 from mbrl.dynamics.sindy.library import Library, Term, polynomial
+from mbrl.dynamics.sindy.predictor import Predictor
 from mbrl.errors import BadInput
 
 P, F = pysindy.PolynomialLibrary, pysindy.FourierLibrary
@@ -184,7 +186,7 @@ def test_only_active_terms_are_in_the_code():
 
 
 def test_without_a_compiler_the_array_code_is_used(monkeypatch):
-    monkeypatch.setattr(sindy_compile, "find_compiler", lambda: None)
+    monkeypatch.setattr(kernel, "find_compiler", lambda: None)
     predictor = Predictor(STRUCTURED, compile=True)
     assert predictor.kernel is None and "no C compiler" in predictor.why_not
     obs, action = np.ones((3, 4)), np.ones((3, 1))
@@ -192,7 +194,7 @@ def test_without_a_compiler_the_array_code_is_used(monkeypatch):
 
 
 def test_a_failing_compiler_is_named(monkeypatch):
-    monkeypatch.setattr(sindy_compile, "find_compiler", lambda: "false")
+    monkeypatch.setattr(kernel, "find_compiler", lambda: "false")
     assert "false failed" in Predictor(STRUCTURED, compile=True).why_not
 
 

@@ -15,7 +15,7 @@ from mbrl.dynamics.sindy.fit import (
     affordable,
     bags,
     distinguishable,
-    drop_candidates,
+    drop_terms,
     fit_members,
     moments,
     stlsq,
@@ -134,7 +134,13 @@ def test_elites_are_the_best_equations_of_each_target():
     x = torch.from_numpy(draws.normal(size=(100, 4)))
     y = x[:, :2] @ torch.tensor([[1.0, 0.0], [0.5, 2.0]], dtype=torch.float64)
     problem = Problem(x, y, torch.ones(2, 4, dtype=torch.bool))
-    given = {"members": 40, "threshold": 0.01, "alpha": 1e-6, "normalize": True, "dropped": 1}
+    given = {
+        "members": 40,
+        "threshold": 0.01,
+        "alpha": 1e-6,
+        "normalize": True,
+        "num_dropped_terms": 1,
+    }
     everyone, _ = fit_members(problem, generator=generator(1), **given)
     wrong = (everyone - everyone.median(0).values).abs().amax(-1) > 0.1
     assert wrong.any(0).all()  # some have lost a term they need
@@ -145,7 +151,7 @@ def test_elites_are_the_best_equations_of_each_target():
 
 def test_each_member_loses_its_own_terms():
     allowed = torch.tensor([True, False, True, True, True])
-    masks = drop_candidates(allowed, 50, 2, generator=generator(2))
+    masks = drop_terms(allowed, 50, 2, generator=generator(2))
     assert (masks.sum(1) == 2).all() and not masks[:, 1].any()
     assert len({tuple(m.tolist()) for m in masks}) == 6  # every pair of the four
 

@@ -8,6 +8,7 @@ import sympy
 import torch
 
 from mbrl.dynamics import FallbackDynamics, GaussianEnsemble, SINDy
+from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings, ValiditySettings
 from mbrl.dynamics.sindy.data import hold_out, read_limits, usable
 from mbrl.dynamics.sindy.equations import equations
 from mbrl.envs import pendulum
@@ -16,7 +17,10 @@ from mbrl.report.model_error import k_step_error
 from mbrl.types import ActionSpec, Task, Transitions
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward
 
-SWING = {"structured": True, "limits": {"speed": [-7.99, 7.99]}}  # the preset of sindy_mpc
+SWING = {  # the preset of sindy_mpc
+    "structured": True,
+    "regression": RegressionSettings(limits={"speed": [-7.99, 7.99]}),
+}
 
 
 def rows(obs, action, next_obs, reward=None, episode=None):
@@ -99,7 +103,7 @@ def test_positions_move_by_their_own_velocity():
 
 def test_next_values_instead_of_changes(toy):
     _, data, _ = toy
-    model = SINDy(obs_dim=2, action=ACTION, task=TASK, target="next")
+    model = SINDy(obs_dim=2, action=ACTION, task=TASK, regression=RegressionSettings(target="next"))
     model.fit(data, generator=generator(1))
     assert found(model)["velocity'"] == "0.9 velocity + 0.3 u"
 
@@ -119,9 +123,8 @@ def test_fourier_terms_are_found():
     after = obs + 0.1 * torch.stack([obs[:, 1], -torch.sin(obs[:, 0]) + action[:, 0]], 1)
     task = Task(reward=reward, obs_names=("angle", "speed"))
     for products in (False, True):
-        model = SINDy(
-            obs_dim=2, action=ACTION, task=task, degree=1, frequencies=2, products=products
-        )
+        library = LibrarySettings(degree=1, frequencies=2, products=products)
+        model = SINDy(obs_dim=2, action=ACTION, task=task, library=library)
         model.fit(rows(obs, action, after), generator=generator(1))
         assert found(model)["speed' - speed"] == "-0.1 sin(angle) + 0.1 u"
 
@@ -170,7 +173,13 @@ def test_uncertainty_grows_where_there_were_no_data(toy):
     _, data, _ = toy
     noise = 0.05 * torch.randn(data.obs.shape, generator=generator(6))
     for kind in ("spread", "leverage"):
-        model = SINDy(obs_dim=2, action=ACTION, task=TASK, uncertainty=kind, bounds=100.0)
+        model = SINDy(
+            obs_dim=2,
+            action=ACTION,
+            task=TASK,
+            uncertainty=kind,
+            validity=ValiditySettings(margin=100.0),
+        )
         model.fit(data._replace(next_obs=data.next_obs + noise), generator=generator(1))
         scores = []
         for obs in (data.obs, data.obs + 10):
@@ -188,7 +197,12 @@ def test_the_leverage_sees_what_all_members_share():
     action = ACTION.sample(300, generator=draws)
     data = rows(obs, action, move(obs, action))  # without noise: all members agree
     far = torch.full((5, 2), 30.0)
-    given = {"obs_dim": 2, "action": ACTION, "task": TASK, "dropped": 0}
+    given = {
+        "obs_dim": 2,
+        "action": ACTION,
+        "task": TASK,
+        "regression": RegressionSettings(num_dropped_terms=0),
+    }
     spread, leverage = (SINDy(uncertainty=u, **given) for u in ("spread", "leverage"))
     for model in (spread, leverage):
         model.fit(data, generator=generator(1))
@@ -217,7 +231,7 @@ def test_transitions_beyond_a_limit_are_not_regressed():
     after[:, 0] = after[:, 0].clamp(-1, 1)  # a wall
     data = rows(obs, action, after)
     limits = {"position": [-0.999, 0.999]}
-    model = SINDy(obs_dim=2, action=ACTION, task=TASK, limits=limits)
+    model = SINDy(obs_dim=2, action=ACTION, task=TASK, regression=RegressionSettings(limits=limits))
     model.fit(data, generator=generator(1))
     assert found(model)["position' - position"] == "0.27 velocity + 0.09 u"
     polluted = SINDy(obs_dim=2, action=ACTION, task=TASK)
@@ -311,7 +325,9 @@ def test_an_unstable_model_says_so_and_the_ensemble_takes_over(caplog):
     given = {"obs_dim": 1, "action": ACTION, "task": task}
     small = {"hidden": 8, "num_layers": 1, "min_updates": 5, "max_updates": 5}
     dense = GaussianEnsemble(generator=generator(), reward="known", **small, **given)
-    model = FallbackDynamics(sparse=SINDy(**given, horizon=30), dense=dense)
+    model = FallbackDynamics(
+        sparse=SINDy(**given, validity=ValiditySettings(horizon=30)), dense=dense
+    )
     with caplog.at_level(logging.WARNING):
         metrics = model.fit(data, generator=generator(1))
     assert metrics["model/stable"] == 0 and metrics["model/falls_back"] == 1
@@ -320,7 +336,7 @@ def test_an_unstable_model_says_so_and_the_ensemble_takes_over(caplog):
     _, own = dense.step(dense.initial(data.obs[:5]), action[:5])
     assert pred.next_obs.equal(own.next_obs)
     again = FallbackDynamics(
-        sparse=SINDy(**given, horizon=30),
+        sparse=SINDy(**given, validity=ValiditySettings(horizon=30)),
         dense=GaussianEnsemble(generator=generator(3), reward="known", **small, **given),
     )
     again.load_state_dict(model.state_dict())
@@ -332,18 +348,23 @@ def test_bad_input_gets_one_line(toy):
     _, data, _ = toy
     few = Transitions(*(x[:4] for x in data))
     model = SINDy(obs_dim=2, action=ACTION, task=TASK)
-    with pytest.raises(BadInput, match="4 usable transitions, at least 5 are needed"):
+    with pytest.raises(BadInput, match="4 usable transitions, but 3 variables need at least 5"):
         model.fit(few, generator=generator())
     bad = data._replace(next_obs=data.next_obs.clone())
     bad.next_obs[7, 1] = float("nan")
     with pytest.raises(NumericalFault, match=r"next_obs\[1\] of row 7 is not finite"):
         model.fit(bad, generator=generator())
-    with pytest.raises(BadInput, match="more than num_members=5"):
+    with pytest.raises(BadInput, match="num_elites=10: should be .* at most num_members"):
         SINDy(obs_dim=2, action=ACTION, task=TASK, num_members=5)
-    with pytest.raises(BadInput, match="names no angles and no positions"):
+    with pytest.raises(BadInput, match="structured=True: .* no angles or positions"):
         SINDy(obs_dim=2, action=ACTION, task=TASK, structured=True)
-    with pytest.raises(BadInput, match=r"limits.speed: no such observation; position, velocity"):
-        SINDy(obs_dim=2, action=ACTION, task=TASK, limits={"speed": [0, 1]})
+    with pytest.raises(
+        BadInput, match=r"regression.limits.speed: no such observation; .* position, velocity"
+    ):
+        SINDy(
+            obs_dim=2, action=ACTION, task=TASK,
+            regression=RegressionSettings(limits={"speed": [0, 1]}),
+        )  # fmt: skip
     with pytest.raises(BadInput, match=r"should be \[low, high\]"):
         read_limits({"x": [1, 1]}, ["x"], "limits")
 
@@ -355,7 +376,7 @@ def test_constant_and_dependent_columns_are_named_and_left_out(caplog):
     action = ACTION.sample(200, generator=draws)
     after = obs + 0.1 * action
     task = Task(reward=reward, obs_names=("a", "constant", "triple"))
-    model = SINDy(obs_dim=3, action=ACTION, task=task, degree=1)
+    model = SINDy(obs_dim=3, action=ACTION, task=task, library=LibrarySettings(degree=1))
     with caplog.at_level(logging.WARNING):
         model.fit(rows(obs, action, after), generator=generator(1))
     line = "left out, constant or dependent on simpler terms in the data: constant, triple"
