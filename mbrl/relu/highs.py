@@ -1,4 +1,4 @@
-"""HiGHS on the arrays of a Program."""
+"""HiGHS on the arrays of a Program, and what a solver's answer proves."""
 
 from __future__ import annotations
 
@@ -32,14 +32,34 @@ EXACT: dict[str, Any] = {
 
 
 class Solution(NamedTuple):
-    """What HiGHS says of a program."""
+    """What a solver has proven of a program."""
 
     status: str  # optimal, time_limit, node_limit, infeasible or failed
-    actions: Array | None  # (H, act_dim) the best found
+    actions: Array | None  # (H, act_dim) the best known; None without one
     objective: float  # its cost; inf without one
-    lower_bound: float  # no point costs less, within HiGHS's tolerances
+    lower_bound: float  # no point costs less, within the solver's tolerances
     nodes: int
-    seconds: float  # of HiGHS's own run, wall
+    seconds: float  # of the solver's own run, wall
+
+
+def conclude(solution: Solution, known_cost: float | None) -> Solution:
+    """Return what a solver's answer proves; every backend hands its answer to this function.
+
+    An answer that contradicts a known feasible point is a failure of the solve, never a bound: the
+    status "infeasible", or a lower bound above the point's cost.
+
+    Args:
+        solution: the answer as the solver gave it.
+        known_cost: cost of a feasible point; None if none is known.
+    """
+    status, bound = solution.status, solution.lower_bound
+    if known_cost is not None:
+        is_above = bound > known_cost + 1e-6 * (1 + abs(known_cost))
+        if status == "infeasible" or (np.isfinite(bound) and is_above):
+            status = "failed"
+    if status in ("infeasible", "failed"):
+        return solution._replace(status=status, actions=None, objective=np.inf, lower_bound=-np.inf)
+    return solution._replace(lower_bound=bound if np.isfinite(bound) else -np.inf)
 
 
 def solve(
@@ -53,11 +73,11 @@ def solve(
     """Solve a program by branch and bound.
 
     Args:
-        program: what to solve.
-        start: a feasible point to begin from (Program.complete).
+        program: the program.
+        start: a feasible point (columns,) to start from (Program.complete).
         time_limit: seconds.
         max_nodes: of the tree.
-        options: of HiGHS, on top of TUNED; an empty dict for HiGHS's own.
+        options: of HiGHS, instead of TUNED; an empty dict for HiGHS's own.
     """
     import highspy
 
@@ -69,12 +89,12 @@ def solve(
         point = highspy.HighsSolution()
         point.col_value = start
         highs.setSolution(point)
-    began = time.monotonic()
+    start_time = time.monotonic()
     if time_limit is not None:
         highs.setOptionValue("time_limit", max(time_limit, 0.0))
     outcome = highs.run()
-    seconds = time.monotonic() - began
-    info, status = highs.getInfo(), highs.getModelStatus()
+    seconds = time.monotonic() - start_time
+    info, model_status = highs.getInfo(), highs.getModelStatus()
     names = {
         highspy.HighsModelStatus.kOptimal: "optimal",
         highspy.HighsModelStatus.kTimeLimit: "time_limit",
@@ -83,30 +103,30 @@ def solve(
         highspy.HighsModelStatus.kInfeasible: "infeasible",
         highspy.HighsModelStatus.kUnboundedOrInfeasible: "infeasible",
     }
-    name = names.get(status, "failed")
-    if outcome == highspy.HighsStatus.kError:
-        name = "failed"
-    found = name not in ("infeasible", "failed")
-    found = found and info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
-    integer = bool(program.integer.any())
-    bound = info.mip_dual_bound if integer else info.objective_function_value
-    if name in ("infeasible", "failed") or not (integer or name == "optimal"):
+    is_error = outcome == highspy.HighsStatus.kError
+    status = "failed" if is_error else names.get(model_status, "failed")
+    has_point = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    is_integer = bool(program.integer.any())
+    bound = info.mip_dual_bound if is_integer else info.objective_function_value
+    if not is_integer and status != "optimal":
         bound = -np.inf
-    return Solution(
-        name,
-        np.array(highs.getSolution().col_value)[program.actions] if found else None,
-        info.objective_function_value if found else np.inf,
+    answer = Solution(
+        status,
+        np.array(highs.getSolution().col_value)[program.actions] if has_point else None,
+        info.objective_function_value if has_point else np.inf,
         bound,
-        int(info.mip_node_count) if integer else 0,
+        int(info.mip_node_count) if is_integer else 0,
         seconds,
     )
+    known = None if start is None else float(program.cost @ start + program.offset)
+    return conclude(answer, known)
 
 
 def relaxed_bound(program: Program, *, time_limit: float | None = None) -> float:
-    """Bound a program from below by its linear relaxation; -inf where that is not solved in time.
+    """Bound a program from below by its linear relaxation; -inf if that is not solved in time.
 
     Args:
-        program: what to bound.
+        program: the program.
         time_limit: seconds.
     """
     import highspy
@@ -123,7 +143,7 @@ def relaxed_bound(program: Program, *, time_limit: float | None = None) -> float
 
 
 def make(options: dict[str, Any]) -> Any:
-    """Make a silent HiGHS on one thread, with tight tolerances and options."""
+    """Return a silent HiGHS on one thread, with tight tolerances and further options."""
     from highspy._core import _Highs  # highspy.Highs prints a banner
 
     highs = _Highs()
@@ -133,7 +153,7 @@ def make(options: dict[str, Any]) -> Any:
 
 
 def as_lp(program: Program, *, relaxed: bool = False) -> Any:
-    """Hand a program's arrays to HiGHS, without copying them one by one."""
+    """Return a program as HiGHS reads it, without a copy of each entry; relaxed: all continuous."""
     import highspy
 
     lp = highspy.HighsLp()

@@ -1,8 +1,9 @@
-"""What exact planners have in common: an incumbent first, improved until the deadline."""
+"""What exact planners share: they start from an incumbent and improve it until the deadline."""
 
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from mbrl.planners.mppi import MPPI
 from mbrl.relu import attach
 from mbrl.relu.network import Array
 from mbrl.relu.program import Problem, relu_only
-from mbrl.roles import Plan
-from mbrl.types import ActionSpec
+from mbrl.roles import Model, Plan, Planner
+from mbrl.types import ActionSpec, State
 
 SAMPLERS = {"cem": CEM, "mppi": MPPI, "gradient": Gradient}
 
@@ -27,82 +28,87 @@ SAMPLERS = {"cem": CEM, "mppi": MPPI, "gradient": Gradient}
 # excess after descent with 30: contact .009 for .005, headwind .095 for .017)
 QUICK = {"num_samples": 300, "num_elites": 8, "num_iterations": 10, "warm_iterations": 5}
 
-# a plan made afresh is to end in another valley: most of its samples are at the actions' limits,
-# where the optima of piecewise linear costs often are (measured on pushing: excess .013 for .041)
+# a plan from scratch should end in another valley: most of its samples are at the bounds of the
+# actions, where the optima of piecewise linear costs often are (measured on pushing: excess .013
+# for .041)
 WIDE = {"std": 1.5}
-ENDLESS = 10**4  # iterations, where a deadline is what ends them
+ENDLESS = 10**4  # iterations, where a deadline ends them
 
 
-class Memory(NamedTuple):
-    """What the next plan begins from."""
+class AnytimeWarmStart(NamedTuple):
+    """Where the next plan starts from."""
 
-    actions: Tensor  # (E, H, act_dim)
-    sampler: Any
+    actions: Tensor  # (E, H, act_dim) of the plan
+    sampler: Any  # warm start of the sampler
 
 
-class Found(NamedTuple):
-    """A plan of one environment and what is known of it."""
+class SearchResult(NamedTuple):
+    """A plan of one environment and what is proven of it."""
 
     actions: Array  # (H, act_dim)
     cost: float
     lower_bound: float  # of the cost of any plan
-    incumbent: float  # the cost that the search began with
+    incumbent: float  # cost of the plan that the search started from
     num_unstable: int = 0
     status: str = "no_time"
     nodes: int = 0
 
 
 class Timer:
-    """Seconds by part, and until the end of a share of the deadline."""
+    """Seconds by part of a plan, and until the end of an environment's share of the deadline.
+
+    Attributes:
+        share: seconds of the present share; inf without a deadline.
+        end: when it ends, in seconds since the start; inf without a deadline.
+        seconds: by name of the part.
+    """
 
     def __init__(self):
-        """Begin now."""
-        self._began = self._last = time.monotonic()
-        self.ends = self.share = np.inf
-        self.laps: dict[str, float] = {}
+        """Start the timer."""
+        self._start = self._last = time.monotonic()
+        self.end = self.share = np.inf
+        self.seconds: dict[str, float] = {}
 
-    def taken(self) -> float:
-        """Give the seconds since the beginning."""
-        return time.monotonic() - self._began
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._start
 
-    def allot(self, deadline: float | None, parts: int) -> None:
-        """Begin a share: the time left for each of the parts still to do."""
+    def start_share(self, deadline: float | None, num_left: int) -> None:
+        """Start the share of one of num_left environments in the time left."""
         if deadline is not None:
-            self.share = max(deadline - self.taken(), 0.0) / parts
-            self.ends = self.taken() + self.share
+            self.share = max(deadline - self.elapsed(), 0.0) / num_left
+            self.end = self.elapsed() + self.share
 
-    def left(self) -> float | None:
-        """Give the seconds left of the share; None where there is no deadline."""
-        return None if np.isinf(self.ends) else self.ends - self.taken()
+    def remaining(self) -> float | None:
+        """Return the seconds left of the share; None without a deadline."""
+        return None if np.isinf(self.end) else self.end - self.elapsed()
 
-    def part(self, share: float) -> float | None:
-        """Give a share of the seconds left; None where there is no deadline."""
-        left = self.left()
-        return None if left is None else share * max(left, 0.0)
+    def part_of_remaining(self, fraction: float) -> float | None:
+        """Return a fraction of the seconds left; None without a deadline."""
+        remaining = self.remaining()
+        return None if remaining is None else fraction * max(remaining, 0.0)
 
-    def hurry(self, part: float) -> bool:
-        """Tell whether less than a part of the share is left."""
-        left = self.left()
-        return left is not None and left < part * self.share
+    def is_running_out(self, fraction: float) -> bool:
+        """Return whether less than a fraction of the share is left."""
+        remaining = self.remaining()
+        return remaining is not None and remaining < fraction * self.share
 
-    def lap(self, name: str) -> None:
-        """Book the seconds since the last lap."""
+    def record(self, name: str) -> None:
+        """Add the seconds since the last call to a part."""
         now = time.monotonic()
-        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
 
 
-Sample = Callable[[float], Array]  # seconds -> candidates (K, H, act_dim)
-Improve = Callable[[Problem, Found, Array, Sample, Timer], Found]
+SampleMore = Callable[[float], Array]  # seconds -> candidates (K, H, act_dim)
 
 
-class Anytime:
-    """Find an incumbent for every environment, then have each improved.
+class AnytimePlanner(Planner[AnytimeWarmStart]):
+    """Planner that finds an incumbent for every environment, then improves each.
 
     The incumbent is the best of the plan before, shifted, and of what the sampler finds: from the
-    plan before, and num_fresh times without it, since sampling ends in one of many valleys.
-    improve(problem, incumbent, candidates (K, H, act_dim) from the best on, sample, timer) is asked
-    next; where it sees that it cannot prove much in time, it may have more sampled.
+    plan before, and num_fresh times without it, because sampling ends in one of many valleys. The
+    plan is never worse than its incumbent. Without a time limit plans repeat bit for bit.
 
     Args:
         name: of the planner, for messages.
@@ -112,12 +118,16 @@ class Anytime:
         discount: per environment step.
         sampler: "cem", "mppi" or "gradient".
         sampler_options: of the sampler, such as num_samples.
-        num_fresh: further plans that the sampler makes, from a wide distribution.
+        num_fresh: further plans of the sampler, without the plan before and from a wide
+            distribution.
+        time_limit: seconds for each plan; None for no limit.
         integer: indices of actions that are whole numbers.
 
     Raises:
-        BadInput: if there is no such sampler, it does not take the actions, or an index is none.
+        BadInput: if the sampler does not take the actions, or an index is no action.
     """
+
+    num_particles = 1
 
     def __init__(
         self,
@@ -130,19 +140,18 @@ class Anytime:
         sampler: str,
         sampler_options: dict[str, Any] | None,
         num_fresh: int,
+        time_limit: float | None,
         integer: tuple[int, ...] = (),
     ):
-        """Make the sampler."""
+        """Build the sampler."""
         for i in integer:
             if not 0 <= i < action.dim:
-                raise BadInput(
-                    f"integer={integer}: {i} is no action; there are {action.dim}, from 0"
-                )
+                raise BadInput(f"integer={integer}: {i} is no action; there are {action.dim}")
             if action.low[i].ceil() > action.high[i].floor():
                 raise BadInput(f"integer={integer}: action {i} has no whole number in its bounds")
-        self._name, self._action, self._horizon = name, action, horizon
-        self._hold, self._discount, self._integer = action_hold, discount, tuple(integer)
-        self._num_fresh = num_fresh
+        self._name, self._action, self._integer = name, action, tuple(integer)
+        self.horizon, self.action_hold = horizon, action_hold
+        self._discount, self._num_fresh, self._time_limit = discount, num_fresh, time_limit
         options = {**(QUICK if sampler == "cem" else {}), **(sampler_options or {})}
         options |= {
             "action": action,
@@ -155,26 +164,45 @@ class Anytime:
         self._fresh: Any = SAMPLERS[sampler](**wide)
         self._endless: Any = SAMPLERS[sampler](**{**wide, "num_iterations": ENDLESS})
 
-    def start(self, num_envs: int) -> Memory:
-        """Give the memory of E environments without a plan."""
-        middle = ((self._action.low + self._action.high) / 2).expand(num_envs, self._horizon, -1)
-        return Memory(self.allowed(middle.clone()), self._sampler.start(num_envs))
+    @abstractmethod
+    def improve(
+        self,
+        problem: Problem,
+        incumbent: SearchResult,
+        candidates: Array,
+        sample_more: SampleMore,
+        timer: Timer,
+    ) -> SearchResult:
+        """Improve the incumbent of one environment.
+
+        Args:
+            problem: its network, cost, state and bounds.
+            incumbent: the best candidate.
+            candidates: plans (K, H, act_dim), the best first.
+            sample_more: samples further candidates, for where a proof would take too long.
+            timer: knows the time left.
+        """
+
+    def start(self, num_envs: int) -> AnytimeWarmStart:
+        """Return the warm start of E environments without a plan."""
+        action = self._action
+        middle = ((action.low + action.high) / 2).expand(num_envs, self.horizon, -1)
+        return AnytimeWarmStart(self._project(middle.clone()), self._sampler.start(num_envs))
 
     def plan(
         self,
-        state: Any,
-        model: Any,
-        improve: Improve,
+        state: State,
+        model: Model[State],
         *,
         generator: torch.Generator,
-        previous: Plan | None,
-        deadline: float | None,
-    ) -> Plan:
-        """Plan for every environment of a belief; see Planner.plan.
+        previous: Plan[AnytimeWarmStart] | None = None,
+        deadline: float | None = None,
+    ) -> Plan[AnytimeWarmStart]:
+        """Plan for every environment; see Planner.plan.
 
         The info holds tensors (E,): lower_bound (of the cost, which is minus the value), gap
-        (relative), incumbent (the cost begun with), num_unstable, nodes; status (E strings);
-        latency and seconds by part.
+        (relative), incumbent (its cost), num_unstable, nodes; status (E strings); latency and
+        seconds by part.
 
         Raises:
             BadInput: if the model is not piecewise linear.
@@ -183,95 +211,92 @@ class Anytime:
             raise BadInput(
                 f"planner={self._name} plans on ReLU networks only: choose dynamics=sparse_relu"
             )
+        deadline = self._time_limit if deadline is None else deadline
         timer = Timer()
         obs = obs_of(state).detach()
         network, cost = attach(model.network(), model.cost)
         network = relu_only(network)
         exact = Exact(network, cost)
         starts, sampled = self._incumbents(exact, obs, generator, previous, deadline)
-        timer.lap("incumbent")
+        timer.record("incumbent")
         low, high = (
-            x.double().cpu().numpy()[None].repeat(self._horizon, 0)
+            x.double().cpu().numpy()[None].repeat(self.horizon, 0)
             for x in (self._action.low, self._action.high)
         )
-        found = []
+        results = []
         for i in range(obs.shape[0]):
             problem = Problem(
-                network, cost, obs[i].double().cpu().numpy(), low, high, self._hold,
+                network, cost, obs[i].double().cpu().numpy(), low, high, self.action_hold,
                 self._discount, self._integer, self._action.kind == "discrete",
             )  # fmt: skip
-            timer.allot(deadline, obs.shape[0] - i)
+            timer.start_share(deadline, obs.shape[0] - i)
             candidates = torch.stack([x[i] for x in starts]).double().cpu().numpy()
 
-            def sample(seconds: float, here: Tensor = obs[i : i + 1]) -> Array:
-                more = self._endless.plan(
-                    exact.initial(here), exact, generator=generator, deadline=seconds
+            def sample_more(seconds: float, row: Tensor = obs[i : i + 1]) -> Array:
+                plan = self._endless.plan(
+                    exact.initial(row), exact, generator=generator, deadline=seconds
                 )
-                return self.allowed(more.actions).double().cpu().numpy()
+                return self._project(plan.actions).double().cpu().numpy()
 
-            found.append(self._improved(problem, candidates, sample, improve, timer))
-        actions = torch.from_numpy(np.stack([x.actions for x in found])).to(self._action.low)
-        costs, bound, before = (
-            torch.tensor([x[k] for x in found], dtype=torch.float64) for k in (1, 2, 3)
+            results.append(self._never_worse(problem, candidates, sample_more, timer))
+        actions = torch.from_numpy(np.stack([x.actions for x in results])).to(self._action.low)
+        costs, bound, incumbent = (
+            torch.tensor([x[k] for x in results], dtype=torch.float64) for k in (1, 2, 3)
         )
         info = {
             "lower_bound": bound,
             "gap": (costs - bound).clamp(min=0) / costs.abs().clamp(min=1e-9),
-            "incumbent": before,
-            "num_unstable": torch.tensor([x.num_unstable for x in found]),
-            "status": [x.status for x in found],
-            "nodes": torch.tensor([x.nodes for x in found]),
-            "latency": timer.taken(),
-            "seconds": timer.laps,
+            "incumbent": incumbent,
+            "num_unstable": torch.tensor([x.num_unstable for x in results]),
+            "status": [x.status for x in results],
+            "nodes": torch.tensor([x.nodes for x in results]),
+            "latency": timer.elapsed(),
+            "seconds": timer.seconds,
         }
-        return Plan(actions, (-costs).to(actions), Memory(actions, sampled.warm_start), info)
+        warm_start = AnytimeWarmStart(actions, sampled.warm_start)
+        return Plan(actions, (-costs).to(actions), warm_start, info)
 
-    def _improved(
-        self,
-        problem: Problem,
-        candidates: Array,
-        sample: Sample,
-        improve: Improve,
-        timer: Timer,
-    ) -> Found:
-        """Have candidates (K, H, act_dim) improved; what is allowed and costs less is kept."""
+    def _never_worse(
+        self, problem: Problem, candidates: Array, sample_more: SampleMore, timer: Timer
+    ) -> SearchResult:
+        """Improve candidates (K, H, act_dim); the result is allowed and no worse than the best."""
         costs = problem.simulate(candidates)[0]
         candidates = candidates[np.argsort(costs, kind="stable")]
-        first = best(problem, candidates)
-        found = improve(problem, first, candidates, sample, timer)
-        actions = self.allowed(torch.from_numpy(found.actions).to(self._action.low))
-        better = best(problem, np.stack([first.actions, actions.double().cpu().numpy()]))
-        bound = min(found.lower_bound, better.cost)
-        return found._replace(actions=better.actions, cost=better.cost, lower_bound=bound)
+        incumbent = best_of(problem, candidates)
+        result = self.improve(problem, incumbent, candidates, sample_more, timer)
+        actions = self._project(torch.from_numpy(result.actions).to(self._action.low))
+        both = np.stack([incumbent.actions, actions.double().cpu().numpy()])
+        better = best_of(problem, both)
+        bound = min(result.lower_bound, better.cost)
+        return result._replace(actions=better.actions, cost=better.cost, lower_bound=bound)
 
     def _incumbents(
         self,
         exact: Exact,
         obs: Tensor,
         generator: torch.Generator,
-        previous: Plan | None,
+        previous: Plan[AnytimeWarmStart] | None,
         deadline: float | None,
     ) -> tuple[list[Tensor], Plan]:
-        """Give what sampling finds, and the plans before, one decision later: (E, H, act_dim)."""
+        """Return what sampling finds, and the plans before, one decision later: (E, H, act_dim)."""
         before = None
         if previous is not None:
-            before = Plan(
-                previous.warm_start.actions, torch.empty(0), previous.warm_start.sampler, {}
-            )
+            warm_start = previous.warm_start
+            before = Plan(warm_start.actions, torch.empty(0), warm_start.sampler, {})
         share = None if deadline is None else 0.3 * deadline  # large problems need it
         options: dict[str, Any] = {"generator": generator, "deadline": share}
         state = exact.initial(obs)
         sampled = self._sampler.plan(state, exact, previous=before, **options)
-        starts = [self.allowed(sampled.actions)]
+        starts = [self._project(sampled.actions)]
         if self._num_fresh:
             fresh = self._fresh.plan(state.repeat(self._num_fresh, 1), exact, **options).actions
-            starts += self.allowed(fresh).chunk(self._num_fresh)
+            starts += self._project(fresh).chunk(self._num_fresh)
         if before is not None:
             starts.append(torch.cat([before.actions[:, 1:], before.actions[:, -1:]], 1))
         return starts, sampled
 
-    def allowed(self, actions: Tensor) -> Tensor:
-        """Put actions (..., act_dim) inside the limits, whole where they have to be."""
+    def _project(self, actions: Tensor) -> Tensor:
+        """Move actions (..., act_dim) inside the bounds, to whole numbers where they have to be."""
         if self._action.kind == "discrete":
             choice = actions.argmax(-1)
             return torch.nn.functional.one_hot(choice, self._action.dim).to(actions.dtype)
@@ -282,16 +307,16 @@ class Anytime:
         return actions
 
 
-def best(problem: Problem, candidates: Array) -> Found:
-    """Take the best of candidates (K, H, act_dim), the first where they are alike."""
+def best_of(problem: Problem, candidates: Array) -> SearchResult:
+    """Return the best of candidates (K, H, act_dim), the first one of equals."""
     costs = problem.simulate(candidates)[0]
     index = int(costs.argmin())
-    return Found(candidates[index], float(costs[index]), -np.inf, float(costs[index]))
+    return SearchResult(candidates[index], float(costs[index]), -np.inf, float(costs[index]))
 
 
-def hopeless(num_unstable: int, left: float | None) -> bool:
-    """Tell whether a proof takes far longer than the seconds left.
+def proof_is_intractable(num_unstable: int, seconds: float | None) -> bool:
+    """Return whether a proof takes far longer than the seconds left.
 
     Measured: 20 unstable neurons take a tenth of a second, and 8 more take twice as long.
     """
-    return left is not None and 0.02 * 2 ** min(num_unstable / 8, 100) > 3 * max(left, 0)
+    return seconds is not None and 0.02 * 2 ** min(num_unstable / 8, 100) > 3 * max(seconds, 0)

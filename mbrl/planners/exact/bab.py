@@ -14,21 +14,26 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.planners.exact.anytime import Anytime, Found, Memory, Sample, Timer, hopeless
+from mbrl.planners.exact.anytime import (
+    AnytimePlanner,
+    SampleMore,
+    SearchResult,
+    Timer,
+    proof_is_intractable,
+)
 from mbrl.planners.sampling import Discount
 from mbrl.relu import Bounds, crown, highs
 from mbrl.relu.boxes import MARGIN, Bounded, Boxes, Ranges
 from mbrl.relu.descent import descend
 from mbrl.relu.network import Array
 from mbrl.relu.program import Problem, build
-from mbrl.roles import Plan, Planner
 from mbrl.types import ActionSpec
 from mbrl.values import Count, CountOrZero, Positive, checked
 
 
 @final
-class BaB(Planner):
-    """Split boxes of action sequences, those with the least lower bound first.
+class BaB(AnytimePlanner):
+    """Branch-and-bound planner: splits boxes of action sequences, the least lower bound first.
 
     After Shen et al. 2025 (BaB-ND, arXiv:2412.09584), on the bounds of CROWN (Zhang et al. 2018).
 
@@ -42,7 +47,8 @@ class BaB(Planner):
         discount: per environment step.
         sampler: what finds the incumbent: "cem", "mppi" or "gradient".
         sampler_options: of the sampler, such as num_samples.
-        num_fresh: further plans that the sampler makes, wide and not from the plan before.
+        num_fresh: further plans of the sampler, without the plan before and from a wide
+            distribution.
         batch_size: boxes split in each round.
         leaf_unstable: unstable neurons up to which a box's program is solved at once.
         max_leaves: programs solved in each round.
@@ -53,8 +59,6 @@ class BaB(Planner):
     Raises:
         BadInput: if the actions are discrete.
     """
-
-    num_particles = 1
 
     @checked
     def __init__(
@@ -74,79 +78,64 @@ class BaB(Planner):
         tolerance: Positive = 1e-4,
         time_limit: Positive | None = None,
     ):
-        """Make the sampler."""
+        """Build the sampler."""
         if action.kind == "discrete":
-            raise BadInput("planner=bab takes continuous actions; choose planner=mip")
-        self.horizon, self.action_hold = horizon, action_hold
-        self._anytime = Anytime(
+            raise BadInput("BaB takes continuous actions; choose MIP")
+        super().__init__(
             "bab", action=action, horizon=horizon, action_hold=action_hold, discount=discount,
-            sampler=sampler, sampler_options=sampler_options,
-            num_fresh=num_fresh,
+            sampler=sampler, sampler_options=sampler_options, num_fresh=num_fresh,
+            time_limit=time_limit,
         )  # fmt: skip
         self._batch_size, self._max_boxes = batch_size, max_boxes
         self._leaf_unstable, self._max_leaves = leaf_unstable, max_leaves
-        self._tolerance, self._time_limit = tolerance, time_limit
-
-    def start(self, num_envs: int) -> Memory:
-        """Give the memory of E environments without a plan."""
-        return self._anytime.start(num_envs)
-
-    def plan(
-        self,
-        state: Any,
-        model: Any,
-        *,
-        generator: torch.Generator,
-        previous: Plan | None = None,
-        deadline: float | None = None,
-    ) -> Plan:
-        """Plan for every environment of a belief; see Planner.plan, and Anytime.plan for the info.
-
-        The info's nodes are boxes; num_unstable counts neurons in the box of all actions.
-
-        Raises:
-            BadInput: if the model is not piecewise linear.
-        """
-        return self._anytime.plan(
-            state,
-            model,
-            self._improve,
-            generator=generator,
-            previous=previous,
-            deadline=self._time_limit if deadline is None else deadline,
-        )
+        self._tolerance = tolerance
 
     @torch.no_grad()
-    def _improve(
-        self, problem: Problem, found: Found, candidates: Array, sample: Sample, timer: Timer
-    ) -> Found:
-        """Split boxes until the best plan is proven or the time is over."""
-        if timer.hurry(0.2):
-            return found
+    def improve(
+        self,
+        problem: Problem,
+        incumbent: SearchResult,
+        candidates: Array,
+        sample_more: SampleMore,
+        timer: Timer,
+    ) -> SearchResult:
+        """Split boxes until the best plan is proven or the time is over.
+
+        The result's nodes are boxes; num_unstable counts neurons in the box of all actions.
+
+        Args:
+            problem: of one environment.
+            incumbent: the best candidate.
+            candidates: plans (K, H, act_dim), the best first.
+            sample_more: samples further candidates.
+            timer: knows the time left.
+        """
+        if timer.is_running_out(0.2):
+            return incumbent
         boxes = Boxes(problem)
         low, high = (torch.from_numpy(x)[None] for x in (problem.action_low, problem.action_high))
         front = _Front(low, high, boxes.bound(low, high))
         ranges = front.bounded.ranges
-        unstable = int(((ranges.low < 0) & (ranges.high > 0)).sum())
+        num_unstable = int(((ranges.low < 0) & (ranges.high > 0)).sum())
         limits = crown(
             problem.network, problem.obs, problem.held(problem.action_low),
             problem.held(problem.action_high), hold=problem.hold,
         )  # fmt: skip
         program = build(problem, limits)
 
-        def descended(start: Array) -> tuple[float, Array]:
-            end = descend(program, start, deadline=timer.part(0.25))
+        def descend_from(starts: Array) -> tuple[float, Array]:
+            end = descend(program, starts, deadline=timer.part_of_remaining(0.25))
             return float(problem.simulate(end[None])[0][0]), end
 
-        best, actions = descended(candidates)
-        timer.lap("descent")
-        if hopeless(limits.num_unstable(), left := timer.left()):
-            more = np.concatenate([sample(0.6 * (left or 0.0)), actions[None]])
-            best, actions = descended(more)
-            timer.lap("more samples")
+        best, actions = descend_from(candidates)
+        timer.record("descent")
+        if proof_is_intractable(limits.num_unstable(), remaining := timer.remaining()):
+            more = np.concatenate([sample_more(0.6 * (remaining or 0.0)), actions[None]])
+            best, actions = descend_from(more)
+            timer.record("more samples")
         count, status = 1, "optimal"
-        late = np.inf  # least bound of leaves that were not solved in time
-        slowest, before, size = 0.0, timer.taken(), 1  # boxes of the slowest round
+        unsolved = np.inf  # least bound of leaves that were not solved in time
+        slowest, before, size = 0.0, timer.elapsed(), 1  # boxes of the slowest round
         while True:
             cutoff = best - self._tolerance * max(abs(best), 1e-9)
             front = front.below(cutoff)
@@ -155,28 +144,29 @@ class BaB(Planner):
             if count >= self._max_boxes:
                 status = "node_limit"
                 break
-            if timer.ends < np.inf:
-                now = timer.taken()
+            if timer.end < np.inf:
+                now = timer.elapsed()
                 slowest, before = max(slowest, now - before), now
                 larger = (2 * self._batch_size / size) ** (1 / 3)  # time grows slower than boxes
-                if now + 1.2 * larger * slowest > timer.ends - 0.02 * timer.share:
+                if now + 1.2 * larger * slowest > timer.end - 0.02 * timer.share:
                     status = "time_limit"
                     break
-            chosen, front = front.least(self._batch_size)
-            few = chosen.unstable() <= self._leaf_unstable
-            leaves, more = chosen.where(few), chosen.where(~few)
-            for low, high, ranges in leaves.each(self._max_leaves):
+            chosen, front = front.split_off_least(self._batch_size)
+            is_leaf = chosen.num_unstable() <= self._leaf_unstable
+            leaves, inner = chosen.where(is_leaf), chosen.where(~is_leaf)
+            for low, high, ranges in leaves.first(self._max_leaves):
                 solution = _solve_leaf(problem, limits, low, high, ranges, timer)
                 count += 1
                 if solution.actions is not None and solution.objective < best:
                     end = np.clip(solution.actions, low, high)
-                    best, actions = descended(np.stack([end, actions]))
+                    best, actions = descend_from(np.stack([end, actions]))
                 if solution.status != "optimal":
-                    late = min(late, max(solution.lower_bound, float(leaves.bounded.cost.min())))
-            front = front.joined(leaves.after(self._max_leaves))
-            if not len(more.low):
+                    weak = float(leaves.bounded.cost.min())
+                    unsolved = min(unsolved, max(solution.lower_bound, weak))
+            front = front.join(leaves.all_but_first(self._max_leaves))
+            if not len(inner.low):
                 continue
-            low, high, known = more.split(self._batch_size)
+            low, high, known = inner.split(self._batch_size)
             children = _Front(low, high, boxes.bound(low, high, known))
             count += len(low)
             size = max(size, len(low))
@@ -184,82 +174,85 @@ class BaB(Planner):
             costs = boxes.costs(tried)
             index = int(costs.argmin())
             if costs[index] < best:
-                best, actions = descended(tried[index : index + 1].numpy())
-            front = front.joined(children)
-        timer.lap("search")
+                best, actions = descend_from(tried[index : index + 1].numpy())
+            front = front.join(children)
+        timer.record("search")
         bound = best - self._tolerance * max(abs(best), 1e-9)
-        if late < bound:
-            bound, status = late, "time_limit"
+        if unsolved < bound:
+            bound, status = unsolved, "time_limit"
         if len(front.low):
             bound = min(bound, float(front.bounded.cost.min()))
-        return found._replace(
-            actions=actions, lower_bound=bound, num_unstable=unstable, status=status, nodes=count
+        return incumbent._replace(
+            actions=actions,
+            lower_bound=bound,
+            num_unstable=num_unstable,
+            status=status,
+            nodes=count,
         )
 
 
 def _solve_leaf(
     problem: Problem, limits: Bounds, low: Array, high: Array, ranges: Ranges, timer: Timer
 ) -> highs.Solution:
-    """Solve the small program that a box leaves."""
+    """Solve the program of a box (H, act_dim), with few binaries."""
     room = MARGIN * (1 + ranges.high.abs().maximum(ranges.low.abs()))
     inside = limits._replace(
         low=np.maximum(limits.low, (ranges.low - room).numpy()),
         high=np.minimum(limits.high, (ranges.high + room).numpy()),
     )
     program = build(problem._replace(action_low=low, action_high=high), inside)
-    return highs.solve(program, time_limit=timer.part(0.5))
+    return highs.solve(program, time_limit=timer.part_of_remaining(0.5))
 
 
 class _Front:
-    """Boxes that are still to be split."""
+    """Boxes (B, H, act_dim) that are still to be split."""
 
     def __init__(self, low: Tensor, high: Tensor, bounded: Bounded):
-        """Take boxes (B, H, act_dim)."""
         self.low, self.high, self.bounded = low, high, bounded
 
-    def _take(self, rows: Tensor) -> _Front:
-        """Take some of the boxes."""
+    def _rows(self, rows: Tensor) -> _Front:
+        """Return the boxes of some rows."""
         b = self.bounded
         ranges = Ranges(*(x[rows] for x in b.ranges))
-        kept = Bounded(b.cost[rows], b.corner[rows], b.score[rows], ranges)
-        return _Front(self.low[rows], self.high[rows], kept)
+        bounded = Bounded(b.cost[rows], b.corner[rows], b.score[rows], ranges)
+        return _Front(self.low[rows], self.high[rows], bounded)
 
     def below(self, cutoff: float) -> _Front:
-        """Drop the boxes in which no plan costs less."""
-        return self._take((self.bounded.cost < cutoff).nonzero()[:, 0])
+        """Return the boxes in which a plan may cost less."""
+        return self._rows((self.bounded.cost < cutoff).nonzero()[:, 0])
 
-    def least(self, num: int) -> tuple[_Front, _Front]:
-        """Take the num boxes with the least bounds; gives them and the rest."""
+    def split_off_least(self, num: int) -> tuple[_Front, _Front]:
+        """Return the num boxes with the least bounds, and the others."""
         order = self.bounded.cost.argsort(stable=True)
-        return self._take(order[:num]), self._take(order[num:])
+        return self._rows(order[:num]), self._rows(order[num:])
 
-    def unstable(self) -> Tensor:
-        """Count the neurons (B,) that may be on either side."""
+    def num_unstable(self) -> Tensor:
+        """Return the number of unstable neurons of each box (B,)."""
         ranges = self.bounded.ranges
         return ((ranges.low < 0) & (ranges.high > 0)).sum((1, 2))
 
     def where(self, mask: Tensor) -> _Front:
-        """Take the boxes in mask (B,)."""
-        return self._take(mask.nonzero()[:, 0])
+        """Return the boxes in mask (B,)."""
+        return self._rows(mask.nonzero()[:, 0])
 
-    def after(self, num: int) -> _Front:
-        """Take all but the first num boxes."""
-        return self._take(torch.arange(min(num, len(self.low)), len(self.low)))
+    def all_but_first(self, num: int) -> _Front:
+        """Return all but the first num boxes."""
+        return self._rows(torch.arange(min(num, len(self.low)), len(self.low)))
 
-    def each(self, num: int) -> Iterator[tuple[Array, Array, Ranges]]:
-        """Give the first num boxes: low and high (H, act_dim), ranges (T, ...)."""
+    def first(self, num: int) -> Iterator[tuple[Array, Array, Ranges]]:
+        """Yield the first num boxes: low and high (H, act_dim), ranges (T, ...)."""
         for i in range(min(num, len(self.low))):
             ranges = Ranges(*(x[i] for x in self.bounded.ranges))
             yield self.low[i].numpy(), self.high[i].numpy(), ranges
 
     def split(self, num: int) -> tuple[Tensor, Tensor, Ranges]:
-        """Halve each box across the action that is behind most slack.
+        """Split each box in half across the action that causes most of the slack.
 
         Args:
-            num: boxes that are bounded at once; few boxes are halved across several actions.
+            num: boxes that are bounded at once; few boxes are split across several actions.
 
         Returns:
-            Low and high of at least 2B boxes, and the ranges of the boxes that they come from.
+            Low and high of at least 2B boxes, and the ranges of the boxes that were split.
         """
         low, high = self.low.flatten(1), self.high.flatten(1)
         score = self.bounded.score + 1e-12 * (high - low)  # where all is known, across the widest
@@ -276,8 +269,8 @@ class _Front:
         ranges = Ranges(*(x[rows] for x in self.bounded.ranges))
         return low.view(shape), high.view(shape), ranges
 
-    def joined(self, other: _Front) -> _Front:
-        """Add boxes."""
+    def join(self, other: _Front) -> _Front:
+        """Return these boxes and others."""
         a, b = self.bounded, other.bounded
         ranges = Ranges(*(torch.cat(x) for x in zip(a.ranges, b.ranges, strict=True)))
         parts = (torch.cat([x, y]) for x, y in zip(a[:3], b[:3], strict=True))

@@ -1,4 +1,4 @@
-"""The program of a plan as a Pyomo model: the readable reference, solved by HiGHS."""
+"""Program of a plan as a Pyomo model: the readable reference, solved by HiGHS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mbrl.relu import Bounds, Term
-from mbrl.relu.highs import EXACT, Solution
+from mbrl.relu.highs import EXACT, Solution, conclude
 from mbrl.relu.program import Problem
 
 
@@ -41,17 +41,17 @@ def write(problem: Problem, bounds: Bounds) -> Any:
 
     for t in range(T):
         u = [model.u[t // problem.hold, j] for j in range(m)]
-        seen = [model.x[t, i] for i in range(n)] + u
+        inputs = [model.x[t, i] for i in range(n)] + u
         k = 0
         for layer in network.layers:
             first = k
             for weight, bias in zip(layer.weight, layer.bias, strict=True):
-                _relu(model, t, k, weight, bias, seen, bounds)
+                _relu(model, t, k, weight, bias, inputs, bounds)
                 k += 1
-            seen = seen + [model.h[t, j] for j in range(first, k)]
+            inputs = inputs + [model.h[t, j] for j in range(first, k)]
         for i, (weight, bias) in enumerate(zip(network.weight, network.bias, strict=True)):
             model.x[t + 1, i].bounds = (bounds.out_low[t, i], bounds.out_high[t, i])
-            model.rules.add(model.x[t + 1, i] == _dot(weight, seen) + bias)
+            model.rules.add(model.x[t + 1, i] == _dot(weight, inputs) + bias)
         outputs = [model.x[t + 1, i] for i in range(network.num_outputs)]
         for term in cost.stage:
             model.cost.expr += problem.discount**t * _charge(model, term, outputs + u)
@@ -62,17 +62,17 @@ def write(problem: Problem, bounds: Bounds) -> Any:
 
 
 def _dot(weights: Any, variables: list[Any]) -> Any:
-    """Write a weighted sum; weights that are zero are left out."""
+    """Return a weighted sum without the weights that are zero."""
     return sum(float(w) * v for w, v in zip(weights, variables, strict=True) if w != 0)
 
 
 def _relu(
-    model: Any, t: int, k: int, weight: Any, bias: float, seen: list[Any], bounds: Bounds
+    model: Any, t: int, k: int, weight: Any, bias: float, inputs: list[Any], bounds: Bounds
 ) -> None:
     """Write h = max(a, 0) for neuron k of step t, by its bounds."""
     a, h, d = model.a[t, k], model.h[t, k], model.d[t, k]
     low, high = float(bounds.low[t, k]), float(bounds.high[t, k])
-    model.rules.add(a == _dot(weight, seen) + bias)
+    model.rules.add(a == _dot(weight, inputs) + bias)
     if low >= 0:
         model.rules.add(h == a)
         d.fix(1)
@@ -86,7 +86,7 @@ def _relu(
 
 
 def _charge(model: Any, term: Term, y: list[Any]) -> Any:
-    """Write a convex term by epigraph variables; gives its cost."""
+    """Write a convex term by epigraph variables, and return its cost."""
     pyo: Any = import_module("pyomo.environ")
 
     y = y[: term.weight.shape[1]]
@@ -109,11 +109,21 @@ def solve(
     problem: Problem,
     bounds: Bounds,
     *,
+    known_cost: float | None = None,
     time_limit: float | None = None,
     max_nodes: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> Solution:
-    """Write the model, hand it to HiGHS and read the plan back; there is no start point."""
+    """Write the model, solve it with HiGHS and read the plan; there is no start point.
+
+    Args:
+        problem: the planning problem.
+        bounds: of its neurons and outputs.
+        known_cost: cost of a feasible plan; None if none is known.
+        time_limit: seconds.
+        max_nodes: of the tree.
+        options: of HiGHS.
+    """
     from pyomo.contrib.appsi.base import TerminationCondition
     from pyomo.contrib.appsi.solvers import Highs
 
@@ -125,20 +135,29 @@ def solve(
         solver.highs_options["mip_max_nodes"] = max_nodes
     if time_limit is not None:
         solver.config.time_limit = max(time_limit, 0.0)
-    began = time.monotonic()
+    start_time = time.monotonic()
     results = solver.solve(model)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - start_time
     names = {
         TerminationCondition.optimal: "optimal",
         TerminationCondition.maxTimeLimit: "time_limit",
         TerminationCondition.maxIterations: "node_limit",
         TerminationCondition.infeasible: "infeasible",
     }
-    name = names.get(results.termination_condition, "failed")
-    best, bound = results.best_feasible_objective, results.best_objective_bound
-    if best is None or not np.isfinite(best):
-        return Solution(name, None, np.inf, -np.inf if bound is None else bound, 0, seconds)
-    values = results.solution_loader.get_primals()
-    H, m = problem.action_low.shape
-    actions = [[values[model.u[k, j]] for j in range(m)] for k in range(H)]
-    return Solution(name, np.array(actions), best, -np.inf if bound is None else bound, 0, seconds)
+    status = names.get(results.termination_condition, "failed")
+    objective, bound = results.best_feasible_objective, results.best_objective_bound
+    actions, cost = None, np.inf
+    if objective is not None and np.isfinite(objective):
+        values = results.solution_loader.get_primals()
+        H, m = problem.action_low.shape
+        cost = objective
+        actions = np.array([[values[model.u[k, j]] for j in range(m)] for k in range(H)])
+    answer = Solution(
+        status,
+        actions,
+        cost,
+        -np.inf if bound is None else bound,
+        0,
+        seconds,
+    )
+    return conclude(answer, known_cost)

@@ -158,6 +158,28 @@ def test_a_program_that_fails_leaves_the_incumbent(monkeypatch):
     assert (-plan.value.double() <= plan.info["incumbent"] + 1e-6).all()
 
 
+@pytest.mark.parametrize("seed", [0, 2, 8])
+@pytest.mark.parametrize("backend", ["highs", "pyomo"])
+def test_a_solver_that_calls_a_feasible_program_infeasible_proves_nothing(seed, backend):
+    """Weights of 1000 are too much for it; the bound was once the cost of the incumbent."""
+    problem, _, _ = setting(seed, widths=(3, 2), horizon=2)
+    scaled = [
+        x._replace(weight=1000 * x.weight, bias=1000 * x.bias) for x in problem.network.layers
+    ]
+    network = problem.network._replace(layers=tuple(scaled), weight=1000 * problem.network.weight)
+    action = ActionSpec(
+        "continuous", *torch.tensor([-10.0, 10])[:, None].expand(-1, network.act_dim)
+    )
+    few = {"num_samples": 20, "num_elites": 5, "num_iterations": 1}
+    model, obs = Exact(network, problem.cost), torch.from_numpy(problem.obs)[None]
+    plan = MIP(action=action, horizon=2, backend=backend, sampler_options=few).plan(
+        obs, model, generator=generator(0)
+    )
+    assert plan.info["status"] == ["failed"]
+    thorough = CEM(action=action, horizon=2).plan(obs, model, generator=generator(1))
+    assert plan.info["lower_bound"].item() < -thorough.value.item()
+
+
 def test_a_false_optimum_is_not_believed(monkeypatch):
     """What HiGHS returns is simulated again: neither a worse plan is taken nor a forbidden one."""
     from mbrl.planners.exact import mip
