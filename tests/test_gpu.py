@@ -117,7 +117,7 @@ def test_sac_takes_the_same_steps(backward):
         action = actions_on(device)
         learners[device] = SAC(
             obs_dim=2, action=action, generator=draws(device), hidden=32, batch_size=64,
-            backward=backward, device=device,
+            backward=backward,
         )  # fmt: skip
     for mine, other in zip(learners["cpu"].networks[2:], learners[CUDA].networks[2:], strict=True):
         other.copy_(mine)
@@ -212,7 +212,7 @@ def test_sac_replays_its_updates_as_a_graph(batch_size):
     data, learners = transitions(1000), []
     for backward in ("manual", "manual", "autograd"):
         learner = SAC(
-            obs_dim=2, action=actions_on(CUDA), generator=draws(CUDA), hidden=32, device=CUDA,
+            obs_dim=2, action=actions_on(CUDA), generator=draws(CUDA), hidden=32,
             batch_size=batch_size, backward=backward,
         )  # fmt: skip
         learners.append(learner)

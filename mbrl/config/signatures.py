@@ -47,7 +47,12 @@ def _of_class(home: str, node: ast.ClassDef) -> Signature:
     """Take __init__, the fields of a dataclass or named tuple, or what the bases take."""
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _of_function(home, item, node, skip=1)
+            own = _of_function(home, item, node, skip=1)
+            if _passes_keywords_on(item):
+                base = read_signature(f"{home}.{ast.unparse(node.bases[0])}")
+                parameters = own.parameters | base.parameters
+                return own._replace(parameters=parameters, is_open=base.is_open)
+            return own
     marks = {ast.unparse(m).split("(")[0].split(".")[-1] for m in node.decorator_list}
     bases = [ast.unparse(base).split("[")[0] for base in node.bases]
     if "dataclass" in marks or "NamedTuple" in bases:
@@ -70,6 +75,17 @@ def _of_class(home: str, node: ast.ClassDef) -> Signature:
             continue
         return taken._replace(summary=_summary(node))
     return Signature(home, _summary(node), {}, is_open)
+
+
+def _passes_keywords_on(function: ast.FunctionDef) -> bool:
+    """Return whether a constructor passes its `**keywords` on to that of its base class."""
+    keywords = function.args.kwarg
+    return keywords is not None and any(
+        isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "super().__init__"
+        and any(k.arg is None and ast.unparse(k.value) == keywords.arg for k in call.keywords)
+        for call in ast.walk(function)
+    )
 
 
 def _of_function(

@@ -1,11 +1,11 @@
-"""Policy learners: how a policy improves from real and imagined transitions."""
+"""Policy learners: they improve a policy with real and imagined transitions."""
 
 from mbrl.learners.bc import BC
 from mbrl.learners.in_model import InModelLearner
 from mbrl.learners.iql import IQL
 from mbrl.learners.penalties import BellmanPenalty, UncertaintyPenalty
 from mbrl.learners.sac import SAC
-from mbrl.learners.sb3_ppo import SB3PPO
+from mbrl.learners.sb3_ppo import SB3PPO, PPOLoss
 from mbrl.learners.sb3_sac import SB3SAC
 from mbrl.learners.td3_bc import TD3BC
 
@@ -14,6 +14,7 @@ __all__ = [
     "BellmanPenalty",
     "IQL",
     "InModelLearner",
+    "PPOLoss",
     "SAC",
     "SB3PPO",
     "SB3SAC",

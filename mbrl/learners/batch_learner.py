@@ -1,10 +1,11 @@
-"""What the model-free offline learners share: batches, scaled actions, a deterministic policy."""
+"""Base of the model-free offline learners: batches, scaling, a deterministic policy."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -13,13 +14,15 @@ from mbrl.buffer import ReplayBuffer, mix
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners.sac_networks import Adam, forward, initial, layers
 from mbrl.nn.generators import restore
+from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
+from mbrl.values import Count, Fraction, NonNegative, Positive, checked
 
-FLOOR = 1e-3  # of an observation's standard deviation
+MIN_STD = 1e-3  # of an observation, so that a constant one is not divided by 0
 
 
 class Rows(NamedTuple):
-    """What an update sees: normalised observations, actions in [-1, 1]."""
+    """Batch of an update: normalized observations, actions in [-1, 1]."""
 
     obs: Tensor  # (B, obs_dim)
     action: Tensor  # (B, act_dim)
@@ -28,11 +31,12 @@ class Rows(NamedTuple):
     discount: Tensor  # (B,) 0 where the episode terminated
 
 
+@final
 class Network:
-    """num networks of one shape, ReLU, on flat parameters with their Adam.
+    """ReLU networks of one shape on flat parameters, with their Adam optimizer.
 
     Args:
-        num: networks, evaluated side by side.
+        num: networks, evaluated at once.
         sizes: widths, input first.
         learning_rate: of Adam.
         generator: source of the weights.
@@ -41,32 +45,39 @@ class Network:
     def __init__(
         self, num: int, sizes: tuple[int, ...], *, learning_rate: float, generator: torch.Generator
     ):
-        """Draw the weights."""
+        """Initialize the weights."""
         self._num, self._sizes = num, sizes
         self.flat = initial(num, sizes, generator=generator)
         self.adam = Adam(self.flat, learning_rate=learning_rate)
 
     def __call__(self, *parts: Tensor, flat: Tensor | None = None) -> Tensor:
-        """Evaluate on parts (B, n) side by side: (num, out, B); by other weights if given."""
+        """Return the outputs (num, out, B) for parts (B, n), which are joined.
+
+        Args:
+            parts: inputs (B, n).
+            flat: weights to use instead of the own ones (num_parameters,).
+        """
         x = torch.cat(parts, 1).expand(self._num, -1, -1)
         return forward(x, layers(self.flat if flat is None else flat, self._num, self._sizes))
 
     def weights(self) -> Tensor:
-        """Give the weights as a leaf to differentiate by."""
+        """Return the weights (num_parameters,) as a leaf of autograd."""
         return self.flat.detach().requires_grad_()
 
     def descend(self, loss: Tensor, weights: Tensor) -> None:
-        """Take a step of Adam along the gradient of the loss by weights()."""
+        """Update by one step of Adam on a loss, a scalar (), of weights() (num_parameters,)."""
         self.adam.step(*torch.autograd.grad(loss, weights))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Name all that learning changes."""
+        """Return all that learning changes, by name."""
         moments = self.adam.state().items()
         return {"flat": self.flat} | {kind: parts[0] for kind, parts in moments}
 
 
 class BatchLearner(ABC):
-    """Learn a deterministic policy from batches of a dataset; satisfies PolicyLearner.
+    """Deterministic policy that is learned from batches of a dataset; a PolicyLearner.
+
+    A subclass adds its losses, and its own parameters to the common ones, which it passes on.
 
     Args:
         obs_dim: length of an observation.
@@ -74,33 +85,43 @@ class BatchLearner(ABC):
         generator: source of weights, batches and noise; its state is part of state_dict().
         hidden: width of the hidden layers.
         num_layers: hidden layers.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam.
         discount: per step.
         batch_size: transitions in an update.
-        exploration_noise: std of what is added to an action in [-1, 1] that need not be
-            deterministic.
+        exploration_noise: standard deviation of the noise on actions in [-1, 1] when the policy is
+            not asked to be deterministic.
 
     Raises:
         BadInput: if the actions are discrete or unbounded.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Show the common parameters in the signature of a subclass that passes them on."""
+        own = inspect.signature(cls.__init__).parameters.values()
+        common = inspect.signature(BatchLearner.__init__).parameters
+        names = [p.name for p in own if p.kind is not p.VAR_KEYWORD]
+        parameters = [p for p in own if p.name in names and p.name != "self"]
+        parameters += [p for name, p in common.items() if name not in names]
+        setattr(cls, "__signature__", inspect.Signature(parameters))  # noqa: B010
+
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator,
-        hidden: int = 256,
-        num_layers: int = 2,
-        learning_rate: float = 3e-4,
-        discount: float = 0.99,
-        batch_size: int = 256,
-        exploration_noise: float = 0.1,
+        hidden: Count = 256,
+        num_layers: Count = 2,
+        learning_rate: Positive = 3e-4,
+        discount: Fraction = 0.99,
+        batch_size: Count = 256,
+        exploration_noise: NonNegative = 0.1,
     ):
-        """Draw the actor."""
+        """Initialize the actor."""
         name = type(self).__name__
         if action.kind != "continuous" or not torch.isfinite(action.high - action.low).all():
-            raise BadInput(f"{name} takes continuous actions within bounds; choose another env")
+            raise BadInput(f"action: {name} takes continuous actions with finite bounds")
         self._obs_dim, self._act_dim = obs_dim, action.dim
         self._bounds = action
         self._middle = (action.high + action.low) / 2
@@ -117,31 +138,36 @@ class BatchLearner(ABC):
         self.actor = self._network(1, obs_dim, action.dim)
 
     def _network(self, num: int, inputs: int, outputs: int) -> Network:
-        """Draw num networks."""
+        """Return num new networks."""
         sizes = (inputs, *self._hidden, outputs)
         return Network(num, sizes, learning_rate=self._rate, generator=self._generator)
 
     @abstractmethod
     def _update(self, rows: Rows) -> dict[str, Tensor]:
-        """Take one step of learning; give its losses."""
+        """Update all networks on a batch; return the losses."""
 
     @abstractmethod
     def _value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from normalised obs (B, obs_dim)."""
+        """Return estimated returns (B,) from normalized obs (B, obs_dim)."""
 
     @abstractmethod
     def _learned(self) -> dict[str, Tensor]:
-        """Name every tensor that learning changes beside the actor's."""
+        """Return every tensor that learning changes besides the actor's, by name."""
 
     def policy(self, obs: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Give actions (B, act_dim) in [-1, 1] for normalised obs (B, obs_dim)."""
+        """Return actions (B, act_dim) in [-1, 1] for normalized obs (B, obs_dim).
+
+        Args:
+            obs: (B, obs_dim).
+            weights: of the actor (num_parameters,); None for its own.
+        """
         return self.actor(obs, flat=weights)[0].T.tanh()
 
     @torch.no_grad()
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) in environment units for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
         scaled = self.policy((obs - self._shift) / self._scale)
         if not deterministic:
             noise = torch.randn(scaled.shape, generator=generator, device=scaled.device)
@@ -152,17 +178,17 @@ class BatchLearner(ABC):
         self,
         real: ReplayBuffer,
         imagined: ReplayBuffer | None = None,
-        model_env: Any = None,
+        model_env: ModelVecEnv | None = None,
         *,
         num_updates: int = 1,
     ) -> dict[str, float]:
-        """Take num_updates steps on batches of real; see PolicyLearner.improve.
+        """Update the policy num_updates times with batches of real; see PolicyLearner.improve.
 
         Args:
-            real: the dataset; its observations are normalised by what it holds at the first update.
+            real: the dataset; its statistics at the first update normalize observations.
             imagined: not used.
             model_env: not used.
-            num_updates: steps.
+            num_updates: batches.
 
         Raises:
             NumericalFault: if a loss of the last step is not finite.
@@ -170,7 +196,7 @@ class BatchLearner(ABC):
         if self.updates == 0:
             obs = real.all().obs
             self._shift.copy_(obs.mean(0))
-            self._scale.copy_(obs.std(0, correction=0).clamp(min=FLOOR))
+            self._scale.copy_(obs.std(0, correction=0).clamp(min=MIN_STD))
         losses: dict[str, Tensor] = {}
         for _ in range(num_updates):
             self.updates += 1
@@ -182,9 +208,9 @@ class BatchLearner(ABC):
         return metrics
 
     def _batch(self, real: ReplayBuffer) -> Rows:
-        """Draw a batch."""
-        drawn = mix(real, None, self._batch_size, real_ratio=1.0, generator=self._generator)[0]
-        data = real.unpack(drawn, drawn.new_zeros(len(drawn)))
+        """Sample a batch of real transitions."""
+        packed = mix(real, None, self._batch_size, real_ratio=1.0, generator=self._generator)[0]
+        data = real.unpack(packed, packed.new_zeros(len(packed)))
         return Rows(
             (data.obs - self._shift) / self._scale,
             (data.action - self._middle) / self._half,
@@ -195,24 +221,24 @@ class BatchLearner(ABC):
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from obs (B, obs_dim)."""
+        """Return estimated returns (B,) from obs (B, obs_dim)."""
         return self._value((obs - self._shift) / self._scale)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Name every tensor that learning changes."""
+        """Return every tensor that learning changes, by name."""
         own = {"shift": self._shift, "scale": self._scale}
         return own | named("actor", self.actor) | self._learned()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give networks, moments, normaliser, generator and count."""
+        """Return networks, optimizers, normalizer, generator and counter."""
         state = self._tensors() | {"generator": self._generator.get_state()}
         return {**{k: x.clone() for k, x in state.items()}, "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit.
+        """Restore a state_dict.
 
         Raises:
-            BadInput: if the state is of networks of other sizes.
+            BadInput: if it is of networks of other sizes.
         """
         own = self._tensors()
         for name, tensor in own.items():
@@ -226,5 +252,5 @@ class BatchLearner(ABC):
 
 
 def named(prefix: str, network: Network) -> dict[str, Tensor]:
-    """Name a network's tensors with a prefix."""
+    """Return a network's tensors, their names after a prefix."""
     return {f"{prefix}.{name}": tensor for name, tensor in network.tensors().items()}

@@ -1,11 +1,15 @@
-"""Soft actor-critic: off-policy learning of a stochastic policy with automatic temperature."""
+"""Soft actor-critic: off-policy learning of a stochastic policy with an automatic temperature.
+
+AutogradGradients are the losses as in the paper; sac_fused.py has the same gradients, faster.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, final
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer, mix
@@ -24,19 +28,22 @@ from mbrl.learners.sac_networks import (
 )
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import restore
+from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
+from mbrl.values import Count, Fraction, NonNegative, Positive, checked
 
-CHUNK = 16  # batches gathered at once
+CHUNK = 16  # batches sampled at once
 
 
+@final
 class AutogradGradients:
-    """The losses, written as in the paper.
+    """Gradients of SAC's losses, written as in the paper, by autograd.
 
     Args:
         networks: the parameters, changed in place between the calls.
-        target_entropy: what the temperature drives the policy's entropy to.
+        target_entropy: entropy of the policy that the temperature is adapted to.
         conservatism: weight of COMBO's term in the critics' loss; 0 is plain SAC.
-        num_real: rows at a batch's head that are real, which that term holds up.
+        num_real: first rows of a batch, which are real: that term raises their values.
     """
 
     def __init__(
@@ -47,13 +54,13 @@ class AutogradGradients:
         conservatism: float = 0.0,
         num_real: int = 0,
     ):
-        """Keep the parameters."""
+        """Store the parameters."""
         self._nets = networks
         self._target_entropy = target_entropy
         self._conservatism, self._num_real = conservatism, num_real
 
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give the gradients of the critics' and the temperature's loss, flat."""
+        """Return the gradients of the critics' and the temperature's loss, flat."""
         nets, size = self._nets, batch.reward.shape[0]
         num_obs = nets.actor_sizes[0]
         obs, next_obs = batch.taken[:, :num_obs], batch.next_obs
@@ -69,15 +76,15 @@ class AutogradGradients:
         temperature_loss = -(log_temperature * entropy_gap).mean()
 
         with torch.no_grad():
-            following = squash(forward(next_obs[None], actor)[0], next_noise, next_base)
-            pair = torch.cat([next_obs, following.action.T], 1).expand(2, -1, -1)
+            next_sample = squash(forward(next_obs[None], actor)[0], next_noise, next_base)
+            pair = torch.cat([next_obs, next_sample.action.T], 1).expand(2, -1, -1)
             next_q = forward(pair, layers(nets.target, 2, nets.critic_sizes)).amin(0)[0]
-            goal = batch.reward + batch.discount * (next_q - temperature * following.log_prob)
+            target = batch.reward + batch.discount * (next_q - temperature * next_sample.log_prob)
 
         critic = nets.critic.detach().requires_grad_()
         q = forward(batch.taken.expand(2, -1, -1), layers(critic, 2, nets.critic_sizes))
-        critic_loss = 0.5 * (q[:, 0] - goal).square().mean(1).sum()
-        if self._conservatism and self._num_real < size:  # the policy's actions where it imagines
+        critic_loss = 0.5 * (q[:, 0] - target).square().mean(1).sum()
+        if self._conservatism and self._num_real < size:  # the policy's actions in imagined states
             pair = torch.cat([obs, self._sample.action.detach().T], 1).expand(2, -1, -1)
             imagined = forward(pair, layers(critic, 2, nets.critic_sizes))[:, 0, self._num_real :]
             gap = imagined.mean(1) - q[:, 0, : self._num_real].mean(1)
@@ -94,7 +101,7 @@ class AutogradGradients:
         return critic_gradient, temperature_gradient
 
     def actor(self) -> Tensor:
-        """Give the actor's gradient on the same batch, through the critics as they are now."""
+        """Return the actor's gradient on the same batch, through the updated critics."""
         pair = torch.cat([self._obs, self._sample.action.T], 1).expand(2, -1, -1)
         critic = layers(self._nets.critic, 2, self._nets.critic_sizes)
         q = forward(pair, critic)[:, 0].min(0).values
@@ -103,14 +110,16 @@ class AutogradGradients:
         return torch.autograd.grad(loss, self._actor)[0]
 
     def metrics(self) -> dict[str, Tensor]:
-        """Give the losses of the last update."""
+        """Return the losses of the last update."""
         return self._metrics
 
 
+@final
 class SAC:
-    """Learn by soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905); a PolicyLearner.
+    """Soft actor-critic learner (Haarnoja et al. 2018, arXiv:1812.05905).
 
-    Losses and the order of updates are those of Stable-Baselines3.
+    Losses and the order of updates are those of Stable-Baselines3. Networks are on the device of
+    the generator.
 
     Args:
         obs_dim: length of an observation.
@@ -118,48 +127,52 @@ class SAC:
         generator: source of weights, batches and noise; its state is part of state_dict().
         hidden: width of the hidden layers of actor and critics.
         num_layers: hidden layers.
-        learning_rate: of actor, critics and temperature.
-        actor_learning_rate: of the actor alone; None is the same.
+        learning_rate: step size of actor, critics and temperature.
+        actor_learning_rate: step size of the actor; None for learning_rate.
         discount: per step.
-        tau: share of the critics that enters their targets in an update.
-        target_entropy: in nats, of the action scaled to [-1, 1]; None is -act_dim.
+        tau: step of the target critics towards the critics at each update.
+        target_entropy: in nats, of the action scaled to [-1, 1]; None for -act_dim.
         initial_temperature: weight of the entropy at the start.
         batch_size: transitions in an update.
-        real_ratio: share of real transitions in a batch where there are imagined ones.
-        conservatism: push the critics down at the policy's actions in imagined states and up at
-            real ones, by this weight (COMBO, Yu et al. 2021); gradients are then autograd's.
-        backward: manual (fast) or autograd; both give the same gradients.
-        device: of the networks; that of generator and buffers too.
+        real_ratio: fraction of real transitions in a batch, if there are imagined ones.
+        conservatism: weight of a term that lowers the critics at the policy's actions in imagined
+            states and raises them at real transitions (COMBO, Yu et al. 2021). Gradients are then
+            those of autograd.
+        backward: how gradients are computed; both give the same ones:
+            "manual": by a backward pass written by hand, about twice as fast;
+            "autograd": by torch.
 
     Raises:
-        BadInput: if the actions are discrete or unbounded.
+        BadInput: if the actions are discrete or unbounded, or conservatism has no batches that mix
+            real and imagined transitions.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator,
-        hidden: int = 256,
-        num_layers: int = 2,
-        learning_rate: float = 3e-4,
-        actor_learning_rate: float | None = None,
-        discount: float = 0.99,
-        tau: float = 5e-3,
+        hidden: Count = 256,
+        num_layers: Count = 2,
+        learning_rate: Positive = 3e-4,
+        actor_learning_rate: Positive | None = None,
+        discount: Fraction = 0.99,
+        tau: Annotated[float, Gt(0), Le(1)] = 5e-3,
         target_entropy: float | None = None,
-        initial_temperature: float = 1.0,
-        batch_size: int = 256,
-        real_ratio: float = 0.05,
-        conservatism: float = 0.0,
+        initial_temperature: Positive = 1.0,
+        batch_size: Count = 256,
+        real_ratio: Fraction = 0.05,
+        conservatism: NonNegative = 0.0,
         backward: Literal["manual", "autograd"] = "manual",
-        device: torch.device | str = "cpu",
     ):
-        """Draw the networks."""
+        """Initialize the networks."""
         if action.kind != "continuous":
-            raise BadInput("learner=sac takes continuous actions; the environment's are discrete")
+            raise BadInput("action: SAC takes continuous actions; these are discrete")
         if not (torch.isfinite(action.low).all() and torch.isfinite(action.high).all()):
-            raise BadInput("learner=sac needs finite action bounds; the environment has none")
+            raise BadInput("action: SAC needs finite bounds of the actions; these have none")
+        device = generator.device
         self._obs_dim, self._act_dim = obs_dim, action.dim
         self._middle = ((action.high + action.low) / 2).to(device)
         self._half = ((action.high - action.low) / 2).to(device)
@@ -186,8 +199,8 @@ class SAC:
         num_real = round(real_ratio * batch_size)
         if conservatism > 0 and not 0 < num_real < batch_size:
             raise BadInput(
-                f"learner.real_ratio={real_ratio}: conservatism compares real and imagined rows, "
-                "a batch needs both, for example learner.real_ratio=0.5"
+                f"real_ratio={real_ratio}: conservatism compares real and imagined transitions, a "
+                "batch needs both, for example real_ratio=0.5"
             )
         if backward == "manual" and conservatism == 0:
             self._gradients = ManualGradients(
@@ -203,16 +216,17 @@ class SAC:
         self._critic_adam = Adam(
             self.networks.critic, self.networks.log_temperature, learning_rate=learning_rate
         )
-        slower = actor_learning_rate or learning_rate
-        self._actor_adam = Adam(self.networks.actor, learning_rate=slower)
-        by_hand = isinstance(self._gradients, ManualGradients)
-        self._update = Graphed(self._take_step) if by_hand else self._take_step
+        self._actor_adam = Adam(
+            self.networks.actor, learning_rate=actor_learning_rate or learning_rate
+        )
+        manual = isinstance(self._gradients, ManualGradients)
+        self._update = Graphed(self._update_networks) if manual else self._update_networks
 
     @torch.no_grad()
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) in environment units for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
         if deterministic:
             scaled = self._mean_action(obs)
         else:
@@ -226,17 +240,17 @@ class SAC:
         self,
         real: ReplayBuffer,
         imagined: ReplayBuffer | None = None,
-        model_env: Any = None,
+        model_env: ModelVecEnv | None = None,
         *,
         num_updates: int = 1,
     ) -> dict[str, float]:
-        """Take num_updates gradient steps, each on a fresh batch.
+        """Update all networks num_updates times, each time on a new batch.
 
         Args:
             real: transitions of the environment.
-            imagined: transitions of the model; None or empty: all rows are real ones.
+            imagined: transitions of the model; if None or empty, batches are all real.
             model_env: not used.
-            num_updates: steps of critics, temperature, actor and targets.
+            num_updates: updates of critics, temperature, actor and target critics.
 
         Returns:
             Metrics of the last step; empty without one.
@@ -249,22 +263,22 @@ class SAC:
         for done in range(0, num_updates, CHUNK):
             for batch in self._batches(real, imagined, min(CHUNK, num_updates - done)):
                 self._update(*batch)
-        found = self._gradients.metrics()
-        metrics = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+        losses = self._gradients.metrics()
+        metrics = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise NumericalFault(f"SAC: {name} is {value}; the data or learning_rate is off")
         return metrics
 
-    def _take_step(self, *batch: Tensor) -> None:
-        """Change critics, temperature, actor and targets by one Batch."""
+    def _update_networks(self, *batch: Tensor) -> None:
+        """Update critics, temperature, actor and target critics on the tensors of a Batch."""
         nets = self.networks
         self._critic_adam.step(*self._gradients.critic(Batch(*batch)))
         self._actor_adam.step(self._gradients.actor())
         nets.target.lerp_(nets.critic, self._tau)
 
     def _batches(self, real: ReplayBuffer, imagined: ReplayBuffer | None, num: int) -> list[Batch]:
-        """Draw num batches and their noise in one go."""
+        """Sample num batches and their noise at once."""
         size, num_obs, num_act = self._batch_size, self._obs_dim, self._act_dim
         rows = mix(
             real,
@@ -291,37 +305,37 @@ class SAC:
 
     @property
     def num_policy_parameters(self) -> int:
-        """Count the weights of the actor."""
+        """Return the number of the actor's weights."""
         return self.networks.actor.numel()
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from obs (B, obs_dim): the lesser critic at the mean action.
+        """Return estimated returns (B,) from obs (B, obs_dim): the smaller critic value.
 
-        Entropy is left out of the first step only.
+        It is that of the mean action; the entropy of this first action is left out.
         """
         pair = torch.cat([obs, self._mean_action(obs)], 1).expand(2, -1, -1)
         critic = layers(self.networks.critic, 2, self.networks.critic_sizes)
         return forward(pair, critic).amin(0)[0]
 
     def _actor_output(self, obs: Tensor) -> Tensor:
-        """Give means above log-stds (2 act_dim, B)."""
+        """Return means above log standard deviations (2 act_dim, B) for obs (B, obs_dim)."""
         return forward(obs[None], layers(self.networks.actor, 1, self.networks.actor_sizes))[0]
 
     def _mean_action(self, obs: Tensor) -> Tensor:
-        """Give tanh of the mean (B, act_dim), in [-1, 1]."""
+        """Return the mean actions (B, act_dim) in [-1, 1] for obs (B, obs_dim)."""
         return self._actor_output(obs)[: self._act_dim].T.tanh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give networks, optimiser moments and the generator's state."""
+        """Return networks, optimizer moments and the generator's state."""
         state = self._tensors() | {"generator": self._generator.get_state()}
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit.
+        """Restore a state_dict.
 
         Raises:
-            BadInput: if the state is of networks of other sizes.
+            BadInput: if it is of networks of other sizes.
         """
         own = self._tensors()
         for name, tensor in own.items():
@@ -332,10 +346,10 @@ class SAC:
         restore(self._generator, state["generator"])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Name every tensor that learning changes."""
+        """Return every tensor that learning changes, by name."""
         nets = self.networks._asdict()
         tensors = {name: x for name, x in nets.items() if isinstance(x, Tensor)}
-        for name, optimiser in (("critic", self._critic_adam), ("actor", self._actor_adam)):
-            for kind, parts in optimiser.state().items():
+        for name, adam in (("critic", self._critic_adam), ("actor", self._actor_adam)):
+            for kind, parts in adam.state().items():
                 tensors |= {f"{name}_adam.{kind}.{i}": part for i, part in enumerate(parts)}
         return tensors

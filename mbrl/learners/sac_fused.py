@@ -1,11 +1,13 @@
-"""The gradients of SAC's losses with the backward pass written by hand.
+"""Gradients of SAC's losses with the backward pass written by hand; the losses are in sac.py.
 
-The same as autograd gives (mbrl/agents/sac.py has the losses), in about half the time for small
-networks: no graph, no memory of size allocated, no gradient that is not needed. An error is the
-loss's derivative by the sums of a layer, before its ReLU. Shapes as in mbrl/agents/sac_networks.py.
+They equal those of autograd and take about half the time for small networks: there is no graph, no
+large memory is allocated, and no gradient is computed that is not needed. An error is the
+derivative of the loss with respect to a layer before its ReLU. Shapes are those of sac_networks.py.
 """
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,43 +17,46 @@ from mbrl.learners.sac_networks import Batch, Layers, Networks, layers, squash
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
+@final
 class ManualMlp:
-    """ReLU networks whose forward pass is kept and whose backward pass is written out.
+    """ReLU networks with a backward pass written by hand.
 
     Args:
         net: N networks of one shape.
-        gradients: where backward() writes, of the same shapes.
-        num_rows: B, rows of forward().
-        num_back: b <= B, the first rows, which backward() takes into account.
+        gradients: where backward() writes the gradients, of the same shapes.
+        num_rows: B, rows of forward(); its activations are stored.
+        num_back: b <= B, the first rows, for which backward() is computed.
     """
 
     def __init__(self, net: Layers, gradients: Layers, *, num_rows: int, num_back: int):
-        """Allocate what the passes write to."""
+        """Allocate activations and errors."""
         *self._hidden, (self._head, self._head_bias) = net
         *self._gradients, (self._head_gradient, self._head_bias_gradient) = gradients
         sizes = [(weight.shape[0], num_rows, weight.shape[2]) for weight, _ in self._hidden]
-        self._kept = [self._head.new_empty(size) for size in sizes]  # (N, B, hidden) of each layer
-        # views are made once: at small sizes they cost as much as the arithmetic
-        self._last = self._kept[-1].mT
+        self._activations = [
+            self._head.new_empty(size) for size in sizes
+        ]  # (N, B, hidden) of each layer
+        # views are created once: at small sizes they cost as much as the arithmetic
+        self._last = self._activations[-1].mT
         self._num_back = num_back
-        self._outputs = [kept[:, :num_back] for kept in self._kept]
+        self._outputs = [x[:, :num_back] for x in self._activations]
         self._errors = [torch.empty_like(output) for output in self._outputs]  # (N, b, hidden)
         self._transposed = [output.mT for output in self._outputs]
         self._weights = [weight.mT for weight, _ in self._hidden]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evaluate (N, B, in) -> (N, out, B)."""
+        """Return the outputs (N, out, B) for x (N, B, in)."""
         self._input = x
-        for (weight, bias), kept in zip(self._hidden, self._kept, strict=True):
-            x = torch.baddbmm(bias, x, weight, out=kept).relu_()
+        for (weight, bias), out in zip(self._hidden, self._activations, strict=True):
+            x = torch.baddbmm(bias, x, weight, out=out).relu_()
         return torch.baddbmm(self._head_bias, self._head, self._last)
 
     def backward(self, error: Tensor, *, weights: bool = True) -> Tensor:
-        """Carry errors, d loss / d sums of a layer, from the output to the first layer.
+        """Propagate errors from the output to the first layer.
 
         Args:
             error: of the output (N, out, b).
-            weights: also write the gradients of weights and biases.
+            weights: whether the gradients of weights and biases are written.
 
         Returns:
             Errors of the first layer (N, b, hidden).
@@ -62,7 +67,9 @@ class ManualMlp:
         torch.bmm(error.mT, self._head, out=self._errors[-1])
         for k in reversed(range(len(self._errors))):
             error = self._errors[k]
-            threshold_backward(error, self._outputs[k], 0, grad_input=error)  # 0 if ReLU is closed
+            threshold_backward(
+                error, self._outputs[k], 0, grad_input=error
+            )  # 0 where the ReLU is inactive
             if weights:
                 weight, bias = self._gradients[k]
                 below = self._transposed[k - 1] if k else self._input[:, : self._num_back].mT
@@ -73,12 +80,13 @@ class ManualMlp:
         return self._errors[0]
 
 
+@final
 class ManualGradients:
-    """The same gradients with the backward pass written by hand: no graph, no allocation of size.
+    """Gradients of SAC's losses with a backward pass written by hand.
 
     Args:
         networks: the parameters, changed in place between the calls.
-        target_entropy: what the temperature drives the policy's entropy to.
+        target_entropy: entropy of the policy that the temperature is adapted to.
         batch_size: B.
     """
 
@@ -108,11 +116,11 @@ class ManualGradients:
         self._both_obs = pairs[None, :, :num_obs]  # (1, 2B, D)
         self._action = pairs[:, num_obs:].T  # (A, 2B)
         self._pair, self._next_pair = pairs.view(2, 1, size, -1).expand(-1, 2, -1, -1)
-        self._lesser = nets.actor.new_empty(2, 1, size)
+        self._smaller = nets.actor.new_empty(2, 1, size)
 
     @torch.no_grad()
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give the gradients of the critics' and the temperature's loss, flat."""
+        """Return the gradients of the critics' and the temperature's loss, flat."""
         size = self._size
         self._temperature = self._log_temperature.exp()
 
@@ -125,11 +133,11 @@ class ManualGradients:
         log_prob, next_log_prob = self._sample.log_prob.split(size)
 
         next_q = self._target.forward(self._next_pair).amin(0)[0]
-        goal = batch.reward + batch.discount * (next_q - self._temperature * next_log_prob)
+        target = batch.reward + batch.discount * (next_q - self._temperature * next_log_prob)
 
-        # loss = 1/2 sum_k mean_b (q - goal)^2
+        # loss = 1/2 sum_k mean_b (q - target)^2
         self._q = self._critic.forward(batch.taken.expand(2, -1, -1))  # (2, 1, B)
-        self._td = self._q - goal
+        self._td = self._q - target
         self._critic.backward(self._td / size)
 
         # loss = -log_temperature * mean_b (log_prob + target_entropy)
@@ -138,15 +146,15 @@ class ManualGradients:
 
     @torch.no_grad()
     def actor(self) -> Tensor:
-        """Give the actor's gradient on the same batch, through the critics as they are now."""
+        """Return the actor's gradient on the same batch, through the updated critics."""
         size = self._size
 
-        # loss = mean_b (temperature * log_prob - min_k q); the lesser critic alone passes it on
+        # loss = mean_b (temperature * log_prob - min_k q); only the smaller critic has a gradient
         self._policy_q = self._critic.forward(self._pair)  # (2, 1, B)
         first, second = self._policy_q
-        torch.le(first, second, out=self._lesser[0])
-        torch.gt(first, second, out=self._lesser[1])
-        error = self._critic.backward(self._lesser / -size, weights=False)
+        torch.le(first, second, out=self._smaller[0])
+        torch.gt(first, second, out=self._smaller[1])
+        error = self._critic.backward(self._smaller / -size, weights=False)
         by_action = torch.bmm(self._action_weight, error.mT).sum(0)  # (A, B)
 
         # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
@@ -158,7 +166,7 @@ class ManualGradients:
         return self._actor_gradient
 
     def metrics(self) -> dict[str, Tensor]:
-        """Give the losses of the last update."""
+        """Return the losses of the last update."""
         temperature = self._temperature[0]
         return {
             "train/critic_loss": 0.5 * self._td.square().mean(2).sum(),

@@ -1,7 +1,7 @@
-"""The networks of SAC on flat parameters, what an update of them sees, and its optimiser.
+"""SAC's networks on flat parameters, the batch of an update, and Adam.
 
-N networks of one shape are stacked, so that both critics are one batched matrix product; a group's
-parameters lie in one flat tensor, so that Adam and the target's average are one kernel each.
+N networks of one shape are stacked, so that both critics are one batched matrix product. All their
+parameters are one flat tensor, so that Adam and the target's average are one kernel each.
 A hidden layer is a weight (N, in, out) and a bias (N, 1, out). The last layer is transposed, with
 (N, out, in) and (N, out, 1), and so is its output (N, out, B): a product with few rows is up to 4x
 faster than one with few columns. B transitions, D = obs_dim, A = act_dim.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
@@ -25,13 +25,13 @@ Layers = list[tuple[Tensor, Tensor]]
 
 
 def initial(num: int, sizes: Sequence[int], *, generator: torch.Generator) -> Tensor:
-    """Sample flat parameters of num networks from nn.Linear's default distribution."""
+    """Sample flat parameters (num_parameters,) of num networks as nn.Linear does by default."""
     layers = draw_layers(sizes, num, generator=generator, initialization="linear")
     return torch.cat([x.flatten() for layer in zip(*layers, strict=True) for x in layer])
 
 
 def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
-    """See flat parameters as weights and biases, the last layer's transposed."""
+    """Return flat (num_parameters,) as views: weights and biases, the last layer's transposed."""
     pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
     parts = flat.split([n for i, o in pairs for n in (num * i * o, num * o)])
     *hidden, (weight, bias) = [
@@ -42,13 +42,13 @@ def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
 
 
 def forward(x: Tensor, net: Layers) -> Tensor:
-    """Evaluate ReLU networks on rows x (N, B, in): (N, out, B)."""
+    """Return the outputs (N, out, B) of ReLU networks for x (N, B, in)."""
     weights, biases = zip(*net, strict=True)
     return evaluate_transposed(x, weights, biases, activation=torch.relu_)
 
 
 class Sample(NamedTuple):
-    """Actions of a tanh-Gaussian policy and what their gradient needs."""
+    """Actions of a tanh-Gaussian policy, with terms of their gradient."""
 
     action: Tensor  # (A, B) in [-1, 1]
     log_prob: Tensor  # (B,)
@@ -59,12 +59,18 @@ class Sample(NamedTuple):
 
 
 def gaussian_log_prob(noise: Tensor) -> Tensor:
-    """Give the log-density (..., B) of standard normal noise (..., A, B)."""
+    """Return the log density (..., B) of standard normal noise (..., A, B)."""
     return noise.square().sum(-2).add_(noise.shape[-2] * math.log(2 * math.pi)).mul_(-0.5)
 
 
 def squash(head: Tensor, noise: Tensor, noise_log_prob: Tensor) -> Sample:
-    """Turn the actor's output (2A, B) and noise (A, B) into actions."""
+    """Return the actions for an actor's output.
+
+    Args:
+        head: means above log standard deviations (2A, B).
+        noise: standard normal (A, B).
+        noise_log_prob: its log density (B,); see gaussian_log_prob.
+    """
     mean, raw = head.chunk(2)
     log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
     spread = log_std.exp() * noise
@@ -76,7 +82,7 @@ def squash(head: Tensor, noise: Tensor, noise_log_prob: Tensor) -> Sample:
 
 
 class Networks(NamedTuple):
-    """All parameters, each group flat."""
+    """All parameters of SAC, each group flat."""
 
     actor_sizes: tuple[int, ...]  # D, hidden ..., 2A
     critic_sizes: tuple[int, ...]  # D + A, hidden ..., 1
@@ -87,7 +93,7 @@ class Networks(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one update sees; actions are in [-1, 1]."""
+    """Batch of one update; actions are in [-1, 1]."""
 
     taken: Tensor  # (B, D + A) [obs | action]
     next_obs: Tensor  # (B, D)
@@ -98,23 +104,24 @@ class Batch(NamedTuple):
 
 
 class Gradients(Protocol):
-    """The gradients of one update, in the order of Stable-Baselines3; one batch size."""
+    """Gradients of one update, in the order of Stable-Baselines3."""
 
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Give the gradients of the critics' and the temperature's loss, flat."""
+        """Return the gradients of the critics' and the temperature's loss, flat."""
         ...
 
     def actor(self) -> Tensor:
-        """Give the actor's gradient on the same batch, through the critics as they are now."""
+        """Return the actor's gradient on the same batch, through the updated critics."""
         ...
 
     def metrics(self) -> dict[str, Tensor]:
-        """Give the losses of the last update."""
+        """Return the losses of the last update."""
         ...
 
 
+@final
 class Adam:
-    """Adam (Kingma and Ba 2015) on flat tensors, with all its state in the open.
+    """Adam (Kingma and Ba 2015) on flat tensors, with its state as attributes.
 
     Args:
         parameters: changed in place.
@@ -122,7 +129,7 @@ class Adam:
     """
 
     def __init__(self, *parameters: Tensor, learning_rate: float):
-        """Start with zero moments."""
+        """Start with moments of zero."""
         self._parameters = list(parameters)
         self._learning_rate = learning_rate
         self.mean = [torch.zeros_like(p) for p in parameters]
@@ -131,7 +138,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self, *gradients: Tensor) -> None:
-        """Take one step."""
+        """Update the parameters by one step along gradients of their shapes."""
         adam(
             self._parameters,
             list(gradients),
@@ -151,5 +158,5 @@ class Adam:
         )
 
     def state(self) -> dict[str, list[Tensor]]:
-        """Give moments and step counts, not copied."""
+        """Return moments and step counts, not copied."""
         return {"mean": self.mean, "square": self.square, "steps": self.steps}

@@ -1,38 +1,63 @@
-"""PPO of Stable-Baselines3: inside a model, or on the environment itself."""
+"""PPO of Stable-Baselines3: inside a model, or in the environment itself."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, NamedTuple, final
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
-from mbrl.imagination.model_env import ImaginedVecEnv
-from mbrl.learners.sb3_sac import (
-    load_optimiser,
+from mbrl.learners.sb3_algorithm import (
+    load_optimizer,
     load_policy,
     make_algorithm,
     metrics_of,
-    save_optimiser,
+    save_optimizer,
 )
 from mbrl.nn.global_rng import GlobalRng
+from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
+from mbrl.values import Count, Fraction, NonNegative, Positive, checked
 
 
 class Sampled(NamedTuple):
-    """What PPO remembers of acting."""
+    """Actions of PPO with what its update needs of them."""
 
     raw: Tensor  # (E, act_dim) before clipping; (E,) indices of discrete actions
     value: Tensor  # (E, 1)
     log_prob: Tensor  # (E,)
 
 
-class SB3PPO:
-    """Train PPO of Stable-Baselines3 inside a model; a PolicyLearner.
+@final
+@checked
+@dataclass(frozen=True)
+class PPOLoss:
+    """Loss of PPO (Schulman et al. 2017).
 
-    Schulman et al. 2017 (PPO); in a model it is the inner loop of SINDy-RL (Zolman et al. 2024).
+    Args:
+        gae_lambda: trade-off of bias and variance in the advantages.
+        clip_range: distance from 1 at which the ratio of new to old policy is clipped.
+        ent_coef: weight of the entropy.
+        vf_coef: weight of the value's loss.
+        max_grad_norm: largest norm of a gradient; longer ones are scaled down.
+    """
+
+    gae_lambda: Fraction = 0.95
+    clip_range: Positive = 0.2
+    ent_coef: NonNegative = 0.0
+    vf_coef: NonNegative = 0.5
+    max_grad_norm: Positive = 0.5
+
+
+@final
+class SB3PPO:
+    """PPO learner of Stable-Baselines3 (Schulman et al. 2017); a ModelEnvLearner.
+
+    In a model it is the inner loop of SINDy-RL (Zolman et al. 2024).
 
     Args:
         obs_dim: length of an observation.
@@ -40,45 +65,38 @@ class SB3PPO:
         seed: of SB3's own randomness; the same one gives the same weights as PPO(seed=seed).
         hidden: width of the hidden layers of policy and value.
         num_layers: hidden layers.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam.
         discount: per step.
-        gae_lambda: trade-off of bias and variance in the advantages.
-        clip_range: how far the policy's ratio may move.
-        ent_coef: weight of the entropy.
-        vf_coef: weight of the value's loss.
-        max_grad_norm: gradients are clipped to it.
+        loss: weights and limits of the loss; None for the defaults of PPOLoss.
         batch_size: transitions in a gradient step.
         num_epochs: passes over a rollout.
-        num_model_envs: imagined environments stepped side by side.
-        num_steps: steps of each imagined environment in an iteration.
+        num_model_envs: environments in the model, stepped at once.
+        num_steps: steps of each environment in the model in an iteration.
         device: of the networks.
 
     Raises:
         BadInput: if stable-baselines3 is missing.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         seed: int = 0,
-        hidden: int = 64,
-        num_layers: int = 2,
-        learning_rate: float = 3e-4,
-        discount: float = 0.99,
-        gae_lambda: float = 0.95,
-        clip_range: float = 0.2,
-        ent_coef: float = 0.0,
-        vf_coef: float = 0.5,
-        max_grad_norm: float = 0.5,
-        batch_size: int = 64,
-        num_epochs: int = 10,
-        num_model_envs: int = 16,
-        num_steps: int = 128,
+        hidden: Count = 64,
+        num_layers: Count = 2,
+        learning_rate: Positive = 3e-4,
+        discount: Fraction = 0.99,
+        loss: PPOLoss | None = None,
+        batch_size: Annotated[int, Ge(2)] = 64,
+        num_epochs: Count = 10,
+        num_model_envs: Count = 16,
+        num_steps: Count = 128,
         device: torch.device | str = "cpu",
     ):
-        """Let SB3 draw the networks."""
+        """Initialize the networks as SB3 does."""
         self._action = action
         self._rng = GlobalRng(seed, device)
         self.num_model_envs = num_model_envs
@@ -94,11 +112,7 @@ class SB3PPO:
             batch_size=batch_size,
             n_epochs=num_epochs,
             gamma=discount,
-            gae_lambda=gae_lambda,
-            clip_range=clip_range,
-            ent_coef=ent_coef,
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
+            **asdict(loss or PPOLoss()),
             policy_kwargs={"net_arch": {"pi": layers, "vf": layers}},
             device=device,
         )
@@ -107,25 +121,25 @@ class SB3PPO:
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) in environment units for obs (B, obs_dim)."""
-        law = self.algorithm.policy.get_distribution(obs).distribution
+        """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
+        policy = self.algorithm.policy.get_distribution(obs).distribution
         if self._action.kind == "discrete":
             if deterministic:
-                return self.to_env(law.probs.argmax(1))
-            return self.to_env(torch.multinomial(law.probs, 1, generator=generator)[:, 0])
+                return self.to_env(policy.probs.argmax(1))
+            return self.to_env(torch.multinomial(policy.probs, 1, generator=generator)[:, 0])
         if deterministic:
-            return self.to_env(law.mean)
-        noise = torch.randn(law.mean.shape, generator=generator, device=law.mean.device)
-        return self.to_env(law.mean + law.stddev * noise)
+            return self.to_env(policy.mean)
+        noise = torch.randn(policy.mean.shape, generator=generator, device=policy.mean.device)
+        return self.to_env(policy.mean + policy.stddev * noise)
 
     @torch.no_grad()
     def sample(self, obs: Tensor) -> Sampled:
-        """Act on obs (E, obs_dim) as PPO does in its own rollouts, from SB3's own randomness."""
+        """Sample actions for obs (E, obs_dim) as PPO does in rollouts, by SB3's randomness."""
         with self._rng:
             return Sampled(*self.algorithm.policy(obs))
 
     def to_env(self, raw: Tensor) -> Tensor:
-        """Turn raw (B, act_dim), or indices (B,) of discrete actions, into actions (B, act_dim)."""
+        """Return actions (B, act_dim) for raw ones (B, act_dim), or for indices (B,)."""
         if self._action.kind == "discrete":
             one_hot = torch.nn.functional.one_hot(raw, self._action.num_actions)
             return one_hot.to(self._action.low.dtype)
@@ -135,16 +149,16 @@ class SB3PPO:
         self,
         real: ReplayBuffer,
         imagined: ReplayBuffer | None = None,
-        model_env: ImaginedVecEnv | None = None,
+        model_env: ModelVecEnv | None = None,
         *,
         num_updates: int = 1,
     ) -> dict[str, float]:
-        """Take num_updates iterations of rollout and train() inside the model.
+        """Run num_updates iterations of rollout and train() inside the model.
 
         Args:
             real: not used.
             imagined: not used.
-            model_env: num_model_envs imagined environments.
+            model_env: the model as num_model_envs environments.
             num_updates: iterations.
 
         Raises:
@@ -155,8 +169,8 @@ class SB3PPO:
             return {}
         if model_env is None:
             raise BadInput(
-                "learner=sb3_ppo learns inside a model; agent=mbpo has one, and agent=sb3_ppo is "
-                "PPO on the environment itself"
+                "model_env: SB3PPO needs the model as an environment; agent=sindy_rl has one, and "
+                "agent=sb3_ppo is PPO in the environment itself"
             )
         from mbrl.imagination.sb3_env import SB3ModelEnv
 
@@ -186,32 +200,32 @@ class SB3PPO:
 
     @property
     def num_policy_parameters(self) -> int:
-        """Count the weights that lead to an action; those of the value are not among them."""
+        """Return the number of weights that lead to an action; those of the value do not."""
         weights = self.algorithm.policy.named_parameters()
         return sum(w.numel() for name, w in weights if "value" not in name)
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from obs (B, obs_dim)."""
+        """Return estimated returns (B,) from obs (B, obs_dim)."""
         return self.algorithm.policy.predict_values(obs)[:, 0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Give networks, optimiser moments and SB3's generators."""
+        """Return networks, optimizer moments and SB3's generators."""
         policy = self.algorithm.policy
         return {
             "policy": {name: x.clone() for name, x in policy.state_dict().items()},
-            "optimiser": save_optimiser(policy.optimizer),
+            "optimiser": save_optimizer(policy.optimizer),
             "num_updates": self.algorithm._n_updates,
             "rng": self._rng.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit.
+        """Restore a state_dict.
 
         Raises:
-            BadInput: if the state is of networks of other sizes.
+            BadInput: if it is of networks of other sizes.
         """
         load_policy(self.algorithm.policy, state["policy"])
-        load_optimiser(self.algorithm.policy.optimizer, state["optimiser"])
+        load_optimizer(self.algorithm.policy.optimizer, state["optimiser"])
         self.algorithm._n_updates = state["num_updates"]
         self._rng.load_state_dict(state["rng"])

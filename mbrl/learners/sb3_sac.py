@@ -1,94 +1,31 @@
-"""Stable-Baselines3's SAC and PPO as policy learners: its networks and its train(), our data.
-
-Its global randomness is contained, its state is kept as tensors; nothing is pickled.
-"""
+"""SAC of Stable-Baselines3: its networks and its train(), on our buffers."""
 
 from __future__ import annotations
 
-import importlib
-import math
-from typing import Any
+from typing import Annotated, Any, final
 
 import numpy as np
 import torch
-from gymnasium import spaces
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.errors import BadInput, NumericalFault
-from mbrl.imagination.model_env import ImaginedVecEnv, action_space
+from mbrl.errors import BadInput
+from mbrl.learners.sb3_algorithm import (
+    load_optimizer,
+    load_policy,
+    make_algorithm,
+    metrics_of,
+    save_optimizer,
+)
 from mbrl.nn.global_rng import GlobalRng
+from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, Transitions
-
-
-def make_algorithm(
-    name: str, obs_dim: int, action: ActionSpec, rng: GlobalRng, num_envs: int, **settings: Any
-) -> Any:
-    """Make an algorithm of Stable-Baselines3 that owns no environment.
-
-    Raises:
-        BadInput: if the package is missing.
-    """
-    try:
-        sb3 = importlib.import_module("stable_baselines3")
-        logger = importlib.import_module("stable_baselines3.common.logger")
-    except ModuleNotFoundError as error:
-        raise BadInput(
-            f"sb3_{name.lower()} needs {error.name}: pip install 'dynaplan[sb3]'"
-        ) from None
-    with rng:
-        algorithm = getattr(sb3, name)("MlpPolicy", None, _init_setup_model=False, **settings)
-        algorithm.observation_space = spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
-        algorithm.action_space = action_space(action)
-        algorithm.n_envs = num_envs
-        algorithm._setup_model()
-    algorithm.set_logger(logger.Logger(None, []))
-    algorithm.policy.set_training_mode(False)
-    return algorithm
-
-
-def metrics_of(algorithm: Any) -> dict[str, float]:
-    """Read what the last train() recorded.
-
-    Raises:
-        NumericalFault: if a loss is not finite.
-    """
-    found = algorithm.logger.name_to_value.items()
-    metrics = {key: float(value) for key, value in found if key.startswith("train/")}
-    for key, value in metrics.items():
-        if "loss" in key and not math.isfinite(value):
-            kind = type(algorithm).__name__
-            raise NumericalFault(f"SB3 {kind}: {key} is {value}; data or learning_rate are off")
-    return metrics
-
-
-def save_optimiser(optimiser: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
-    """Give the moments of each parameter."""
-    state = optimiser.state_dict()["state"]
-    return [{key: x.clone() for key, x in state[i].items()} for i in sorted(state)]
-
-
-def load_optimiser(optimiser: torch.optim.Optimizer, moments: list[dict[str, Tensor]]) -> None:
-    """Take the moments back."""
-    state = {i: {key: x.clone() for key, x in m.items()} for i, m in enumerate(moments)}
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def load_policy(policy: torch.nn.Module, saved: dict[str, Tensor]) -> None:
-    """Take parameters back.
-
-    Raises:
-        BadInput: if they are of networks of other sizes.
-    """
-    try:
-        policy.load_state_dict(saved)
-    except RuntimeError as error:
-        raise BadInput(f"the saved SB3 policy does not fit: {error}") from None
+from mbrl.values import Count, Fraction, Positive, checked
 
 
 class _Replay:
-    """What SB3's train() asks of a replay buffer, answered from ours."""
+    """Replay buffer of SB3 that samples from ours."""
 
     def __init__(
         self,
@@ -99,22 +36,22 @@ class _Replay:
     ):
         self._parts = [(real, 1.0)]
         if imagined is not None and len(imagined):
-            share = real_ratio if len(real) else 0.0
-            self._parts = [(real, share), (imagined, 1.0 - share)]
+            fraction = real_ratio if len(real) else 0.0
+            self._parts = [(real, fraction), (imagined, 1.0 - fraction)]
         self._action = action
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
-        """Draw as SB3 does, from numpy's global generator; rows of the real buffer come first."""
+        """Sample as SB3 does, from numpy's global generator; real transitions come first."""
         from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
         num_real = round(self._parts[0][1] * batch_size)
-        shares = [num_real, batch_size - num_real]
-        drawn = [
+        counts = [num_real, batch_size - num_real]
+        parts = [
             buffer.rows(torch.from_numpy(np.random.randint(0, len(buffer), size=count)))
-            for (buffer, _), count in zip(self._parts, shares, strict=False)
+            for (buffer, _), count in zip(self._parts, counts, strict=False)
             if count
         ]
-        batch = Transitions(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+        batch = Transitions(*(torch.cat(column) for column in zip(*parts, strict=True)))
         low, high = self._action.low, self._action.high
         return ReplayBufferSamples(
             batch.obs,
@@ -125,8 +62,9 @@ class _Replay:
         )
 
 
+@final
 class SB3SAC:
-    """Train SAC of Stable-Baselines3 (Haarnoja et al. 2018) from our buffers; a PolicyLearner.
+    """SAC learner of Stable-Baselines3 (Haarnoja et al. 2018) on our buffers.
 
     Args:
         obs_dim: length of an observation.
@@ -134,37 +72,37 @@ class SB3SAC:
         seed: of SB3's own randomness; the same one gives the same weights as SAC(seed=seed).
         hidden: width of the hidden layers of actor and critics.
         num_layers: hidden layers.
-        learning_rate: of actor, critics and temperature.
+        learning_rate: step size of actor, critics and temperature.
         discount: per step.
-        tau: share of the critics that enters their targets in an update.
+        tau: step of the target critics towards the critics at each update.
         batch_size: transitions in an update.
-        real_ratio: share of real transitions in a batch where there are imagined ones.
-        device: of the networks; that of the buffers too.
+        real_ratio: fraction of real transitions in a batch, if there are imagined ones.
+        device: of networks and buffers.
 
     Raises:
         BadInput: if stable-baselines3 is missing, or the actions are discrete.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         seed: int = 0,
-        hidden: int = 256,
-        num_layers: int = 2,
-        learning_rate: float = 3e-4,
-        discount: float = 0.99,
-        tau: float = 5e-3,
-        batch_size: int = 256,
-        real_ratio: float = 0.05,
+        hidden: Count = 256,
+        num_layers: Count = 2,
+        learning_rate: Positive = 3e-4,
+        discount: Fraction = 0.99,
+        tau: Annotated[float, Gt(0), Le(1)] = 5e-3,
+        batch_size: Count = 256,
+        real_ratio: Fraction = 0.05,
         device: torch.device | str = "cpu",
     ):
-        """Let SB3 draw the networks."""
+        """Initialize the networks as SB3 does."""
         if action.kind != "continuous":
             raise BadInput(
-                "learner=sb3_sac takes continuous actions; the environment's are discrete: "
-                "choose agent=sb3_ppo"
+                "action: SAC takes continuous actions; these are discrete: use agent=sb3_ppo"
             )
         self._action = action
         self._real_ratio = real_ratio
@@ -189,7 +127,7 @@ class SB3SAC:
     def select(
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
-        """Choose actions (B, act_dim) in environment units for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
         mean, log_std, _ = self.algorithm.actor.get_action_dist_params(obs)
         if not deterministic:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -201,11 +139,11 @@ class SB3SAC:
         self,
         real: ReplayBuffer,
         imagined: ReplayBuffer | None = None,
-        model_env: ImaginedVecEnv | None = None,
+        model_env: ModelVecEnv | None = None,
         *,
         num_updates: int = 1,
     ) -> dict[str, float]:
-        """Take num_updates of SB3's gradient steps; see PolicyLearner.
+        """Update the networks by num_updates of SB3's gradient steps; see PolicyLearner.
 
         Raises:
             NumericalFault: if a loss is not finite.
@@ -222,37 +160,37 @@ class SB3SAC:
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
-        """Estimate the return (B,) from obs (B, obs_dim): the lesser critic at the mean action."""
+        """Return estimated returns (B,) from obs (B, obs_dim): the smaller critic value."""
         mean, _, _ = self.algorithm.actor.get_action_dist_params(obs)
         return torch.cat(self.algorithm.critic(obs, mean.tanh()), dim=1).amin(1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give networks, temperature, the moments of three optimisers, and SB3's generators."""
+        """Return networks, temperature, the moments of three optimizers, and SB3's generators."""
         algorithm = self.algorithm
         return {
             "policy": {name: x.clone() for name, x in algorithm.policy.state_dict().items()},
             "log_ent_coef": algorithm.log_ent_coef.detach().clone(),
-            "optimisers": {name: save_optimiser(o) for name, o in self._optimisers().items()},
+            "optimisers": {name: save_optimizer(o) for name, o in self._optimizers().items()},
             "num_updates": algorithm._n_updates,
             "rng": self._rng.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state_dict, bit for bit.
+        """Restore a state_dict.
 
         Raises:
-            BadInput: if the state is of networks of other sizes.
+            BadInput: if it is of networks of other sizes.
         """
         load_policy(self.algorithm.policy, state["policy"])
         with torch.no_grad():
             self.algorithm.log_ent_coef.copy_(state["log_ent_coef"])
-        for name, optimiser in self._optimisers().items():
-            load_optimiser(optimiser, state["optimisers"][name])
+        for name, optimizer in self._optimizers().items():
+            load_optimizer(optimizer, state["optimisers"][name])
         self.algorithm._n_updates = state["num_updates"]
         self._rng.load_state_dict(state["rng"])
 
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """Name the optimisers."""
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimizers by name."""
         algorithm = self.algorithm
         return {
             "actor": algorithm.actor.optimizer,

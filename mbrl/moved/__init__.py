@@ -74,6 +74,10 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "rollback": "rollback_tolerance",
         "value_outside": "invalid_state_value",
     },
+    "mbrl.learners.SB3PPO": {
+        name: f"loss.{name}"
+        for name in ("gae_lambda", "clip_range", "ent_coef", "vf_coef", "max_grad_norm")
+    },
     "mbrl.imagination.ImaginedVecEnv": {
         "charge": "penalty",
         "hold": "action_hold",
