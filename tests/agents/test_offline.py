@@ -263,7 +263,3 @@ def test_gym_agent_learns_from_a_dataset(home):
 def test_what_needs_a_dataset_says_so(capsys):
     assert main(["train", "agent=mopo", "env=pendulum"]) == 2
     assert "agent=mopo needs dataset: give dataset=DATASET" in capsys.readouterr().err
-    assert (
-        main(["train", "agent=combo", "env=pendulum", "dataset=x-v0", "learner.real_ratio=1"]) == 2
-    )
-    assert "learner.real_ratio=1: should be in (0, 1)" in capsys.readouterr().err

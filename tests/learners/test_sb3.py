@@ -172,7 +172,7 @@ def test_a_missing_package_is_named(monkeypatch):
     [
         (["agent=sac", "learner=sb3_ppo"], "learner=sb3_ppo needs model_env"),
         (["agent=sb3_ppo", "learner=sac"], "agent=sb3_ppo needs own_rollouts"),
-        (["agent=sb3_ppo", "learner.batch_size=1"], r"learner.batch_size=1: should be in \[2"),
+        (["agent=sb3_ppo", "learner.batch_size=1"], "learner.batch_size=1: should be at least 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, words):
