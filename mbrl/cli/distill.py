@@ -71,7 +71,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
 
     from mbrl.dynamics import SINDy
     from mbrl.roles import CountsPolicyParameters
-    from mbrl.symbolic.distillation import Stage, distill
+    from mbrl.symbolic.distillation import ModelReturns, distill
     from mbrl.symbolic.sparse_policy import SparsePolicy
 
     learner, model = (getattr(parts.agent, name, None) for name in ("learner", "dynamics"))
@@ -97,7 +97,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
     )
     found = distill(
         lambda obs: learner.select(obs, generator=generator, deterministic=True),
-        Stage(model, starts, env.max_episode_steps or 1000, hold),
+        ModelReturns(model, starts, env.max_episode_steps or 1000, hold),
         policy,
         env.action,
         max_terms=options.max_terms,

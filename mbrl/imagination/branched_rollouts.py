@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import NumericalFault
+from mbrl.imagination.rollout import imagine
 from mbrl.roles import ActionSelector, Dynamics, Penalty, PolicyLearner
 from mbrl.types import Transitions
 
@@ -73,21 +75,22 @@ class BranchedRollouts:
         imagined = self._make_room(real, length)
         obs = real.sample(self._num_rollouts, generator=self._generator).obs
         state = self._dynamics.initial(obs, generator=self._generator)
-        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
         metrics: dict[str, float] = {"model/rollout_length": float(length)}
-        for _ in range(length):
-            action = self._actions.select(obs, generator=self._generator)
-            state, pred = self._dynamics.step(state, action, generator=self._generator)
+        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
+        for step in imagine(
+            self._dynamics, state, obs, self._select, length, generator=self._generator
+        ):
+            pred = step.prediction
             transition = Transitions(
-                obs,
-                action,
+                step.obs,
+                step.action,
                 pred.reward,
                 pred.next_obs,
                 pred.terminated,
                 ~pred.valid,  # no end of the episode: the value is bootstrapped
-                torch.zeros_like(obs[:, 0], dtype=torch.int64),
+                torch.zeros_like(alive, dtype=torch.int64),
             )
-            rows = alive & pred.valid if self._drop_invalid else alive
+            rows = step.alive & pred.valid if self._drop_invalid else step.alive
             new = Transitions(*(x[rows] for x in transition))
             if self._penalty is not None:
                 penalty = self._penalty(transition, self._dynamics, self._learner)[rows]
@@ -99,12 +102,15 @@ class BranchedRollouts:
             imagined.add(new)
             if rows.any():
                 metrics["model/reward_mean"] = new.reward.mean().item()
-            obs = pred.next_obs
-            alive = alive & pred.valid & ~pred.terminated
+            alive = step.still_alive()
             if not alive.any():
                 break
         metrics["model/alive"] = alive.float().mean().item()
         return metrics
+
+    def _select(self, index: int, obs: Tensor) -> Tensor:
+        """Return actions (B, act_dim) for obs (B, obs_dim), at whichever step."""
+        return self._actions.select(obs, generator=self._generator)
 
     def _make_room(self, real: ReplayBuffer, length: int) -> ReplayBuffer:
         """Return the buffer, of a size that holds the transitions of the last `retain` calls."""

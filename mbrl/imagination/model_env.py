@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.imagination.rollout import imagine
 from mbrl.roles import Model, ModelVecEnv, VecStep
 from mbrl.types import ActionSpec, Prediction, Transitions, where_rows
 from mbrl.values import Count, checked
@@ -136,18 +137,29 @@ class ImaginedVecEnv:
         return VecStep(self._obs.clone(), next_obs, reward, terminated, truncated)
 
     def _held_step(self, action: Tensor) -> tuple[Any, Prediction]:
-        """Predict with actions (E, act_dim) held; a row that has ended is frozen, its reward too.
+        """Predict the outcome of actions (E, act_dim), each held for action_hold model steps.
 
         Returns:
             The belief and the prediction after the last step, with the sum of the rewards.
         """
-        state, pred = self._model.step(self._state, action, generator=self._noise())
-        for _ in range(self._action_hold - 1):
-            alive = pred.valid & ~pred.terminated
-            new_state, new = self._model.step(state, action, generator=self._noise())
-            new = new._replace(reward=pred.reward + new.reward)
-            state, pred = where_rows(alive, new_state, state), where_rows(alive, new, pred)
-        return state, pred
+        held = self._action_hold
+        steps = imagine(
+            self._model,
+            self._state,
+            self._obs,
+            lambda index, obs: action,
+            held,
+            hold=held,
+            generator=self._noise(),
+        )
+        step = next(steps)
+        pred = step.prediction
+        for step in steps:
+            new = step.prediction._replace(
+                next_obs=step.next_obs, reward=pred.reward + step.prediction.reward
+            )
+            pred = where_rows(step.alive, new, pred)
+        return step.state, pred
 
     def _first(self) -> tuple[Tensor, Any]:
         """Sample E first observations (E, obs_dim) and return them with the beliefs there."""

@@ -1,110 +1,112 @@
-"""From a network policy to a few terms (SINDy-RL, Zolman et al. 2024; DAgger, Ross et al. 2011).
+"""Distillation of a network policy into a formula of a few terms (SINDy-RL, Zolman et al. 2024).
 
-Fit monomials to what the teacher does where the student goes in the model, of all sizes; take the
-fit that earns most in the model, not the closest one. Let its coefficients climb there (CMA-ES),
-and take away the terms that are missed least, one by one.
+1. Imitate: fit polynomials of all sizes to the teacher's actions, at the states that the
+   student visits in the model (DAgger, Ross et al. 2011).
+2. Select: keep the polynomial with the highest return in the model, not the closest one.
+3. Polish: search for coefficients of a higher return (CMA-ES), and remove terms one by one,
+   each time the one that costs the least return.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from mbrl.dynamics.sindy.library import Library, evaluate_terms
 from mbrl.errors import NumericalFault
+from mbrl.imagination.rollout import imagine
+from mbrl.roles import Model
 from mbrl.symbolic.cma_es import CmaEs
 from mbrl.symbolic.sparse_policy import SparsePolicy
-from mbrl.types import ActionSpec, map_tensors
+from mbrl.types import ActionSpec
 
 Policy = Callable[[Tensor], Tensor]  # obs (B, obs_dim) -> action (B, act_dim)
-_ROWS = 6000  # teacher's answers in a fit
-_FIRST_FIT, _NEXT_FIT = 60, 15  # iterations of L-BFGS, with all terms and after each loss
+_ROWS = 6000  # labeled states of a fit
+_FIRST_FIT, _NEXT_FIT = 60, 15  # iterations of L-BFGS: with all terms, after each removal
 _LEAK, _RIDGE = 0.02, 1e-4
-_ROOM = 4  # times the terms at most, from which they are chosen
-_PER_LOSS = 15  # share of the iterations that follow a loss
-_STARTS = 16  # episodes by which policies are compared while coefficients climb
-_LARGEST = 30.0  # length of the coefficients, as moves of the action in halves of its range
-_SPREAD, _LEAST = 0.1, 0.03  # shares of the coefficients' sizes, of first draws, of later ones
+_CANDIDATES = 4  # times max_terms: terms from which the last ones are chosen
+_PER_REMOVAL = 15  # fraction 1/15 of the iterations follows each removal
+_NUM_STARTS = 16  # episodes that compare policies during the search
+_MAX_NORM = 30.0  # of the coefficients, as changes of the action in halves of its range
+_STD, _MIN_STD = 0.1, 0.03  # of the samples, as fractions of the coefficients' sizes: first, later
 
 
 class Distilled(NamedTuple):
-    """What the model says of the policies."""
+    """Returns in the model of teacher and students."""
 
-    teacher: float  # return of the teacher
-    imitation: float  # of the best fit
-    polished: float  # after the coefficients were polished
-    tried: list[tuple[int, float]]  # number of terms, return
+    teacher: float  # of the teacher
+    imitation: float  # of the best imitation with at most max_terms terms
+    polished: float  # after its coefficients were optimized
+    tried: list[tuple[int, float]]  # of each imitation: number of terms, return
 
 
-class Stage:
-    """The model as a stage on which policies are compared, all from the same starts.
+@final
+class ModelReturns:
+    """Returns of policies in a model, all from the same first states.
 
-    A row that ends stands still; one that leaves where the model is valid earns, until the episode
-    would end, the least that was ever paid.
+    A row that ends is frozen. One that leaves the validity region gets, for each step until the
+    time limit, the least reward of all rows and steps.
 
     Args:
-        model: a Model; its mean prediction is used.
-        starts: obs (S, obs_dim) where episodes begin.
+        model: its mean prediction is used.
+        starts: first observations (S, obs_dim) of the episodes.
         horizon: steps of an episode.
         hold: steps for which an action is held.
     """
 
-    def __init__(self, model: Any, starts: Tensor, horizon: int, hold: int):
-        """Take the model."""
+    def __init__(self, model: Model[Any], starts: Tensor, horizon: int, hold: int):
+        """Store the model and the first states."""
         self._model = model
         self.starts = starts
         self._horizon = horizon
         self._hold = hold
 
     @torch.no_grad()
-    def play(
+    def evaluate(
         self, policy: Policy, copies: int = 1, starts: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Play from every start, copy by copy.
+        """Run a policy from every first state.
 
         Args:
-            policy: acts for copies * S rows; the rows of a copy stand together.
+            policy: returns the actions of copies * S rows; the rows of a copy are contiguous.
             copies: K.
-            starts: numbers of the starts (S,) to begin at, instead of all.
+            starts: indices (S,) of the first states to use; None for all.
 
         Returns:
-            Observations acted on (T, K * S, obs_dim), returns (K, S).
+            Observations at each decision (T, K * S, obs_dim), returns (K, S).
 
         Raises:
             NumericalFault: if the model predicts a NaN or an infinity.
         """
         obs = (self.starts if starts is None else self.starts[starts]).repeat(copies, 1)
-        state = self._model.initial(obs)
-        alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
-        outside = ~alive
-        total, left = torch.zeros_like(obs[:, 0]), torch.zeros_like(obs[:, 0])
+        visited: list[Tensor] = []
+
+        def act(index: int, obs: Tensor) -> Tensor:
+            visited.append(obs)
+            return policy(obs)
+
+        left = torch.zeros_like(obs[:, 0], dtype=torch.bool)  # the validity region
+        total, steps_left = torch.zeros_like(obs[:, 0]), torch.zeros_like(obs[:, 0])
         least = torch.full((), torch.inf, device=obs.device)
-        seen = []
-        for t in range(self._horizon):
-            if t % self._hold == 0:
-                action = policy(obs)
-                seen.append(obs)
-            following, pred = self._model.step(state, action)
-            state = map_tensors(
-                lambda a, b, m=alive: torch.where(m[:, None], a, b), following, state
-            )
-            obs = torch.where(alive[:, None], pred.next_obs, obs)
-            total = total + torch.where(alive, pred.reward, 0)
-            least = torch.minimum(least, torch.where(alive, pred.reward, torch.inf).min())
-            left = left + outside
-            outside = outside | (alive & ~pred.valid)
-            alive = alive & pred.valid & ~pred.terminated
+        state = self._model.initial(obs)
+        for step in imagine(self._model, state, obs, act, self._horizon, hold=self._hold):
+            pred = step.prediction
+            total = total + torch.where(step.alive, pred.reward, 0)
+            least = torch.minimum(least, torch.where(step.alive, pred.reward, torch.inf).min())
+            steps_left = steps_left + left
+            left = left | (step.alive & ~pred.valid)
+            obs = step.next_obs
         if not torch.isfinite(obs).all():
             raise NumericalFault("the model predicted a NaN or an infinity")
-        return torch.stack(seen), (total + left * least).view(copies, -1)
+        return torch.stack(visited), (total + steps_left * least).view(copies, -1)
 
 
 def distill(
     teacher: Policy,
-    stage: Stage,
+    model_returns: ModelReturns,
     student: SparsePolicy,
     action: ActionSpec,
     *,
@@ -114,72 +116,77 @@ def distill(
     population: int = 96,
     generator: torch.Generator,
 ) -> Distilled:
-    """Fill a sparse policy with what a teacher does.
+    """Distill a teacher into a sparse policy, whose coefficients are set.
 
     Args:
         teacher: the policy to be imitated.
-        stage: where policies are played and compared.
-        student: gets its coefficients.
+        model_returns: runs policies in the model.
+        student: the sparse policy.
         action: the environment's actions.
-        max_terms: coefficients at most, over all actions.
-        num_rounds: of playing the student and asking the teacher (DAgger).
-        num_polish: iterations of CMA-ES on the coefficients before terms are taken away, and
-            after; a fifteenth of them after each loss. 0 leaves the best imitation.
+        max_terms: largest number of coefficients, over all actions.
+        num_rounds: rounds of running a student and labeling its states by the teacher.
+        num_polish: iterations of CMA-ES on the coefficients before terms are removed, and after;
+            a fifteenth of them after each removal. 0 returns the best imitation.
         population: policies of an iteration.
         generator: source of every random draw.
     """
-    acted, returns = stage.play(teacher)
-    few = torch.arange(min(_STARTS, len(stage.starts)), device=acted.device)
-    told = returns.mean().item()
-    asked = acted.flatten(0, 1)
+    visited, returns = model_returns.evaluate(teacher)
+    few = torch.arange(min(_NUM_STARTS, len(model_returns.starts)), device=visited.device)
+    teacher_return = returns.mean().item()
+    states = visited.flatten(0, 1)
     library, size = student.library, len(few)
     weights, tried = student.weights.clone(), []
     for number in range(num_rounds):
-        rows = torch.randperm(len(asked), generator=generator, device=asked.device)[:_ROWS]
-        obs = asked[rows]
-        options = _shrink(library, obs, teacher(obs).double(), action, _ROOM * max_terms, weights)
-        acted, returns = stage.play(_population(library, options, action), len(options), few)
-        earned = returns.mean(1)
-        tried += zip(options, earned.tolist(), strict=True)
-        # first where the closest fit goes, then where the best one does
-        leader = 0 if number < num_rounds // 3 else int(earned.argmax())
+        rows = torch.randperm(len(states), generator=generator, device=states.device)[:_ROWS]
+        obs = states[rows]
+        labels = teacher(obs).double()
+        options = _imitate(library, obs, labels, action, _CANDIDATES * max_terms, weights)
+        policies = _population(library, options, action)
+        visited, returns = model_returns.evaluate(policies, len(options), few)
+        scores = returns.mean(1)
+        tried += zip(options, scores.tolist(), strict=True)
+        # label the states of the closest fit in the first rounds, then those of the best one
+        visitor = 0 if number < num_rounds // 3 else int(scores.argmax())
         weights = options[0]
-        asked = torch.cat([asked, acted[:, leader * size : (leader + 1) * size].flatten(0, 1)])
+        new = visited[:, visitor * size : (visitor + 1) * size]
+        states = torch.cat([states, new.flatten(0, 1)])
     small = [option for option in tried if _count(option[0]) <= max_terms]
-    best, best_return = max(small, key=lambda option: option[1])
-    polished = best_return
+    best, imitation = max(small, key=lambda option: option[1])
+    polished = imitation
     if num_polish:
-        search = _Search(library, _sizes(library, asked), stage, action, population, generator)
-        many = [o for o in tried if max_terms <= _count(o[0]) <= _ROOM * max_terms] or small
-        start = max(many, key=lambda option: option[1])[0]
+        search = _Search(
+            library, _sizes(library, states), model_returns, action, population, generator
+        )
+        large = [o for o in tried if max_terms <= _count(o[0]) <= _CANDIDATES * max_terms] or small
+        start = max(large, key=lambda option: option[1])[0]
         best, polished = search(start, max_terms, num_polish)
     student.weights.copy_(best)
-    sizes = [(_count(option), earned) for option, earned in tried]
-    return Distilled(told, float(best_return), float(polished), sizes)
+    sizes = [(_count(option), score) for option, score in tried]
+    return Distilled(teacher_return, float(imitation), float(polished), sizes)
 
 
 def _count(weights: Tensor) -> int:
-    """Count the coefficients that are not 0."""
+    """Return the number of coefficients (act_dim, F) that are not 0."""
     return int((weights != 0).sum())
 
 
 def _sizes(library: Library, obs: Tensor) -> Tensor:
-    """Give the root mean square of every term (F,) over obs (B, obs_dim)."""
+    """Return the root mean square of every term (F,) over obs (B, obs_dim)."""
     size = library.evaluate(list(obs.double().unbind(1))).square().mean(0).sqrt()
     return torch.where(size > 0, size, 1.0)
 
 
-def _shrink(
-    library: Library, obs: Tensor, answers: Tensor, action: ActionSpec, most: int, weights: Tensor
+def _imitate(
+    library: Library, obs: Tensor, labels: Tensor, action: ActionSpec, most: int, weights: Tensor
 ) -> Tensor:
-    """Fit answers (N, act_dim), drop the least terms and fit again, down to one term.
+    """Fit the labels, remove the smallest terms and fit again, down to one term.
 
     Args:
         library: the terms.
         obs: (N, obs_dim).
-        answers: of the teacher, within the bounds.
-        action: the bounds.
-        most: above this number of terms several are dropped at once.
+        labels: actions of the teacher (N, act_dim), within the bounds.
+        action: its bounds clip the sums.
+        most: above this number of terms several are removed at once.
         weights: coefficients (act_dim, F) to start from.
 
     Returns:
@@ -188,64 +195,73 @@ def _shrink(
     sizes = _sizes(library, obs)
     features = library.evaluate(list(obs.double().unbind(1))) / sizes
     middle, half = (action.high + action.low) / 2, (action.high - action.low) / 2
-    wanted = (answers - middle) / half
-    mask, found = torch.ones_like(weights), weights * sizes / half[:, None]
-    options, rounds = [], _FIRST_FIT
+    targets = (labels - middle) / half
+    mask, scaled = torch.ones_like(weights), weights * sizes / half[:, None]
+    options, num_iterations = [], _FIRST_FIT
     while mask.any():
-        found = _fit(features, wanted, mask, found, rounds)
-        options.append(found * half[:, None] / sizes)
-        number, rounds = int(mask.sum()), _NEXT_FIT
-        weakest = torch.where(mask > 0, found.abs(), torch.inf).flatten()
-        mask.view(-1)[weakest.argsort()[: max(1, (number - most) // 3)]] = 0
+        scaled = _fit(features, targets, mask, scaled, num_iterations)
+        options.append(scaled * half[:, None] / sizes)
+        number, num_iterations = int(mask.sum()), _NEXT_FIT
+        magnitude = torch.where(mask > 0, scaled.abs(), torch.inf).flatten()
+        mask.view(-1)[magnitude.argsort()[: max(1, (number - most) // 3)]] = 0
     return torch.stack(options)
 
 
-def _fit(features: Tensor, wanted: Tensor, mask: Tensor, start: Tensor, rounds: int) -> Tensor:
-    """Least squares of clipped sums (N, act_dim): beyond a bound they do the same.
+def _fit(
+    features: Tensor, targets: Tensor, mask: Tensor, start: Tensor, num_iterations: int
+) -> Tensor:
+    """Fit coefficients (act_dim, F) by least squares of clipped sums.
 
-    The clip leaks a little, so that what is beyond the wrong bound finds its way back.
+    The clip leaks a little, so that sums beyond the wrong bound have a gradient.
+
+    Args:
+        features: values of the terms (N, F).
+        targets: (N, act_dim) in [-1, 1].
+        mask: (act_dim, F), 0 for removed terms.
+        start: coefficients (act_dim, F) to start from.
+        num_iterations: of L-BFGS.
     """
     weights = start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([weights], max_iter=rounds, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=num_iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = features @ (weights * mask).T
         clipped = total.clamp(-1, 1)
-        missed = clipped + _LEAK * (total - clipped) - wanted
-        value = missed.square().mean() + _RIDGE * (weights * mask).square().mean()
+        error = clipped + _LEAK * (total - clipped) - targets
+        value = error.square().mean() + _RIDGE * (weights * mask).square().mean()
         value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[arg-type]
-    found = (weights * mask).detach()
-    return torch.where(torch.isfinite(found), found, start * mask)
+    optimizer.step(loss)  # type: ignore[arg-type]
+    fitted = (weights * mask).detach()
+    return torch.where(torch.isfinite(fitted), fitted, start * mask)
 
 
 def _population(library: Library, weights: Tensor, action: ActionSpec) -> Policy:
-    """Act by K policies at once, weights (K, act_dim, F), on rows that stand policy by policy."""
+    """Return K policies as one, with weights (K, act_dim, F); rows are ordered policy by policy."""
     used = torch.nonzero((weights != 0).flatten(0, 1).any(0))[:, 0].tolist()
     terms = [library[i] for i in used]
-    chosen = weights[..., used].to(action.low.dtype).transpose(1, 2)  # (K, F, A)
+    coefficients = weights[..., used].to(action.low.dtype).transpose(1, 2)  # (K, F, A)
 
     def act(obs: Tensor) -> Tensor:
         columns = list(obs.T.contiguous().unbind(0))
         features = torch.stack(evaluate_terms(terms, columns), -1)
-        moves = features.view(len(chosen), -1, len(used)) @ chosen
-        return action.clip(moves.flatten(0, 1))
+        actions = features.view(len(coefficients), -1, len(used)) @ coefficients
+        return action.clip(actions.flatten(0, 1))
 
     return act
 
 
 class _Search:
-    """Search for coefficients of a higher return by CMA-ES, and take terms away.
+    """Search for coefficients of a higher return by CMA-ES, and removal of terms.
 
     Args:
         library: the terms.
-        sizes: of the terms (F,), so that coefficients can be compared.
-        stage: where policies are played.
+        sizes: of the terms (F,), which make coefficients comparable.
+        model_returns: runs policies in the model.
         action: the environment's actions.
-        population: policies played at once.
+        population: policies of an iteration.
         generator: source of every random draw.
     """
 
@@ -253,101 +269,112 @@ class _Search:
         self,
         library: Library,
         sizes: Tensor,
-        stage: Stage,
+        model_returns: ModelReturns,
         action: ActionSpec,
         population: int,
         generator: torch.Generator,
     ):
-        """Take what does not change."""
-        self._library, self._sizes, self._stage = library, sizes, stage
+        """Store what does not change."""
+        self._library, self._sizes, self._model_returns = library, sizes, model_returns
         self._action, self._population, self._generator = action, population, generator
 
     def __call__(
         self, weights: Tensor, max_terms: int, num_iterations: int
     ) -> tuple[Tensor, float]:
-        """Climb from weights (act_dim, F), lose terms down to max_terms, climb again.
+        """Optimize weights (act_dim, F), remove terms down to max_terms, optimize again.
 
-        And climb from nothing, with as many terms: go on from where more is earned. What imitates
-        a policy of jumps is often a poor place to start.
+        A second search starts from zeros, with the same terms; the better of both goes on. The
+        imitation of a policy that jumps is often a poor place to start.
 
         Returns:
-            The best coefficients and their return.
+            The best coefficients (act_dim, F) and their return.
         """
-        on = torch.nonzero(weights.flatten())[:, 0]
+        terms = torch.nonzero(weights.flatten())[:, 0]
         half = (self._action.high - self._action.low).double() / 2
         sizes = (self._sizes / half[:, None]).flatten()  # what a coefficient moves, of the range
-        mean = weights.flatten()[on] * sizes[on]
-        width = 0.3 * mean.abs() + _SPREAD * mean.abs().max()
-        played = self._plays(weights.shape, sizes)
-        climbs = []
-        for begun, wide in ((mean, width), (mean * 0, torch.ones_like(mean))):
-            climb = CmaEs(begun, wide.square().diag(), self._population, self._generator)
-            self._climb(climb, on, played, num_iterations)
-            climbs.append(climb)
-        earned = [played(climb.mean[None], on, None).item() for climb in climbs]
-        climb = climbs[earned[1] > earned[0]]
-        while len(on) > max_terms:
-            for _ in range(1 + (len(on) - max_terms) // 8):
-                climb, on = self._without_one(climb, on, played)
-            self._climb(climb, on, played, max(1, num_iterations // _PER_LOSS))
-        best, best_return = climb.mean, played(climb.mean[None], on, None).item()
-        for _ in range(_PER_LOSS):
-            self._climb(climb, on, played, max(1, num_iterations // _PER_LOSS), 2 * _STARTS)
-            earned = played(climb.mean[None], on, None).item()
-            if earned > best_return:
-                best, best_return = climb.mean, earned
-        found = torch.zeros_like(weights).flatten()
-        found[on] = best / sizes[on]
-        return found.view_as(weights), best_return
+        mean = weights.flatten()[terms] * sizes[terms]
+        std = 0.3 * mean.abs() + _STD * mean.abs().max()
+        returns = self._returns(weights.shape, sizes)
+        searches = []
+        for first_mean, first_std in ((mean, std), (mean * 0, torch.ones_like(mean))):
+            cma_es = CmaEs(first_mean, first_std.square().diag(), self._population, self._generator)
+            self._iterate(cma_es, terms, returns, num_iterations)
+            searches.append(cma_es)
+        scores = [returns(search.mean[None], terms, None).item() for search in searches]
+        cma_es = searches[scores[1] > scores[0]]
+        while len(terms) > max_terms:
+            for _ in range(1 + (len(terms) - max_terms) // 8):
+                cma_es, terms = self._without_one(cma_es, terms, returns)
+            self._iterate(cma_es, terms, returns, max(1, num_iterations // _PER_REMOVAL))
+        best, best_return = cma_es.mean, returns(cma_es.mean[None], terms, None).item()
+        for _ in range(_PER_REMOVAL):
+            num_last = max(1, num_iterations // _PER_REMOVAL)
+            self._iterate(cma_es, terms, returns, num_last, 2 * _NUM_STARTS)
+            score = returns(cma_es.mean[None], terms, None).item()
+            if score > best_return:
+                best, best_return = cma_es.mean, score
+        result = torch.zeros_like(weights).flatten()
+        result[terms] = best / sizes[terms]
+        return result.view_as(weights), best_return
 
-    def _plays(self, shape: torch.Size, sizes: Tensor) -> Callable[..., Tensor]:
-        """Make a function that plays coefficients (K, n) of the terms `on`: returns (K,)."""
+    def _returns(self, shape: torch.Size, sizes: Tensor) -> Callable[..., Tensor]:
+        """Return a function of scaled coefficients (K, n) of some terms: their returns (K,).
 
-        def played(means: Tensor, on: Tensor, starts: Tensor | None) -> Tensor:
+        Args:
+            shape: (act_dim, F).
+            sizes: scale of the coefficients (act_dim * F,).
+        """
+
+        def returns(means: Tensor, terms: Tensor, starts: Tensor | None) -> Tensor:
             options = means.new_zeros(len(means), sizes.numel())
-            options[:, on] = means / sizes[on]
+            options[:, terms] = means / sizes[terms]
             policy = _population(self._library, options.view(-1, *shape), self._action)
-            return self._stage.play(policy, len(means), starts)[1].mean(1)
+            return self._model_returns.evaluate(policy, len(means), starts)[1].mean(1)
 
-        return played
+        return returns
 
-    def _climb(
+    def _iterate(
         self,
-        climb: CmaEs,
-        on: Tensor,
-        played: Callable[..., Tensor],
+        cma_es: CmaEs,
+        terms: Tensor,
+        returns: Callable[..., Tensor],
         num_iterations: int,
-        num_starts: int = _STARTS,
+        num_starts: int = _NUM_STARTS,
     ) -> None:
-        """Iterate, each time from other starts, so that none is learned by heart."""
-        for _ in range(num_iterations):
-            climb.tell(played(climb.ask(), on, self._some_starts(num_starts)))
-            climb.shrink(_LARGEST)  # beyond the bounds nothing changes any more
+        """Run iterations of CMA-ES on terms (n,), each from other first states.
 
-    def _some_starts(self, num_starts: int = _STARTS) -> Tensor:
-        """Draw starts, numbers (num_starts,)."""
-        number, device = len(self._stage.starts), self._stage.starts.device
-        return torch.randperm(number, generator=self._generator, device=device)[:num_starts]
+        Otherwise the coefficients would fit the few first states.
+        """
+        for _ in range(num_iterations):
+            cma_es.tell(returns(cma_es.ask(), terms, self._some_starts(num_starts)))
+            cma_es.shrink(_MAX_NORM)  # longer ones only saturate the actions further
+
+    def _some_starts(self, num_starts: int = _NUM_STARTS) -> Tensor:
+        """Sample indices of first states (num_starts,)."""
+        starts = self._model_returns.starts
+        order = torch.randperm(len(starts), generator=self._generator, device=starts.device)
+        return order[:num_starts]
 
     def _without_one(
-        self, climb: CmaEs, on: Tensor, played: Callable[..., Tensor]
+        self, cma_es: CmaEs, terms: Tensor, returns: Callable[..., Tensor]
     ) -> tuple[CmaEs, Tensor]:
-        """Take away the term without which most is earned, the others moved to make up for it.
+        """Remove the term of terms (n,) without which the return is highest.
 
-        The covariance says how (optimal brain surgeon, Hassibi & Stork 1993: CMA-ES learns the
-        inverse Hessian).
+        The other coefficients compensate, by the covariance (optimal brain surgeon, Hassibi and
+        Stork 1993: CMA-ES learns the inverse Hessian), or stay where that is better.
         """
-        mean, covariance = climb.mean, climb.covariance
-        spread = covariance.diagonal()
-        made_up = mean - (mean / spread)[:, None] * covariance  # row i: the mean without i
+        mean, covariance = cma_es.mean, cma_es.covariance
+        variance = covariance.diagonal()
+        compensated = mean - (mean / variance)[:, None] * covariance  # row i: without term i
         plain = mean - mean.diag()
-        options = torch.cat([made_up, plain])
-        options.view(2, len(on), -1).diagonal(dim1=1, dim2=2).zero_()
-        place = int(played(options, on, self._some_starts()).argmax())
-        gone = place % len(on)
-        kept = torch.arange(len(on), device=on.device) != gone
-        rest = covariance - torch.outer(covariance[gone], covariance[gone]) / spread[gone]
-        rest, mean = rest[kept][:, kept], options[place][kept]
-        least = (_LEAST * mean.abs().mean()).square() / rest.diagonal().mean()
-        rest = rest * least.clamp(min=1)
-        return CmaEs(mean, rest, self._population, self._generator), on[kept]
+        options = torch.cat([compensated, plain])
+        options.view(2, len(terms), -1).diagonal(dim1=1, dim2=2).zero_()
+        best = int(returns(options, terms, self._some_starts()).argmax())
+        removed = best % len(terms)
+        others = torch.arange(len(terms), device=terms.device) != removed
+        column = covariance[removed]
+        conditional = covariance - torch.outer(column, column) / variance[removed]
+        conditional, mean = conditional[others][:, others], options[best][others]
+        least = (_MIN_STD * mean.abs().mean()).square() / conditional.diagonal().mean()
+        conditional = conditional * least.clamp(min=1)
+        return CmaEs(mean, conditional, self._population, self._generator), terms[others]

@@ -1,12 +1,12 @@
-"""A policy of a few terms: action = clip(sum of coefficients times monomials of the observation).
+"""Policy of a few terms: action = clip(sum of coefficients times monomials of the observation).
 
-The last step of SINDy-RL (Zolman et al. 2024): what a network has learned, small enough to read.
-`mbrl distill` makes one; see agents/distill.py.
+It is the last step of SINDy-RL (Zolman et al. 2024): `mbrl distill` fits one to a network policy;
+see distillation.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -19,40 +19,43 @@ from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
 from mbrl.roles import Agent
 from mbrl.types import ActionSpec, Task
+from mbrl.values import Count, checked
 
 
+@final
 class SparsePolicy(Agent):
-    """Act by polynomials (Zolman et al. 2024); nothing is learned while acting.
+    """Polynomial policy (Zolman et al. 2024); it does not learn while it acts.
 
     Args:
         obs_dim: length of an observation.
         action: the environment's actions, continuous.
-        task: its angle_pairs reduce the library, its obs_names name the terms.
-        degree: of the polynomials.
+        task: its angle_pairs reduce the library, its obs_names are used in formulas.
+        degree: largest degree of the polynomials.
         action_hold: environment steps for which an action is held.
-        device: where it acts.
+        device: of the coefficients.
 
     Attributes:
-        library: the terms it may have.
+        library: the terms that it may have.
         weights: (act_dim, num_terms) float64.
 
     Raises:
         BadInput: if the actions are discrete.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        obs_dim: int,
+        obs_dim: Count,
         action: ActionSpec,
         task: Task,
-        degree: int = 3,
-        action_hold: int = 1,
+        degree: Count = 3,
+        action_hold: Count = 1,
         device: torch.device | str = "cpu",
     ):
-        """Begin without terms."""
+        """Start without terms."""
         if action.kind != "continuous":
-            raise BadInput("agent=sparse_policy takes continuous actions; these are discrete")
+            raise BadInput("action: a sparse policy takes continuous actions; these are discrete")
         self._action = action
         self.library = reduce_circles(polynomial(range(obs_dim), degree), task.angle_pairs)
         self.names = tuple(task.obs_names or [f"x{i}" for i in range(obs_dim)])
@@ -63,13 +66,13 @@ class SparsePolicy(Agent):
 
     @property
     def num_terms(self) -> int:
-        """Count the coefficients that are not 0."""
+        """Return the number of coefficients that are not 0."""
         return int((self.weights != 0).sum())
 
     def select(
         self, obs: Tensor, *, generator: torch.Generator | None = None, deterministic: bool = True
     ) -> Tensor:
-        """Choose actions (B, act_dim) for obs (B, obs_dim)."""
+        """Return actions (B, act_dim) for obs (B, obs_dim)."""
         used = torch.nonzero((self.weights != 0).any(0))[:, 0].tolist()
         action = self._action.low.expand(obs.shape[0], -1) * 0
         if used:
@@ -79,19 +82,19 @@ class SparsePolicy(Agent):
         return self._action.clip(action.to(self._action.low.dtype))
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
-        """Choose actions (E, act_dim), the same ones in training and in evaluation."""
+        """Return actions (E, act_dim), the same ones in training and in evaluation."""
         return self._holds[explore](self.select(obs))
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Learn nothing."""
+        """Do nothing: the coefficients are fixed."""
         return {}
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
-        """Decide anew where an action was held."""
+        """Stop holding actions in the environments in done (E,) bool; None = in all of them."""
         self._holds[explore].reset(done)
 
     def formulas(self) -> list[Equation]:
-        """Give one formula for each action; its value is clipped to the bounds."""
+        """Return one formula for each action; its value is clipped to the bounds."""
         acts = ["u"] if self.weights.shape[0] == 1 else [f"u{i}" for i in range(len(self.weights))]
         return [
             Equation(name, tuple(self._used(row)), self.names)
@@ -102,19 +105,19 @@ class SparsePolicy(Agent):
         return [(w, t) for w, t in zip(row.tolist(), self.library, strict=True) if w != 0]
 
     def source(self, language: str) -> str:
-        """Write it as a function without dependencies: "python" or "c"."""
+        """Return the policy as the source of a function without dependencies: "python" or "c"."""
         stage = active(self.library, self.weights.cpu().numpy())
         lines = statements(stage.terms, repr)
         sums = [weighted_sum(stage, row, repr) for row in range(len(self.weights))]
         low, high = self._action.low.tolist(), self._action.high.tolist()
-        told = f"obs: {', '.join(self.names)}"
+        comment = f"obs: {', '.join(self.names)}"
         if language == "python":
             loads = ["    " + "".join(f"v{i}, " for i in range(len(self.names))) + "= obs"]
             body = [f"    {name} = {expression}" for name, expression in lines]
             out = "".join(
                 f"min({b!r}, max({a!r}, {s})), " for a, b, s in zip(low, high, sums, strict=True)
             )
-            head = ["def policy(obs):", f'    """{told}."""']
+            head = ["def policy(obs):", f'    """{comment}."""']
             return "\n".join([*head, *loads, *body, f"    return ({out})"])
         loads = [f"    const double v{i} = obs[{i}];" for i in range(len(self.names))]
         body = [f"    const double {name} = {expression};" for name, expression in lines]
@@ -123,18 +126,18 @@ class SparsePolicy(Agent):
             out.append(f"    action[{i}] = {s};")
             out.append(f"    if (action[{i}] < {a!r}) action[{i}] = {a!r};")
             out.append(f"    if (action[{i}] > {b!r}) action[{i}] = {b!r};")
-        head = [f"/* {told} */", "void policy(const double *obs, double *action) {"]
+        head = [f"/* {comment} */", "void policy(const double *obs, double *action) {"]
         return "\n".join([*head, *loads, *body, *out, "}"])
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the coefficients and what is held."""
+        """Return the coefficients and the held actions."""
         return {"weights": self.weights.clone(), "held": self._holds[True].state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back.
+        """Restore a state_dict.
 
         Raises:
-            BadInput: if they are of another library.
+            BadInput: if it is of another library.
         """
         if state["weights"].shape != self.weights.shape:
             raise BadInput(f"the saved policy has {state['weights'].shape[1]} possible terms")

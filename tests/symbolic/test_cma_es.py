@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mbrl.dynamics.sindy.library import polynomial
 from mbrl.symbolic.cma_es import CmaEs
-from mbrl.symbolic.distillation import Stage, _Search
+from mbrl.symbolic.distillation import ModelReturns, _Search
 from tests.toys import ACTION, ToyModel, generator
 
 
@@ -69,9 +69,9 @@ def test_a_longer_mean_is_scaled_down_with_its_spread():
 def test_the_term_missed_least_is_lost_and_the_others_make_up_for_it():
     """With the inverse curvature as covariance: the best point among those without the term."""
     earned, top, curvature = hill(3)
-    stage = Stage(ToyModel(), torch.zeros(4, 2), 1, 1)
+    model_returns = ModelReturns(ToyModel(), torch.zeros(4, 2), 1, 1)
     library = polynomial(range(2), 2)
-    search = _Search(library, torch.ones(6).double(), stage, ACTION, 8, generator())
+    search = _Search(library, torch.ones(6).double(), model_returns, ACTION, 8, generator())
     covariance = torch.linalg.inv(curvature)
     begun = CmaEs(top, covariance, 8, generator())
     after, on = search._without_one(begun, torch.arange(6), lambda x, on, starts: earned(x))

@@ -16,7 +16,7 @@ from mbrl.dynamics.sindy.kernel import find_compiler
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination import ImaginedVecEnv
 from mbrl.symbolic import SparsePolicy
-from mbrl.symbolic.distillation import Stage, _population, distill
+from mbrl.symbolic.distillation import ModelReturns, _population, distill
 from mbrl.types import ActionSpec
 from tests.imagination.test_model_env import Unsure
 from tests.toys import ACTION, TASK, ToyModel, ToySelector, generator
@@ -38,15 +38,15 @@ def push_back(obs):
     return ToySelector().select(obs, generator=generator(), deterministic=True)
 
 
-def stage(model=None, horizon=20, hold=1):
-    return Stage(model or ToyModel(), STARTS, horizon, hold)
+def model_returns(model=None, horizon=20, hold=1):
+    return ModelReturns(model or ToyModel(), STARTS, horizon, hold)
 
 
 def test_a_policy_of_two_terms_is_found_again_though_it_saturates():
     assert (push_back(STARTS).abs() == 1).any()
     two = student()
     found = distill(
-        push_back, stage(), two, ACTION, max_terms=2, num_polish=0, generator=generator()
+        push_back, model_returns(), two, ACTION, max_terms=2, num_polish=0, generator=generator()
     )
     assert found.imitation >= found.teacher - 0.02
     assert two.num_terms == 2
@@ -61,19 +61,19 @@ def test_polishing_earns_more_in_the_model_and_keeps_the_terms():
 
     plain, polished = student(), student()
     found = [
-        distill(timid, stage(), p, ACTION, max_terms=3, num_polish=n, generator=generator())
+        distill(timid, model_returns(), p, ACTION, max_terms=3, num_polish=n, generator=generator())
         for p, n in ((plain, 0), (polished, 15))
     ]
     assert found[1].polished > found[0].imitation + 0.5
     assert ((plain.weights != 0) == (polished.weights != 0)).all()
     assert found[1].polished == pytest.approx(
-        stage().play(polished.select)[1].mean().item(), abs=1e-3
+        model_returns().evaluate(polished.select)[1].mean().item(), abs=1e-3
     )
 
 
 def test_every_size_is_tried():
     found = distill(
-        push_back, stage(), student(), ACTION, max_terms=5, num_rounds=2, num_polish=0,
+        push_back, model_returns(), student(), ACTION, max_terms=5, num_rounds=2, num_polish=0,
         generator=generator(),
     )  # fmt: skip
     assert [size for size, _ in found.tried] == [*range(10, 0, -1)] * 2
@@ -88,15 +88,15 @@ def test_the_stage_is_the_imagined_environment():
     for _ in range(20):
         step = world.step(push_back(obs))
         obs, total = step.obs, total + step.reward
-    seen, returns = stage().play(push_back)
+    seen, returns = model_returns().evaluate(push_back)
     assert seen.shape == (20, 8, 2) and seen[0].equal(STARTS)
     torch.testing.assert_close(returns, total[None])
-    assert stage(hold=3).play(push_back)[0].shape == (7, 8, 2)
+    assert model_returns(hold=3).evaluate(push_back)[0].shape == (7, 8, 2)
 
 
 def test_leaving_where_the_model_is_valid_never_pays():
     """Rewards are negative: without a charge a row outside would earn more than one inside."""
-    flee, stay = (Stage(Unsure(), torch.tensor([[0.4, 0.0]]), 50, 1).play(p)[1].item()
+    flee, stay = (ModelReturns(Unsure(), torch.tensor([[0.4, 0.0]]), 50, 1).evaluate(p)[1].item()
                   for p in (torch.ones_like, lambda o: -o.sum(1, keepdim=True)))  # fmt: skip
     assert flee < stay < 0
 
@@ -118,7 +118,7 @@ def test_a_model_that_breaks_is_named():
             return super().step(state * torch.nan, action, **kwargs)
 
     with pytest.raises(NumericalFault, match="NaN"):
-        stage(Broken()).play(push_back)
+        model_returns(Broken()).evaluate(push_back)
 
 
 def test_discrete_actions_are_refused():
