@@ -194,28 +194,27 @@ class GymAgent(LoadedAgent):
             EnvironmentFault: if the environment breaks its contract.
         """
         from mbrl.training.logger import Console, JsonLines, Logger
-        from mbrl.training.loop import train, train_offline
+        from mbrl.training.loop import train
+        from mbrl.training.offline_loop import train_offline
 
         if total_timesteps < 1:
             raise BadInput(f"total_timesteps={total_timesteps}: should be at least 1")
         config, total = self._run.config, self.num_timesteps + total_timesteps
         shown = [Console(total)] if progress_bar or self._verbose else []
-        options: Any = {  # learning does not evaluate: make_eval_env is not called
-            "make_eval_env": lambda count: self.env,
-            "seed": config["seed"],
+        options: Any = {
             "total_steps": total,
-            "eval_every": None,
-            "eval_episodes": 1,
-            "save_every": total,
+            "run": self._run,
+            "seed": config["seed"],
             "log_every": config["log_every"],
         }
         agent: Any = self.agent
         with contextlib.closing(Logger([JsonLines(self._run.metrics_path), *shown])) as logger:
-            record = (self._buffer, self._run, logger)
+            options["logger"] = logger
             if self._dataset is not None:
-                summary = train_offline(agent, *record, digest=self._dataset.digest, **options)
+                digest = self._dataset.digest
+                summary = train_offline(agent, self._buffer, digest=digest, **options)
             else:
-                summary = train(self.env, agent, *record, **options)
+                summary = train(self.env, agent, buffer=self._buffer, **options)
         self.num_timesteps = summary["step"]
         self._num_rows = 0  # the next predict begins new episodes
         return self

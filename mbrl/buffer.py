@@ -1,4 +1,4 @@
-"""Replay on the device: one packed tensor, so that a batch is one gather."""
+"""Replay buffer on the device: one packed tensor, so that a batch is one gather."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.errors import BadInput
 from mbrl.types import Transitions
 
 
 class ReplayBuffer:
-    """Keep transitions in a ring.
+    """Ring of transitions.
 
     A row is [obs | action | next_obs | reward | terminated | truncated], float32, contiguous; the
     episode numbers stand beside it.
@@ -41,7 +42,16 @@ class ReplayBuffer:
         return min(self.num_added, self.capacity)
 
     def add(self, data: Transitions) -> None:
-        """Append transitions (B, ...); of more than capacity rows the last are kept."""
+        """Append transitions (B, ...); of more than capacity rows the last are kept.
+
+        Raises:
+            BadInput: if the observations or actions are of another length.
+        """
+        widths = {"obs": self.obs_dim, "action": self.act_dim, "next_obs": self.obs_dim}
+        for name, width in widths.items():
+            if getattr(data, name).shape[1:] != (width,):
+                shape = tuple(getattr(data, name).shape)
+                raise BadInput(f"{name}: shape {shape} should be (B, {width}), as in the buffer")
         rows = torch.cat(
             [
                 data.obs,
@@ -73,12 +83,12 @@ class ReplayBuffer:
         return self._rows.index_select(0, index), self._episode.index_select(0, index)
 
     def rows(self, index: Tensor) -> Transitions:
-        """Give the transitions (B, ...) in the ring's places index (B,), int64."""
+        """Return the transitions (B, ...) in the ring's places index (B,), int64."""
         index = index.to(self._rows.device)
         return self.unpack(self._rows.index_select(0, index), self._episode.index_select(0, index))
 
     def all(self) -> Transitions:
-        """Give every row held, the oldest first."""
+        """Return every row held, the oldest first."""
         size = len(self)
         if self.num_added <= self.capacity:
             return self.unpack(self._rows[:size], self._episode[:size])
@@ -86,7 +96,7 @@ class ReplayBuffer:
         return self.unpack(self._rows.roll(shift, 0), self._episode.roll(shift, 0))
 
     def unpack(self, rows: Tensor, episode: Tensor) -> Transitions:
-        """Cut packed rows (B, width), of episode (B,), into views."""
+        """Split packed rows (B, width), of episode (B,), into views."""
         sizes = [self.obs_dim, self.act_dim, self.obs_dim, 1, 1, 1]
         obs, action, next_obs, reward, terminated, truncated = rows.split(sizes, dim=1)
         return Transitions(
@@ -100,11 +110,11 @@ class ReplayBuffer:
         )
 
     def clear(self) -> None:
-        """Forget every row."""
+        """Remove every row."""
         self.num_added = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the rows held and their count."""
+        """Return the rows held and their count."""
         size = len(self)
         return {
             "num_added": self.num_added,
@@ -113,7 +123,7 @@ class ReplayBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the rows back.
+        """Restore a state_dict.
 
         Raises:
             ValueError: if the rows were made with another width or capacity.

@@ -1,15 +1,18 @@
-"""The glossary of shapes: what flows between environments, models, planners and agents.
+"""Glossary of shapes: what flows between environments, models, planners and agents.
 
 B is a batch, E the environments, K the candidates, H the horizon; tensors are batch first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from mbrl.errors import BadInput
+from mbrl.values import Count, check_value
 
 if TYPE_CHECKING:
     from mbrl.relu import PiecewiseLinearCost
@@ -17,8 +20,35 @@ if TYPE_CHECKING:
 State = TypeVar("State")  # a model's belief: a tensor, or a (named) tuple of tensors, batch first
 
 
+class StepOutcome(Protocol):
+    """What E environments return of one step; mbrl.roles.VecStep has it."""
+
+    @property
+    def next_obs(self) -> Tensor:
+        """Return the true successors (E, obs_dim)."""
+        ...
+
+    @property
+    def reward(self) -> Tensor:
+        """Return the rewards (E,)."""
+        ...
+
+    @property
+    def terminated(self) -> Tensor:
+        """Return where the task ended (E,), bool."""
+        ...
+
+    @property
+    def truncated(self) -> Tensor:
+        """Return where the episode was cut off (E,), bool."""
+        ...
+
+
 class Transitions(NamedTuple):
-    """A batch of environment transitions."""
+    """Batch of environment transitions.
+
+    From arrays of one's own: `Transitions.from_arrays(obs, action, next_obs, reward)`.
+    """
 
     obs: Tensor  # (B, obs_dim)
     action: Tensor  # (B, act_dim) in environment units; discrete actions one-hot
@@ -28,22 +58,116 @@ class Transitions(NamedTuple):
     truncated: Tensor  # (B,) bool; truncation bootstraps, termination does not
     episode: Tensor  # (B,) int64, so that sequences can be cut
 
+    @classmethod
+    def from_arrays(
+        cls,
+        obs: Any,
+        action: Any,
+        next_obs: Any,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        episode: Any = None,
+        *,
+        device: torch.device | str | None = None,
+    ) -> Transitions:
+        """Convert arrays, tensors or lists; numbers become float32.
+
+        Args:
+            obs: (B, obs_dim).
+            action: (B, act_dim).
+            next_obs: (B, obs_dim), the true successors.
+            reward: (B,); None is 0 everywhere.
+            terminated: (B,); None is nowhere.
+            truncated: (B,); None is nowhere.
+            episode: (B,) whole numbers; None begins a new one behind each end.
+            device: of the tensors; None leaves them where they are.
+
+        Raises:
+            BadInput: naming the argument whose shape or kind is wrong.
+        """
+        obs = as_rows("obs", obs, device=device)
+        count, width = obs.shape
+        action = as_rows("action", action, num_rows=count, device=obs.device)
+        next_obs = as_rows("next_obs", next_obs, width=width, num_rows=count, device=obs.device)
+
+        def column(name: str, value: Any, dtype: torch.dtype) -> Tensor:
+            if value is None:
+                return torch.zeros(count, dtype=dtype, device=obs.device)
+            tensor = _as_tensor(name, value, obs.device)
+            if tensor.shape != (count,):
+                shape = tuple(tensor.shape)
+                raise BadInput(f"{name}: shape {shape} should be ({count},), as obs has rows")
+            return tensor.to(dtype)
+
+        ended = column("terminated", terminated, torch.bool)
+        cut_off = column("truncated", truncated, torch.bool)
+        if episode is None:
+            done = (ended | cut_off).long()
+            episode = done.cumsum(0) - done
+        numbers = column("episode", episode, torch.int64)
+        rewards = column("reward", reward, torch.float32)
+        return cls(obs, action, rewards, next_obs, ended, cut_off, numbers)
+
+    def as_float32(self) -> Transitions:
+        """Return the same transitions as float32 tensors, unchanged where they are already.
+
+        Raises:
+            BadInput: naming the field whose shape or kind is wrong.
+        """
+        ends = (self.terminated, self.truncated)
+        return self.from_arrays(
+            self.obs, self.action, self.next_obs, self.reward, *ends, self.episode
+        )
+
+    @classmethod
+    def of_step(
+        cls, obs: Tensor, action: Tensor, step: StepOutcome, episode: Tensor
+    ) -> Transitions:
+        """Return the transitions of one step of E environments.
+
+        Args:
+            obs: (E, obs_dim), before the step.
+            action: (E, act_dim).
+            step: what came of it.
+            episode: (E,) number of each running episode, int64.
+        """
+        ends = (step.terminated, step.truncated)
+        return cls(obs, action, step.reward, step.next_obs, *ends, episode)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Transitions]) -> Transitions:
+        """Return the rows of several batches, one behind the other.
+
+        Args:
+            parts: transitions (B, ...) each.
+        """
+        return cls(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+    def select(self, rows: Tensor) -> Transitions:
+        """Return some of the rows.
+
+        Args:
+            rows: (B,) bool, or indices (num_rows,).
+        """
+        return Transitions(*(column[rows] for column in self))
+
 
 class Prediction(NamedTuple):
-    """What a model says of one step."""
+    """Prediction of one step by a model."""
 
     next_obs: Tensor  # (B, obs_dim)
     reward: Tensor  # (B,)
     terminated: Tensor  # (B,) bool
-    valid: Tensor  # (B,) bool; False = the model cannot stand by it: truncate and bootstrap
-    uncertainty: Tensor | None  # (B,) >= 0, scale-normalised epistemic; None unless asked for
+    valid: Tensor  # (B,) bool; False outside the validity region: truncate and bootstrap
+    uncertainty: Tensor | None  # (B,) >= 0, scale-normalized epistemic; None unless asked for
 
 
 TaskFunction = Callable[[Tensor, Tensor, Tensor], Tensor]  # (obs, action, next_obs) -> (B,)
 
 
 class InteractionEdges(NamedTuple):
-    """Who acts on whom: edges of one kind, to be described by one network shared by all of them.
+    """Edges of one kind between objects that act on each other, described by one shared network.
 
     The change of obs is the sum over edges e of outputs[e] @ f(inputs[e] @ [obs, action]).
     """
@@ -53,7 +177,7 @@ class InteractionEdges(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is known of an environment; None = learn it.
+    """Known parts of an environment; None = learn it.
 
     The functions take obs (B, obs_dim), action (B, act_dim), next_obs (B, obs_dim).
     """
@@ -75,16 +199,56 @@ class Task(NamedTuple):
 
 
 class ActionSpec(NamedTuple):
-    """The actions an environment takes."""
+    """Actions that an environment takes: `ActionSpec.box(low, high)`, `ActionSpec.discrete(n)`."""
 
     kind: Literal["continuous", "discrete"]
     low: Tensor  # (act_dim,) zeros for discrete
     high: Tensor  # (act_dim,) ones for discrete
     num_actions: int = 0  # of a discrete space; act_dim = num_actions, one-hot
 
+    @classmethod
+    def box(cls, low: Any, high: Any, *, device: torch.device | str = "cpu") -> ActionSpec:
+        """Return the continuous actions between two bounds.
+
+        Args:
+            low: (act_dim,) numbers, or one number for a single action.
+            high: of the same shape.
+            device: of the tensors.
+
+        Raises:
+            BadInput: if a bound is not finite, low is above high, or their shapes differ.
+        """
+        lows, highs = (
+            _as_tensor(name, value, device).float().flatten()
+            for name, value in (("low", low), ("high", high))
+        )
+        if lows.shape != highs.shape or not lows.numel():
+            shapes = f"{tuple(lows.shape)} and {tuple(highs.shape)}"
+            raise BadInput(f"low, high: shapes {shapes} should be (act_dim,)")
+        if not torch.isfinite(highs - lows).all() or (lows > highs).any():
+            raise BadInput(
+                f"low={lows.tolist()}, high={highs.tolist()}: should be finite, low at most high"
+            )
+        return cls("continuous", lows, highs)
+
+    @classmethod
+    def discrete(cls, num_actions: int, *, device: torch.device | str = "cpu") -> ActionSpec:
+        """Return num_actions discrete actions, one-hot.
+
+        Args:
+            num_actions: how many.
+            device: of the tensors.
+
+        Raises:
+            BadInput: if there is none.
+        """
+        check_value("num_actions", num_actions, Count, {})
+        low = torch.zeros(num_actions, device=device)
+        return cls("discrete", low, torch.ones_like(low), num_actions)
+
     @property
     def dim(self) -> int:
-        """Give act_dim."""
+        """Return act_dim."""
         return self.low.shape[0]
 
     def sample(self, batch: int, *, generator: torch.Generator) -> Tensor:
@@ -97,8 +261,55 @@ class ActionSpec(NamedTuple):
         return self.low + (self.high - self.low) * uniform
 
     def clip(self, action: Tensor) -> Tensor:
-        """Put actions (..., act_dim) back inside the bounds."""
+        """Clip actions (..., act_dim) to the bounds."""
         return torch.minimum(torch.maximum(action, self.low), self.high)
+
+
+def as_rows(
+    name: str,
+    value: Any,
+    *,
+    width: int | None = None,
+    num_rows: int | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Return what a user gives as rows: a float32 tensor (B, width).
+
+    A float32 tensor is returned as it is; arrays, lists and other number formats are converted.
+
+    Args:
+        name: of the argument, for the message.
+        value: an array, a tensor or a list, (B, width).
+        width: that it must have, None if any will do.
+        num_rows: B that it must have, None if any will do.
+        device: of the tensor; None leaves it where it is.
+
+    Raises:
+        BadInput: naming the argument and its shape.
+    """
+    tensor = _as_tensor(name, value, device)
+    rows = "B" if num_rows is None else num_rows
+    right = f"({rows}, {'N' if width is None else width})"
+    if (
+        tensor.dim() != 2
+        or num_rows not in (None, tensor.shape[0])
+        or width not in (None, tensor.shape[1])
+    ):
+        raise BadInput(f"{name}: shape {tuple(tensor.shape)} should be {right}")
+    return tensor.to(torch.float32)
+
+
+def _as_tensor(name: str, value: Any, device: torch.device | str | None) -> Tensor:
+    """Return an array, a tensor or a list of numbers as a tensor.
+
+    Raises:
+        BadInput: if it holds something else.
+    """
+    try:
+        return torch.as_tensor(value, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(value).__name__
+        raise BadInput(f"{name}: {kind} should be an array or a tensor of numbers") from None
 
 
 def map_tensors(fn: Callable[..., Tensor], *states: Any) -> Any:

@@ -47,3 +47,12 @@ def test_state_goes_round_and_a_foreign_one_is_refused():
         assert a.equal(b)
     with pytest.raises(ValueError, match="do not fit"):
         ReplayBuffer(5, 3, 1).load_state_dict(buffer.state_dict())
+
+
+def test_rows_of_another_length_are_refused_even_if_the_widths_add_up():
+    x = torch.zeros(4)
+    data = Transitions(x[:, None], torch.zeros(4, 3), x, x[:, None], x > 0, x > 0, x.long())
+    buffer = ReplayBuffer(8, 2, 1)  # 2 + 1 + 2 = 1 + 3 + 1
+    with pytest.raises(ValueError, match=r"obs: shape \(4, 1\) should be \(B, 2\)"):
+        buffer.add(data)
+    assert len(buffer) == 0

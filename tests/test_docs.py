@@ -140,7 +140,7 @@ def test_functions_say_what_they_do_and_classes_what_they_are(file):
     wrong = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node)):
-            first = re.split(r"[ ,.]", doc)[0]
+            first = re.split(r"[ ,.;:]", doc)[0]
             if isinstance(node, ast.ClassDef):
                 right = first not in (VERBS - NOUNS) | NEVER
             else:

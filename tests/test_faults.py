@@ -52,7 +52,8 @@ class SpoiltAgent(ToyAgent):
 def run(path, *, env=None, agent=None, make_eval_env=ToyEnv):
     folder = RunFolder.create(path / "run", {})
     return train(
-        env or ToyEnv(2), agent or ToyAgent(), ReplayBuffer(102, 2, 1), folder, Record(),
+        env or ToyEnv(2), agent or ToyAgent(), buffer=ReplayBuffer(102, 2, 1), run=folder,
+        logger=Record(),
         make_eval_env=make_eval_env, seed=0, total_steps=100, eval_every=40, eval_episodes=2,
         save_every=10, log_every=20,
     )  # fmt: skip
@@ -169,4 +170,4 @@ def test_a_checkpoint_of_other_parts_is_refused_in_one_line(tmp_path):
             action=ACTION, dynamics=ensemble(), learner=sac(), generator=generator()
         )  # fmt: skip
         with pytest.raises(BadInput, match=f"the checkpoint's {part} does not fit config.yaml"):
-            train(env, made, ReplayBuffer(102, 2, 1), folder, Record(), **options)
+            train(env, made, buffer=ReplayBuffer(102, 2, 1), run=folder, logger=Record(), **options)

@@ -40,8 +40,28 @@ def test_every_old_module_hands_on_the_names_of_the_new_one(old):
     public = [n for n, x in vars(new).items() if getattr(x, "__module__", "") == new.__name__]
     public = getattr(new, "__all__", public)
     for name in public:
+        if name in vars(importlib.import_module(old)):
+            continue  # it has the old parameters, see below
         with pytest.warns(moved.Renamed):
             assert find(f"{old}.{name}") is getattr(new, name)
+
+
+def test_the_old_loop_takes_its_old_parameters(tmp_path):
+    from mbrl.loop import train  # type: ignore[import-not-found]
+
+    from mbrl.buffer import ReplayBuffer
+    from mbrl.training.run_folder import RunFolder
+    from tests.contracts.test_agent import Record
+    from tests.toys import ToyAgent, ToyEnv
+
+    run = RunFolder.create(tmp_path / "run", {})
+    options = {"make_eval_env": ToyEnv, "seed": 0, "total_steps": 40, "eval_every": None}
+    rest = {"eval_episodes": 1, "save_every": 40}
+    with pytest.warns(moved.Renamed, match="mbrl.loop.train is now"):
+        summary = train(
+            ToyEnv(2), ToyAgent(), ReplayBuffer(40, 2, 1), run, Record(), **options, **rest
+        )
+    assert summary["step"] == 40 and run.checkpoints()
 
 
 def test_every_module_for_old_names_is_in_the_table():
@@ -56,7 +76,8 @@ def test_an_old_target_in_a_config_is_renamed(old):
         rename(config)
     (node,) = config["agent"]["parts"]
     assert node["_target_"] == moved.NAMES[old]
-    read_signature(node["_target_"])
+    if isinstance(find(node["_target_"]), type):
+        read_signature(node["_target_"])
 
 
 PARAMETERS = [(c, o, n) for c, table in moved.PARAMETERS.items() for o, n in table.items()]

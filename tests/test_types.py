@@ -1,7 +1,9 @@
 """Windows of one episode, beliefs as trees, actions inside bounds."""
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -68,3 +70,69 @@ def test_rows_are_chosen_by_a_mask_in_tensors_of_any_shape_and_nested_tuples():
     for rows in (first, second[:, 1], third[:, 0, 1]):
         assert rows.tolist() == [1, 0, 1]
     assert kind == "kind"
+
+
+# --- from Python
+
+
+def arrays(count=6):
+    rng = np.random.default_rng(0)
+    return {
+        "obs": rng.normal(size=(count, 3)),  # float64
+        "action": rng.normal(size=(count, 2)).tolist(),
+        "next_obs": torch.as_tensor(rng.normal(size=(count, 3))),
+        "reward": np.arange(count),
+        "terminated": np.array([0, 0, 1, 0, 0, 0]),
+        "truncated": [False] * 5 + [True],
+    }
+
+
+def test_arrays_of_any_kind_become_float32_transitions():
+    data = Transitions.from_arrays(**arrays())
+    assert {x.dtype for x in (data.obs, data.action, data.next_obs, data.reward)} == {torch.float32}
+    assert data.terminated.tolist() == [False, False, True, False, False, False]
+    assert data.truncated.dtype == torch.bool and data.truncated[-1]
+    assert data.episode.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.as_tensor(arrays()["obs"]).float().equal(data.obs)
+    bare = Transitions.from_arrays(data.obs, data.action, data.next_obs)
+    assert not bare.reward.any() and not bare.terminated.any() and not bare.episode.any()
+    assert bare.obs is data.obs  # float32 is not copied
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("obs", np.zeros(6), r"obs: shape \(6,\) should be \(B, N\)"),
+        ("action", np.zeros(6), r"action: shape \(6,\) should be \(6, N\)"),
+        ("action", np.zeros((5, 2)), r"action: shape \(5, 2\) should be \(6, N\)"),
+        ("next_obs", np.zeros((6, 2)), r"next_obs: shape \(6, 2\) should be \(6, 3\)"),
+        ("reward", np.zeros((6, 1)), r"reward: shape \(6, 1\) should be \(6,\)"),
+        ("terminated", [True], r"terminated: shape \(1,\) should be \(6,\)"),
+        ("obs", "text", "obs: str should be an array"),
+    ],
+)
+def test_arrays_of_a_wrong_shape_are_named(name, value, words):
+    with pytest.raises(ValueError, match=words):
+        Transitions.from_arrays(**{**arrays(), name: value})
+
+
+def test_action_specs_are_made_of_bounds_or_a_number():
+    box = ActionSpec.box([-1, 0], np.array([1.0, 2.0]))
+    assert box.kind == "continuous" and box.dim == 2 and box.high.tolist() == [1, 2]
+    assert box.low.dtype == torch.float32 and ActionSpec.box(-2, 2).dim == 1
+    three = ActionSpec.discrete(3)
+    assert three.kind == "discrete" and three.dim == three.num_actions == 3
+    assert three.sample(5, generator=torch.Generator().manual_seed(0)).sum(1).tolist() == [1] * 5
+    for low, high in (([0, 0], [1]), (0, math.inf), (1, 0), (math.nan, 1)):
+        with pytest.raises(ValueError, match="low"):
+            ActionSpec.box(low, high)
+    with pytest.raises(ValueError, match="num_actions=0: should be at least 1"):
+        ActionSpec.discrete(0)
+
+
+def test_rows_are_selected_and_joined():
+    data = Transitions.from_arrays(**arrays())
+    odd = torch.tensor([False, True] * 3)
+    parts = [data.select(odd), data.select(torch.tensor([0, 2]))]
+    whole = Transitions.concatenate(parts)
+    assert whole.reward.tolist() == [1, 3, 5, 0, 2]

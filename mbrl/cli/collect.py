@@ -81,7 +81,7 @@ def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
 
     from mbrl.agents import Random
     from mbrl.data import Source, collect, merge, save_dataset
-    from mbrl.training.loop import evaluate
+    from mbrl.training.evaluation import evaluate
 
     seed = run.config["seed"] if options.seed is None else options.seed
     generator = torch.Generator(run.config["device"]).manual_seed(seed)

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parts = restore(run)
     try:
         policy, found = _distill(run, parts, options)
-        from mbrl.training.loop import evaluate
+        from mbrl.training.evaluation import evaluate
 
         episodes = options.episodes or run.config["eval_episodes"]
         for name, agent in (("teacher", parts.agent), ("sparse", policy)):

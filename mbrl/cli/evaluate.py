@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.open(options.run)
     try:
         parts = restore(run)
-        from mbrl.training.loop import evaluate
+        from mbrl.training.evaluation import evaluate
 
         score = evaluate(
             parts.make_eval_env,

@@ -47,7 +47,7 @@ def _write(run: RunFolder, given: int | None) -> Path:
 
     from mbrl.agents import Random
     from mbrl.report import k_step_error, write_report
-    from mbrl.training.loop import evaluate
+    from mbrl.training.evaluation import evaluate
 
     if run.config["choices"]["env"] == "dataset":
         return _write_without_env(run, parts)
@@ -81,7 +81,7 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     import torch
 
     from mbrl.roles import needed_env_state
-    from mbrl.training.loop import episode_steps
+    from mbrl.training.evaluation import episode_steps
     from mbrl.types import Transitions
 
     env = parts.make_eval_env(num_envs)
@@ -92,17 +92,8 @@ def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
     for _ in episode_steps(env, running):
         action = parts.agent.act(obs, explore=False, env_state=needed_env_state(parts.agent, env))
         step = env.step(action)
-        whole = Transitions(
-            obs,
-            action,
-            step.reward,
-            step.next_obs,
-            step.terminated,
-            step.truncated,
-            episode,
-        )
-        rows.append(Transitions(*(x[running] for x in whole)))
+        rows.append(Transitions.of_step(obs, action, step, episode).select(running))
         running &= ~(step.terminated | step.truncated)
         obs = step.obs
     env.close()
-    return Transitions(*(torch.cat(column) for column in zip(*rows, strict=True)))
+    return Transitions.concatenate(rows)

@@ -152,15 +152,16 @@ def _train_parts(
 ) -> dict[str, Any]:
     """Call the training loop with what the config says; give its summary."""
     from mbrl.roles import OfflineAgent
-    from mbrl.training.loop import train, train_offline
+    from mbrl.training.loop import train
+    from mbrl.training.offline_loop import train_offline
 
     keys = ("seed", "total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
     if parts.dataset is not None and isinstance(parts.agent, OfflineAgent):
         return train_offline(
             parts.agent,
             parts.buffer,
-            run,
-            logger,
+            run=run,
+            logger=logger,
             digest=parts.dataset.digest,
             make_eval_env=parts.make_eval_env
             if run.config["choices"]["env"] != "dataset"
@@ -172,9 +173,9 @@ def _train_parts(
     return train(
         parts.env,
         parts.agent,
-        parts.buffer,
-        run,
-        logger,
+        buffer=parts.buffer,
+        run=run,
+        logger=logger,
         make_eval_env=parts.make_eval_env,
         stop=stop,
         **{key: run.config[key] for key in keys},

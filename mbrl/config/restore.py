@@ -26,10 +26,10 @@ def restore(run: RunFolder) -> Parts:
     assert saved is not None
     import torch
 
-    from mbrl.training.loop import fitting
+    from mbrl.training.faults import checkpoint_mismatch
 
     torch.set_num_threads(run.config["num_threads"])
     parts = build(run.config, with_data=False)
-    with fitting(run, "agent"):
+    with checkpoint_mismatch(run.path, "agent"):
         parts.agent.load_state_dict(saved["agent"])
     return parts

@@ -4,6 +4,7 @@ from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, candidates_of, complete_prediction
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.fallback import FallbackDynamics
+from mbrl.dynamics.function import FunctionModel
 from mbrl.dynamics.residual import ResidualDynamics
 from mbrl.dynamics.simulator import Simulator
 from mbrl.dynamics.sindy.model import SINDy
@@ -40,6 +41,7 @@ __all__ = [
     "DynamicsReward",
     "EnsembleMeanReward",
     "FallbackDynamics",
+    "FunctionModel",
     "GaussianEnsemble",
     "LearnedDynamicsReward",
     "MarkovDynamics",

@@ -16,6 +16,10 @@ from typing import Any
 NAMES = {
     "mbrl.gym.GymAgent": "mbrl.GymAgent",
     **{
+        f"mbrl.loop.{name}": f"mbrl.training.evaluation.{name}"
+        for name in ("ENDLESS", "check_finite", "episode_steps", "evaluate")
+    },
+    **{
         f"mbrl.agents.{name}": f"mbrl.learners.{name}"
         for name in ("BC", "BellmanPenalty", "IQL", "SAC", "SB3PPO", "SB3SAC", "TD3BC")
     },

@@ -1,4 +1,4 @@
-"""Put saved generators back, also on another kind of device."""
+"""Random generators: made from a seed, and restored, also on another kind of device."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import hashlib
 import torch
 from torch import Tensor
 
+from mbrl.values import Seed, check_value
+
 
 def restore(generator: torch.Generator, state: Tensor) -> None:
-    """Let a generator go on from a saved state, bit for bit where that was of the same device.
+    """Restore a saved state of a generator, bit for bit where that was of the same device.
 
     The state of a CUDA generator means nothing to one of the CPU, nor the reverse: there it is
     taken as a seed, so that a run trained on a GPU can be loaded where there is none.
@@ -24,3 +26,21 @@ def restore(generator: torch.Generator, state: Tensor) -> None:
     else:
         digest = hashlib.sha256(state.numpy().tobytes()).digest()
         generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def as_generator(
+    source: torch.Generator | int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return a generator; a whole number is the seed of a new one.
+
+    Args:
+        source: a generator, or a seed.
+        device: of a new generator.
+
+    Raises:
+        BadInput: if it is neither.
+    """
+    if isinstance(source, torch.Generator):
+        return source
+    check_value("generator", source, Seed, {})
+    return torch.Generator(device).manual_seed(source)

@@ -158,7 +158,7 @@ class Silent:
 
 def finish(parts: Any, agent: Any, seed: int, begun: Any, fitted: Any) -> dict[str, float]:
     """Evaluate; give a row."""
-    from mbrl.training.loop import evaluate
+    from mbrl.training.evaluation import evaluate
 
     ended = clocks()
     mean = evaluate(parts.make_eval_env, agent, episodes=10, seed=seed)["eval/mean_reward"]

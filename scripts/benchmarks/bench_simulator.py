@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from mbrl.config import build, compose
-from mbrl.training.loop import evaluate
+from mbrl.training.evaluation import evaluate
 from mbrl.types import Prediction
 
 RESULTS = Path(__file__).parents[2] / "results" / "benchmarks" / "simulator.csv"

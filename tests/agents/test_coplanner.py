@@ -33,7 +33,8 @@ def run(path, *arguments, stop_at=None):
         return stop_at is not None and 2 * len(asked) > stop_at
 
     summary = train(
-        parts.env, parts.agent, parts.buffer, folder, rows, make_eval_env=parts.make_eval_env,
+        parts.env, parts.agent, buffer=parts.buffer, run=folder, logger=rows,
+        make_eval_env=parts.make_eval_env,
         seed=config["seed"], total_steps=300, eval_every=150, eval_episodes=2, save_every=100,
         log_every=60, stop=stop,
     )  # fmt: skip

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mbrl.roles import OfflineAgent
-from mbrl.training.loop import train, train_offline
+from mbrl.training.loop import train
+from mbrl.training.offline_loop import train_offline
 from mbrl.training.run_folder import RunFolder
 from tests.contracts.parts import labels, names
 from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
@@ -125,9 +126,13 @@ def run_to(path, name, total, stop_at=None):
     }  # fmt: skip
     if name in OFFLINE:
         assert isinstance(agent, OfflineAgent)
-        summary = train_offline(agent, collect(env, 60), run, record, digest="toy", **options)
+        summary = train_offline(
+            agent, collect(env, 60), run=run, logger=record, digest="toy", **options
+        )
     else:
-        summary = train(env, agent, ReplayBuffer(total, 2, 1), run, record, **options)
+        summary = train(
+            env, agent, buffer=ReplayBuffer(total, 2, 1), run=run, logger=record, **options
+        )
     return agent, summary, run
 
 

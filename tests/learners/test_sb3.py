@@ -110,7 +110,7 @@ def test_a_run_of_ppo_ends_at_the_weights_of_plain_sb3(id, num_envs, tmp_path):
     )  # fmt: skip
     buffer = ReplayBuffer(total, env.obs_dim, env.action.dim)
     summary = train(
-        env, agent, buffer, RunFolder.create(tmp_path / "run", {}), Record(),
+        env, agent, buffer=buffer, run=RunFolder.create(tmp_path / "run", {}), logger=Record(),
         make_eval_env=lambda n: GymnasiumVecEnv(id, num_envs=n), seed=5, total_steps=total,
         eval_every=150, eval_episodes=1, save_every=10_000,
     )  # fmt: skip
@@ -214,7 +214,8 @@ def run_in_model(path, stop_at=None):
         return stop_at is not None and count[0] > stop_at
 
     summary = train(
-        ToyEnv(2), agent, ReplayBuffer(400, 2, 1), run, Record(), make_eval_env=ToyEnv, seed=0,
+        ToyEnv(2), agent, buffer=ReplayBuffer(400, 2, 1), run=run, logger=Record(),
+        make_eval_env=ToyEnv, seed=0,
         total_steps=300, eval_every=50, eval_episodes=20, save_every=50, stop=stop,
     )  # fmt: skip
     return agent, summary

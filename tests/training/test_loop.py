@@ -7,9 +7,10 @@ import torch
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import EnvironmentFault
-from mbrl.training.loop import ENDLESS, evaluate, train
+from mbrl.training.evaluation import ENDLESS, evaluate
+from mbrl.training.loop import train
 from mbrl.training.run_folder import RunFolder
-from tests.contracts.test_agent import Record
+from tests.contracts.test_agent import Record, flat
 from tests.toys import ToyAgent, ToyEnv
 
 
@@ -22,7 +23,9 @@ def run(path, total_steps=100, num_envs=2, env=None, agent=None, **changes):
         "save_every": 30, "log_every": 20, **changes,
     }  # fmt: skip
     env, agent = env or ToyEnv(num_envs), agent or ToyAgent()
-    summary = train(env, agent, buffer, folder, record, make_eval_env=ToyEnv, **options)
+    summary = train(
+        env, agent, buffer=buffer, run=folder, logger=record, make_eval_env=ToyEnv, **options
+    )
     return summary, buffer, record, folder
 
 
@@ -96,3 +99,18 @@ def test_an_episode_without_end_ends_the_evaluation():
     with pytest.raises(EnvironmentFault, match=r"max_episode_steps=1000") as caught:
         evaluate(Endless, ToyAgent(), episodes=2, seed=0)
     assert (caught.value.index, caught.value.step) == (0, ENDLESS)
+
+
+def test_without_a_folder_a_logger_or_a_buffer_the_agent_is_trained_in_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    agent, other = ToyAgent(), ToyAgent()
+    summary = train(ToyEnv(2), agent, 40, seed=3)
+    assert summary["finished"] and summary["step"] == 40 and summary["evaluations"] == []
+    assert not list(tmp_path.iterdir())
+    buffer = ReplayBuffer(40, 2, 1)
+    train(ToyEnv(2), other, 40, seed=3, buffer=buffer)
+    assert len(buffer) == 40
+    before, after = flat(agent.state_dict()), flat(other.state_dict())
+    assert all(torch.equal(before[key], after[key]) for key in before if "generator" in key)
+    with pytest.raises(ValueError, match="total_steps=0: should be at least 1"):
+        train(ToyEnv(2), agent, 0)

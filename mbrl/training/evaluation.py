@@ -1,0 +1,101 @@
+"""Evaluation: whole episodes with the deterministic policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import EnvironmentFault
+from mbrl.roles import Actor, VecEnv, needed_env_state
+
+ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
+
+
+def evaluate(
+    make_env: Callable[[int], VecEnv], agent: Actor, *, episodes: int, seed: int
+) -> dict[str, Any]:
+    """Run whole episodes side by side with the deterministic policy.
+
+    The environments are seeded apart from training's and from those of other runs' evaluations,
+    the same ones at every evaluation.
+
+    Args:
+        make_env: number of environments -> a fresh set of them.
+        agent: acts with explore=False.
+        episodes: how many, one in each environment.
+        seed: of the run.
+
+    Returns:
+        eval/mean_reward, eval/std_reward, eval/mean_ep_length, eval/episodes, eval/rewards (list).
+
+    Raises:
+        EnvironmentFault: also if an episode does not end.
+    """
+    env = make_env(episodes)
+    obs = env.reset(1_000_000 + 1_000 * seed)
+    agent.reset(explore=False)
+    total, length = torch.zeros(2, episodes, dtype=torch.float64)
+    running = torch.ones(episodes, dtype=torch.bool)
+    for number in episode_steps(env, running):
+        action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
+        check_finite(number, action=action)
+        step = env.step(action)
+        check_finite(number, observation=step.next_obs, reward=step.reward)
+        total += torch.where(running, step.reward.cpu().double(), 0.0)
+        length += running
+        done = step.terminated | step.truncated
+        agent.reset(done, explore=False)
+        running &= ~done.cpu()
+        obs = step.obs
+    env.close()
+    return {
+        "eval/mean_reward": total.mean().item(),
+        "eval/std_reward": total.std(correction=0).item(),
+        "eval/mean_ep_length": length.mean().item(),
+        "eval/episodes": episodes,
+        "eval/rewards": total.tolist(),
+    }
+
+
+def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:
+    """Yield the number of each step, from 1, while any episode is running.
+
+    Args:
+        env: whose max_episode_steps is the limit.
+        running: (E,) bool, changed in place by the caller.
+
+    Raises:
+        EnvironmentFault: if an episode outlasts its limit, or ENDLESS steps where it has none.
+    """
+    limit = env.max_episode_steps or ENDLESS
+    number = 0
+    while running.any():
+        if number >= limit:
+            index = int(torch.nonzero(running)[0])
+            what = f"the episode has not ended after {number} steps"
+            if env.max_episode_steps is None:
+                what += "; give it a limit, for example env.max_episode_steps=1000"
+            raise EnvironmentFault(what, index=index, step=number)
+        number += 1
+        yield number
+
+
+def check_finite(number: int, **values: Tensor) -> None:
+    """Check that what an environment was given, or returned, holds no NaN and no infinity.
+
+    Args:
+        number: of the environment's step.
+        values: (E, ...) each, under the name to report.
+
+    Raises:
+        EnvironmentFault: naming the environment.
+    """
+    for name, value in values.items():
+        if not torch.isfinite(value).all():
+            rows = value.reshape(value.shape[0], -1)
+            index = int(torch.nonzero(~torch.isfinite(rows).all(1))[0])
+            kind = "a NaN" if torch.isnan(rows[index]).any() else "an infinity"
+            raise EnvironmentFault(f"{kind} in the {name}", index=index, step=number)
