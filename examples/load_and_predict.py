@@ -2,6 +2,8 @@
 
 import subprocess
 
+import torch
+
 import mbrl
 
 subprocess.run(
@@ -13,7 +15,7 @@ env = mbrl.make_vec("Pendulum-v1", num_envs=1, seed=7)
 obs, total = env.reset(), 0.0
 for _ in range(200):
     action, _ = agent.predict(obs[0].numpy(), deterministic=True)
-    step = env.step(action[None])
+    step = env.step(torch.as_tensor(action)[None])
     obs, total = step.obs, total + step.reward.item()
 print(f"return of one episode: {total:.1f}")
 

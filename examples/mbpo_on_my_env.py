@@ -25,6 +25,8 @@ class Thermostat(gymnasium.Env):
         return obs, -(self._deviation**2), False, self._time == 40, {}
 
 
-agent = GymAgent("mbpo", env=Thermostat(), seed=0, **{"agent.learning_starts": 200})
+agent = GymAgent(
+    "mbpo", env=Thermostat(), seed=0, **{"agent.learning_starts": 200, "learner.hidden": 32}
+)
 agent.learn(600)
 print("cold:", agent.predict([-0.5])[0], "warm:", agent.predict([0.5])[0])

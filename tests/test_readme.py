@@ -4,10 +4,12 @@ Training commands are shortened. A command that stands on several pages runs onc
 run folder that the page goes on with.
 """
 
+import functools
 import importlib.util
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,7 @@ def test_keys_that_are_named_exist(page):
         assert key in groups[group], f"{group}.{key}"
 
 
+@functools.cache
 def keys_of(group: str) -> set[str]:
     """All parameters of a group's choices."""
     library = Library()
@@ -206,3 +209,67 @@ def test_every_metric_is_in_the_glossary():
     used = {m for f in (ROOT / "mbrl").rglob("*.py") for m in re.findall(pattern, f.read_text())}
     assert len(used) > 30
     assert sorted(m for m in used if f"`{m}`" not in glossary) == []
+
+
+TINY = (
+    '"learner.hidden": 8, "dynamics.hidden": 8, "dynamics.min_updates": 5, '
+    '"dynamics.max_updates": 5, "agent.num_rollouts": 20'
+)
+# smaller settings: what stands in the script -> what the test puts in its place
+SMALLER = {
+    "exact_planning": {
+        "range(40)": "range(10)",
+        "schedule=(16, 8)": "schedule=(4,), dense_updates=5, stage_updates=4",
+    },
+    "fit_an_ensemble": {"max_updates=1000": "max_updates=20, min_updates=5"},
+    "mbpo_on_my_env": {'"learner.hidden": 32': TINY, "learn(600)": "learn(250)"},
+    "model_as_sb3_env": {
+        "seed=0)\nagent": f"seed=0, **{{{TINY}}})\nagent",
+        "learn(1000)": "learn(250)",
+        "n_steps=128, batch_size=256": "n_steps=8, batch_size=64",
+        "20_000": "256",
+    },
+    "offline_from_minari": {'"2000"': '"300"', "learn(5000)": "learn(20)"},
+    "vector_env_throughput": {"64, 2.0": "2, 0.05"},
+}
+# what must be true after a script has run
+RIGHT = {
+    "fit_an_ensemble": "prediction.uncertainty.shape == (2,)",
+    "icem_on_a_function": "obs.abs().max() < 0.1",
+    "sindy_equations": "metrics['model/terms'] == 2 and metrics['model/rollout_error'] < 1e-3",
+    "exact_planning": "plan.info['lower_bound'].item() <= -plan.value.item() + 1e-6",
+}
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_every_example_runs(script, tmp_path, monkeypatch, capfd):
+    source = script.read_text()
+    assert len(source.splitlines()) < 40
+    for old, new in SMALLER.get(script.stem, {}).items():
+        assert old in source, f"{script.name} has changed: {old}"
+        source = source.replace(old, new)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    real = subprocess.run
+
+    def call(words, **options):
+        return run(shlex.join(words)) if words[0] == "mbrl" else real(words, **options)
+
+    monkeypatch.setattr(subprocess, "run", call)
+    scope: dict = {"__name__": "__main__"}
+    exec(compile(source, script, "exec"), scope)
+    assert eval(RIGHT.get(script.stem, "True"), scope)
+
+
+def test_there_are_enough_examples_and_a_page_names_them_all():
+    page = (ROOT / "docs" / "examples.md").read_text()
+    assert len(EXAMPLES) >= 8
+    assert [e.name for e in EXAMPLES if f"`{e.name}`" not in page] == []
+
+
+def test_own_parts_are_one_short_file_and_one_yaml():
+    own = ROOT / "examples" / "own"
+    files = sorted(own.glob("*.py"))
+    assert len(files) == 3 == len(list(own.glob("*/*.yaml")))
+    assert [f.name for f in files if len(f.read_text().splitlines()) > 60] == []
