@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,24 +119,42 @@ def configure(group: str) -> str:
 
 
 def choice(group: str, name: str, node: dict[str, Any]) -> str:
-    """Return the section of one choice, with a table of its parameters."""
-    signature = read_signature(node["_target_"])
-    given = set(node) | {k for k, p in signature.parameters.items() if p.default is not None}
-    filled = {*FROM_RUN, *FROM_ENV, *Library().defaults}
-    rows = [
-        row(f"{group}.{key}", node.get(key), key in node, parameter)
-        for key, parameter in signature.parameters.items()
-        if key in given and (key in node or key not in filled)
-    ]
-    lines = [f"## {group}={name}", "", f"`{node['_target_']}`. {signature.summary}", ""]
-    if rows:
-        lines += ["| key | takes | value | from | meaning |", "|---|---|---|---|---|", *rows, ""]
+    """Return the section of one choice, with a table of the parameters of each of its parts."""
+    lines = [f"## {group}={name}", ""]
+    for key, part in parts_of(group, node):
+        signature = read_signature(part["_target_"])
+        home = f"`{part['_target_']}`"
+        lines += [home if key == group else f"**`{key}`**: {home}", "", signature.summary, ""]
+        filled = {*FROM_RUN, *FROM_ENV, *Library().defaults}
+        rows = [
+            row(f"{key}.{name}", part.get(name), name in part, parameter)
+            for name, parameter in signature.parameters.items()
+            if name in part or (parameter.default is not None and name not in filled)
+        ]
+        if rows:
+            lines += [
+                "| key | takes | value | from | meaning |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+            ]
     return "\n".join(lines)
+
+
+def parts_of(key: str, node: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a node and the nodes within it that build a part, with their keys."""
+    if "_target_" in node:
+        yield key, node
+    for name, child in node.items():
+        if isinstance(child, dict) and not name.startswith("_"):
+            yield from parts_of(f"{key}.{name}", child)
 
 
 def row(key: str, value: Any, in_yaml: bool, parameter: Parameter) -> str:
     """Return a row of the table of parameters."""
-    if in_yaml:
+    if isinstance(value, dict) and "_target_" in value:
+        shown = value["_target_"].rpartition(".")[2]
+    elif in_yaml:
         shown = yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n...")[0].strip()
     else:
         shown = ast.unparse(parameter.default) if parameter.default is not None else ""

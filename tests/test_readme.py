@@ -70,7 +70,12 @@ def split(pages: list[str]) -> dict[str, list[str]]:
 
 COMMANDS = split(PAGES)
 FILES = [f.read_text() + "\n" for f in (ROOT / "examples").rglob("*.py")]
-RUNNING = [p for p in PAGES if COMMANDS[p] or blocks(p, "python")]
+SLOW = {"docs/methods/morec.md"}
+RUNNING = [
+    pytest.param(p, marks=[pytest.mark.slow] if p in SLOW else [])
+    for p in PAGES
+    if COMMANDS[p] or blocks(p, "python")
+]
 
 
 def shortened(arguments: list[str]) -> list[str]:
