@@ -1,10 +1,15 @@
-"""Train MBPO in a gymnasium environment of your own, save it, and ask it for actions."""
+"""Put MBPO together from its parts and train it in a gymnasium environment of your own."""
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 
-from mbrl import GymAgent
+import mbrl
+from mbrl.agents import Dyna
+from mbrl.dynamics import GaussianEnsemble
+from mbrl.envs import GymnasiumVecEnv
+from mbrl.learners import SAC
 
 
 class Thermostat(gymnasium.Env):
@@ -25,8 +30,11 @@ class Thermostat(gymnasium.Env):
         return obs, -(self._deviation**2), False, self._time == 40, {}
 
 
-agent = GymAgent(
-    "mbpo", env=Thermostat(), seed=0, **{"agent.learning_starts": 200, "learner.hidden": 32}
-)
-agent.learn(600)
-print("cold:", agent.predict([-0.5])[0], "warm:", agent.predict([0.5])[0])
+env = GymnasiumVecEnv.around([Thermostat()], seed=0)
+parts = {"action": env.action, "generator": torch.Generator().manual_seed(0)}
+model = GaussianEnsemble(obs_dim=1, task=env.task, hidden=32, max_updates=1000, **parts)
+sac = SAC(obs_dim=1, hidden=32, **parts)
+agent = Dyna(dynamics=model, learner=sac, learning_starts=200, num_rollouts=2000, **parts)
+mbrl.train(env, agent, 600)
+cold, warm = agent.act(torch.tensor([[-0.5], [0.5]]), explore=False)
+print("heating when cold:", cold.item(), "when warm:", warm.item())

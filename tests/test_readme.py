@@ -227,7 +227,11 @@ SMALLER = {
         "schedule=(16, 8)": "schedule=(4,), dense_updates=5, stage_updates=4",
     },
     "fit_an_ensemble": {"max_updates=1000": "max_updates=20, min_updates=5"},
-    "mbpo_on_my_env": {'"learner.hidden": 32': TINY, "learn(600)": "learn(250)"},
+    "mbpo_on_my_env": {
+        "max_updates=1000": "max_updates=5, min_updates=5",
+        "num_rollouts=2000": "num_rollouts=20",
+        "agent, 600": "agent, 220",
+    },
     "model_as_sb3_env": {
         "seed=0)\nagent": f"seed=0, **{{{TINY}}})\nagent",
         "learn(1000)": "learn(250)",
