@@ -20,21 +20,20 @@ class Thermostat(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self._deviation, self._time = self.np_random.uniform(-1, 1), 0
+        self._deviation = self.np_random.uniform(-1, 1)
         return np.array([self._deviation], np.float32), {}
 
     def step(self, action):
         self._deviation += 0.1 * float(np.clip(action[0], -1, 1)) - 0.05 * self._deviation
-        self._time += 1
-        obs = np.array([self._deviation], np.float32)
-        return obs, -(self._deviation**2), False, self._time == 40, {}
+        cost = self._deviation**2
+        return np.array([self._deviation], np.float32), -cost, False, False, {}
 
 
-env = GymnasiumVecEnv.around([Thermostat()], seed=0)
+env = GymnasiumVecEnv.around([gymnasium.wrappers.TimeLimit(Thermostat(), 40)], seed=0)
 parts = {"action": env.action, "generator": torch.Generator().manual_seed(0)}
 model = GaussianEnsemble(obs_dim=1, task=env.task, hidden=32, max_updates=1000, **parts)
 sac = SAC(obs_dim=1, hidden=32, **parts)
 agent = Dyna(dynamics=model, learner=sac, learning_starts=200, num_rollouts=2000, **parts)
 mbrl.train(env, agent, 600)
-cold, warm = agent.act(torch.tensor([[-0.5], [0.5]]), explore=False)
-print("heating when cold:", cold.item(), "when warm:", warm.item())
+actions = agent.act(torch.tensor([[-0.5], [0.5]]), explore=False)
+print("heating when cold, when warm:", actions.flatten().tolist())
