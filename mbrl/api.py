@@ -1,4 +1,4 @@
-"""Agents from Python, in Stable-Baselines3's shape: `mbrl.load` and `mbrl.GymAgent`."""
+"""Agents from Python, with Stable-Baselines3's methods: `mbrl.load` and `mbrl.GymAgent`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class LoadedAgent:
-    """Show an agent in SB3's shape.
+    """Agent with SB3's `predict`.
 
     Args:
-        agent: what acts.
-        env: whose shapes it knows.
+        agent: it acts.
+        env: environment with the shapes of its observations and actions.
 
     Attributes:
         agent: the agent itself.
     """
 
     def __init__(self, agent: Actor, env: VecEnv):
-        """Take the agent, and the shapes of the environment."""
+        """Store the agent and the shapes of the environment."""
         from mbrl.roles import HasGymnasiumSpaces
 
         self.agent = agent
@@ -74,19 +74,19 @@ class LoadedAgent:
         import numpy as np
         import torch
 
-        given = np.asarray(obs, dtype=np.float32)
+        array = np.asarray(obs, dtype=np.float32)
         rank = len(self._obs_shape)
-        if given.shape[given.ndim - rank :] != self._obs_shape or given.ndim > rank + 1:
-            wanted = ", ".join(map(str, self._obs_shape))
-            raise BadInput(f"obs: shape {given.shape} should be ({wanted},) or (B, {wanted})")
-        rows = torch.from_numpy(given.reshape(-1, int(np.prod(self._obs_shape))))
+        if array.shape[array.ndim - rank :] != self._obs_shape or array.ndim > rank + 1:
+            shape = ", ".join(map(str, self._obs_shape))
+            raise BadInput(f"obs: shape {array.shape} should be ({shape},) or (B, {shape})")
+        rows = torch.from_numpy(array.reshape(-1, int(np.prod(self._obs_shape))))
         rows = rows.to(self._device)
         if rows.shape[0] != self._num_rows:
             self.reset()
             self._num_rows = rows.shape[0]
         elif episode_start is not None:
-            begun = torch.as_tensor(np.asarray(episode_start).reshape(-1), dtype=torch.bool)
-            self.agent.reset(begun.to(self._device), explore=not deterministic)
+            starts = torch.as_tensor(np.asarray(episode_start).reshape(-1), dtype=torch.bool)
+            self.agent.reset(starts.to(self._device), explore=not deterministic)
         simulated = None
         if env_state is not None:
             simulated = torch.as_tensor(env_state, device=self._device).reshape(len(rows), -1)
@@ -95,10 +95,10 @@ class LoadedAgent:
         if self._action.kind == "discrete":
             action = action.argmax(-1) + self._first_action
         action = action.cpu().numpy()
-        return (action if given.ndim > rank else action.squeeze(0)), None
+        return (action if array.ndim > rank else action.squeeze(0)), None
 
     def reset(self) -> None:
-        """Begin a new episode."""
+        """Start a new episode."""
         self.agent.reset(explore=True)
         self.agent.reset(explore=False)
 
@@ -119,17 +119,17 @@ def load(run: str | Path) -> LoadedAgent:
 
 
 class GymAgent(LoadedAgent):
-    """Train, ask and keep an agent from Python, in SB3's shape.
+    """Agent that is trained, used and saved from Python, with SB3's methods.
 
-    `GymAgent("mbpo", env="pendulum").learn(3000).predict(obs)`; what `mbrl train` takes is taken
-    as keywords: `learner={"hidden": 64}`, `dynamics="sindy"`, `**{"agent.learning_starts": 100}`.
+    `GymAgent("mbpo", env="pendulum").learn(3000).predict(obs)`; the settings of `mbrl train` are
+    keywords: `learner={"hidden": 64}`, `dynamics="sindy"`, `**{"agent.learning_starts": 100}`.
 
     Args:
         agent: as in `mbrl train agent=`.
         env: as in `mbrl train env=`, a gymnasium id, or a gymnasium Env of one's own. That Env is
             trained in; to go on with training it is reset with its last seed and its actions are
             replayed, so it must be a function of these.
-        seed: of everything that is drawn.
+        seed: of all random draws.
         verbose: 1 shows the progress of learn().
         overrides: further settings.
 
@@ -220,7 +220,7 @@ class GymAgent(LoadedAgent):
         return self
 
     def save(self, path: str | Path) -> None:
-        """Keep everything in a run folder: for load(), `mbrl.load`, `mbrl eval`, `--resume`.
+        """Save everything in a run folder: for load(), `mbrl.load`, `mbrl eval`, `--resume`.
 
         A run folder that is there is replaced.
 
@@ -245,7 +245,7 @@ class GymAgent(LoadedAgent):
     def load(
         cls, path: str | Path, env: gymnasium.Env | None = None, *, verbose: int = 0
     ) -> GymAgent:
-        """Go on with what save() or `mbrl train` left; path itself stays as it is.
+        """Load what save() or `mbrl train` wrote, to train further; path itself stays as it is.
 
         Args:
             path: a run folder.
@@ -273,7 +273,7 @@ class GymAgent(LoadedAgent):
 
 
 def _env_arguments(env: str | gymnasium.Env) -> list[str]:
-    """Say an environment in the command line's words."""
+    """Return the settings of `mbrl train` for an environment."""
     import gymnasium
 
     import mbrl.envs  # registers mbrl/...  # noqa: F401
@@ -288,12 +288,12 @@ def _env_arguments(env: str | gymnasium.Env) -> list[str]:
 
 
 def _arguments(settings: dict[str, Any], prefix: str = "") -> list[str]:
-    """Say settings in the command line's words."""
-    found = []
+    """Return settings as `mbrl train` takes them."""
+    arguments = []
     for name, value in settings.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value:
-            found += _arguments(value, f"{key}.")
+            arguments += _arguments(value, f"{key}.")
         else:
-            found.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
-    return found
+            arguments.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return arguments

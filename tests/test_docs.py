@@ -23,7 +23,19 @@ ROOMS = [f"mbrl.{init.parent.name}" for init in sorted(HOUSE.glob("*/__init__.py
 FILES = [f"mbrl.{file.stem}" for file in sorted(HOUSE.glob("*.py")) if file.stem[0] != "_"]
 ON_DEMAND = ["mbrl.GymAgent", "mbrl.load", "mbrl.make_vec"]
 # rooms whose functions begin with a verb of VERBS, and whose classes say what they are
-IN_PLAIN_WORDS = ("errors", "moved", "values")
+IN_PLAIN_WORDS = (
+    "api",
+    "buffer",
+    "cli",
+    "config",
+    "errors",
+    "manifest",
+    "moved",
+    "report",
+    "training",
+    "types",
+    "values",
+)
 VERBS = set(
     re.findall(
         r"\w+",
@@ -36,8 +48,8 @@ VERBS = set(
     Ignore Import Improve Initialize Insert Integrate Invert Iterate Join List Log Make Map Mark
     Mask Maximize Measure Merge Minimize Mix Move Multiply Normalize Observe Open Pack Pad Parse
     Penalize Plan Plot Print Project Propagate Propose Prune Record Reduce Refine Refit Register
-    Reject Release Remove Render Repeat Replace Replay Report Request Rescale Reset Reshape Resolve
-    Restore Retrain Roll Round Scale Schedule Score Search Seed Select Send Set Shift Shrink
+    Reject Release Rename Remove Render Repeat Replace Replay Report Request Rescale Reset Reshape
+    Resolve Restore Retrain Roll Round Scale Schedule Score Search Seed Select Send Set Shift Shrink
     Simulate Skip Smooth Solve Sort Split Stack Standardize Start Step Stop Store Subtract Suggest
     Sum Switch Synchronize Terminate Test Tighten Train Transform Translate Truncate Undo Unpack
     Unroll Validate Verify Wait Warn Whiten Wrap Yield

@@ -1,4 +1,4 @@
-"""The command line: `mbrl train | eval | sweep | report | doctor`, one file a command.
+"""Command line: `mbrl train | eval | sweep | report | doctor`, one file a command.
 
 Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
 """
@@ -23,16 +23,16 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
     "collect": ("mbrl.cli.collect", "write a Minari dataset of what a run's agent does"),
-    "sweep": ("mbrl.cli.sweep", "check a sweep file and say how W&B runs it"),
+    "sweep": ("mbrl.cli.sweep", "check a sweep file and show how W&B runs it"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
     "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),
     "distill": ("mbrl.cli.distill", "turn a run's policy into a formula of a few terms"),
-    "doctor": ("mbrl.cli.doctor", "say what is installed and what works here"),
+    "doctor": ("mbrl.cli.doctor", "show what is installed and what works here"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; give its exit status.
+    """Run a command; return its exit status.
 
     Args:
         argv: the command and its arguments; None takes the process's own.
@@ -74,7 +74,7 @@ def _renamed_in_one_line() -> Iterator[None]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """Find the command and call it."""
+    """Call the command of that name."""
     name, *rest = arguments or ["--help"]
     if name in ("-h", "--help", "help"):
         print(_usage())
@@ -94,6 +94,6 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    """List the commands."""
+    """Return the list of the commands."""
     lines = [f"  {name:9} {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(["usage: mbrl COMMAND ...", "", *lines, "", "mbrl COMMAND --help says more"])

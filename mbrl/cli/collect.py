@@ -120,7 +120,7 @@ def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
 
 
 def _replay(run: RunFolder, parts: Parts, steps: int) -> Transitions:
-    """Give what the agent was trained on."""
+    """Return what the agent was trained on."""
     saved = run.load("buffer")
     if saved is None or saved["buffer"]["num_added"] < 1:
         raise BadInput(f"{run.path}: its checkpoint holds no replay; choose another --mix")

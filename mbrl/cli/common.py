@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def say(message: str, status: int) -> int:
-    """Write one line to stderr; hand the exit status on."""
+    """Write one line to stderr; return the exit status."""
     print("mbrl:", " ".join(message.split()), file=sys.stderr)
     return status
 
 
 def failed(run: RunFolder, error: Exception) -> int:
-    """Keep the traceback in RUN/error.log; say the reason in one line."""
+    """Write the traceback to RUN/error.log and the reason, in one line, to stderr."""
     log = run.path / "error.log"
     hint = ""
     with contextlib.suppress(OSError):  # the disk may be what failed
@@ -32,17 +32,17 @@ def failed(run: RunFolder, error: Exception) -> int:
 
 
 def reason(error: Exception) -> str:
-    """Word what was raised."""
+    """Return the words for an error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"
 
 
 class Parser(argparse.ArgumentParser):
-    """Parse options, with our one-line errors."""
+    """Parser of options, with errors of one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments."""
+        """Raise BadInput."""
         raise BadInput(f"{self.prog.removeprefix('mbrl ')}: {message}; --help says more")
 
 

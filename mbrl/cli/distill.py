@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, dict[str, Any]]:
-    """Play teacher and students in the run's model; give the policy and what was found."""
+    """Distill the run's policy in the run's model; return the formulas and the metrics."""
     import torch
 
     from mbrl.dynamics import SINDy
@@ -116,7 +116,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
 
 
 def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
-    """Keep the policy as a run that `mbrl eval` and mbrl.load take."""
+    """Save the policy as a run that `mbrl eval` and mbrl.load read."""
     from mbrl.training.run_folder import RunFolder
 
     agent = {

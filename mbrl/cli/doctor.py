@@ -1,4 +1,4 @@
-"""`mbrl doctor`: what is installed and works here; `mbrl doctor env=...`: is it sound."""
+"""`mbrl doctor`: what is installed and works here; `mbrl doctor env=...`: checks an environment."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ _EXTRAS = {  # package -> the extra that installs it
     "minari": "offline",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
-    "ray": "sweep",
-    "optuna": "sweep",
 }
 
 
@@ -35,7 +33,7 @@ _HANG = 10.0  # seconds for a step, where the environment sets no time_limit
 
 
 def main(arguments: list[str]) -> int:
-    """Say what is installed and what works here, or whether an environment is sound."""
+    """Print what is installed and what works here, or check an environment."""
     parser = Parser(prog="mbrl doctor", description=__doc__)
     parser.add_argument("settings", metavar="KEY=VALUE", nargs="*", help="env=... to be checked")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="your own choices")
@@ -60,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check_env(settings: list[str], config_dir: Path | None) -> int:
-    """Look for what is wrong with an environment; give the exit status."""
+    """Check an environment; return the exit status."""
     from mbrl.config import compose, instantiate
 
     unneeded = ["agent=random", "experiment=none"]
@@ -88,7 +86,7 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
 
 
 def _rendering() -> str:
-    """Try MuJoCo's rendering back end."""
+    """Test MuJoCo's rendering back end."""
     if not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")
     name = os.environ.get("MUJOCO_GL", "MuJoCo's default")

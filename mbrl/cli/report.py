@@ -66,14 +66,14 @@ def _write(run: RunFolder, given: int | None) -> Path:
 
 
 def _write_without_env(run: RunFolder, parts: Parts) -> Path:
-    """Show what was learned from a dataset beside the returns of its own episodes."""
+    """Write a report without an environment: the model's error, the returns in the dataset."""
     from mbrl.data import load_dataset
     from mbrl.report import k_step_error, write_report
 
-    found = load_dataset(run.config["dataset"], device=run.config["device"])
+    dataset = load_dataset(run.config["dataset"], device=run.config["device"])
     model: Any = getattr(parts.agent, "dynamics", None)
-    error = None if model is None else k_step_error(model, found.data, horizon=_HORIZON)
-    return write_report(run.path, run.config, {"the dataset": found.returns().tolist()}, error)
+    error = None if model is None else k_step_error(model, dataset.data, horizon=_HORIZON)
+    return write_report(run.path, run.config, {"the dataset": dataset.returns().tolist()}, error)
 
 
 def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:

@@ -1,4 +1,4 @@
-"""`mbrl sweep`: check a W&B sweep file against what `mbrl train` takes, and say how to run it."""
+"""`mbrl sweep`: check a W&B sweep file against what `mbrl train` takes, and show how to run it."""
 
 from __future__ import annotations
 
@@ -20,5 +20,7 @@ def main(arguments: list[str]) -> int:
     file = find_sweep(options.file)
     keys = check_sweep(file)
     run = f"`wandb sweep {shlex.quote(str(file))}`, then `wandb agent ID` with the id it prints"
-    print(f"{file}: every value of {', '.join(keys)} fits; W&B's client runs it: {run}")
+    print(
+        f"{file}: every value of {', '.join(keys)} fits; W&B's client checks the rest and runs it: {run}"
+    )
     return 0

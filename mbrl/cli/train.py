@@ -1,4 +1,4 @@
-"""`mbrl train`: a new run, or going on with one."""
+"""`mbrl train`: start a run, or resume one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _TrainOptions(NamedTuple):
 
 
 def _train_options(arguments: list[str]) -> _TrainOptions:
-    """Tell options from settings, which may begin with -- too."""
+    """Split options from settings, which may begin with -- too."""
     settings: list[str] = []
     paths: dict[str, Path] = {}
     wants_help = False
@@ -51,7 +51,7 @@ def _train_options(arguments: list[str]) -> _TrainOptions:
 
 
 def main(arguments: list[str]) -> int:
-    """Train a new run, or go on with one."""
+    """Train a new run, or resume one."""
     options = _train_options(arguments)
     if options.help:
         from mbrl.config.describe import describe
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _created(options: _TrainOptions) -> RunFolder:
-    """Compose, check and make a run folder."""
+    """Create the folder of a new run."""
     from mbrl.config import compose
     from mbrl.training.run_folder import RunFolder
 
@@ -109,7 +109,7 @@ def _created(options: _TrainOptions) -> RunFolder:
 
 
 def _resumed(options: _TrainOptions) -> RunFolder:
-    """Open the run to go on with; its total_steps may be extended."""
+    """Open the run to resume; its total_steps may be extended."""
     from mbrl.config import check_saved, plain_value
     from mbrl.config.arguments import parse_arguments
     from mbrl.training.run_folder import RunFolder
@@ -150,7 +150,7 @@ def _prepare(run: RunFolder) -> tuple[Parts, Logger]:
 def _train_parts(
     run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Call the training loop with what the config says; give its summary."""
+    """Run the training loop with the config's settings; return its summary."""
     from mbrl.roles import OfflineAgent
     from mbrl.training.loop import train
     from mbrl.training.offline_loop import train_offline
@@ -184,18 +184,18 @@ def _train_parts(
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second aborts."""
-    asked: list[int] = []
+    """Handle Ctrl-C and SIGTERM: the first asks the loop to stop, the second aborts."""
+    signals: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
-        asked.append(number)
-        if len(asked) > 1:
+        signals.append(number)
+        if len(signals) > 1:
             raise KeyboardInterrupt
         os.write(2, b"mbrl: saving after this step; Ctrl-C again aborts at once\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(signals)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The grammar of the command line: KEY=VALUE, in every form that a shell or a sweep writes it.
+"""Grammar of the command line: KEY=VALUE, in every form that a shell or a sweep writes it.
 
 W&B's macros: `${args}` writes --key=value, `${args_no_hyphens}` key=value, `${args_append_hydra}`
 +key=value and `${args_override_hydra}` ++key=value, values as Python prints them; nested parameters
@@ -31,12 +31,12 @@ class Argument(NamedTuple):
 
 
 def parse_arguments(arguments: Sequence[str]) -> list[Argument]:
-    """Bring key=value, --key=value, +key=value and ++key=value to one form.
+    """Parse key=value, --key=value, +key=value and ++key=value.
 
     Raises:
         BadInput: if there is no `=`, no key or no value.
     """
-    found = []
+    parsed = []
     for argument in arguments:
         bare = re.sub(r"^(--|\+\+|\+)", "", argument)
         key, equals, text = bare.partition("=")
@@ -47,8 +47,8 @@ def parse_arguments(arguments: Sequence[str]) -> list[Argument]:
             raise BadInput(f"{argument}: the key before = is missing, for example seed=1")
         if not text:
             raise BadInput(f"{argument}: the value after = is missing; null stands for nothing")
-        found.append(Argument(key, text))
-    return found
+        parsed.append(Argument(key, text))
+    return parsed
 
 
 def parse_value(text: str) -> Any:
@@ -104,7 +104,7 @@ def _from_yaml(node: yaml.Node) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """Read a plain word; YAML 1.1's octal, base-60 and yes/no readings are left out on purpose."""
+    """Read a plain word; YAML 1.1's octal, base-60 and yes/no are left out on purpose."""
     word = text.strip().lower()
     if word in _WORDS:
         return _WORDS[word]

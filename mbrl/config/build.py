@@ -26,7 +26,7 @@ FROM_ENV = ("obs_dim", "action", "task", "num_envs", "max_episode_steps")
 
 
 class Parts(NamedTuple):
-    """What a training loop needs."""
+    """Parts of a training loop."""
 
     env: VecEnv
     make_eval_env: Callable[[int], VecEnv]  # number of environments -> a fresh set of them
@@ -105,9 +105,9 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
 
     device = config["device"]
     if device.startswith("cuda"):
-        found = torch.cuda.device_count()
-        if (torch.device(device).index or 0) >= found:
-            raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")
+        count = torch.cuda.device_count()
+        if (torch.device(device).index or 0) >= count:
+            raise BadInput(f"device={device}: there are {count} CUDA devices here; use device=cpu")
     env = make_env(config)
     make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
@@ -156,12 +156,12 @@ def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = N
 
 
 def _run_scope(config: dict[str, Any]) -> dict[str, Any]:
-    """Give what every part may ask for."""
+    """Return what every part may take."""
     return {name: config[name] for name in FROM_RUN if name != "generator"}
 
 
 def _generator(config: dict[str, Any], part: str) -> torch.Generator:
-    """Make the generator of a part, seeded by a stable hash of (seed, part name)."""
+    """Return the generator of a part, seeded by a stable hash of (seed, part name)."""
     import torch
 
     part = moved.seed_name(part)

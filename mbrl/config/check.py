@@ -1,4 +1,4 @@
-"""What can be said against a composed config, each in one line and before torch is imported."""
+"""Check a composed config without importing torch; each error is one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from mbrl.config.annotations import base, fit, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.library import SWEEPS, Library, gather, nearest
-from mbrl.config.outside import check_gymnasium_id, count_cuda_devices
+from mbrl.config.outside import check_gymnasium_id
 from mbrl.config.renames import rename
 from mbrl.config.signatures import Parameter, Signature, read_signature
 from mbrl.errors import BadInput
@@ -26,12 +26,12 @@ _CONSTANTS = {"None": "null", "True": "true", "False": "false"}
 
 
 def check(config: Node, library: Library, typed: dict[str, str]) -> None:
-    """Refuse what cannot work; bring values to their types in place.
+    """Check a composed config; convert its values to their types in place.
 
     Args:
-        config: composed and resolved, labels (`_range_` ...) and `choices` included.
+        config: composed and resolved, labels (`_requires_` ...) and `choices` included.
         library: the choices there are.
-        typed: dotted key -> text of what the user typed.
+        typed: dotted key -> text that the user typed.
 
     Raises:
         BadInput: naming the key and what would be right.
@@ -55,7 +55,7 @@ def check(config: Node, library: Library, typed: dict[str, str]) -> None:
 
 
 def check_key(key: str, config: Node, library: Library) -> None:
-    """Refuse a typed key that no part takes.
+    """Check that a part takes a typed key.
 
     Raises:
         BadInput: with the nearest valid names.
@@ -74,7 +74,7 @@ def check_key(key: str, config: Node, library: Library) -> None:
 
 
 def check_choice(group: str, name: str, library: Library) -> None:
-    """Refuse a choice that has no YAML.
+    """Check that a choice has a YAML.
 
     Raises:
         BadInput: with the nearest choice, or all of them.
@@ -141,7 +141,7 @@ def signature_of(target: Any, key: str) -> Signature:
 
 
 def _nodes(node: Any, key: str) -> Iterator[tuple[str, Node]]:
-    """Walk all nodes that have a `_target_`, outer ones first."""
+    """Yield all nodes that have a `_target_`, outer ones first."""
     if isinstance(node, list):
         for index, child in enumerate(node):
             yield from _nodes(child, f"{key}.{index}")
@@ -187,7 +187,7 @@ def _takes_any_key(annotation: Any) -> bool:
 
 
 def _suggest(key: str, options: Iterable[str]) -> str:
-    """Word the nearest names, or all of the same part."""
+    """Return the words that suggest the nearest names, or all of the same part."""
     named = [option for option in options if "_" not in (option[0], option.rpartition(".")[2][0])]
     near = nearest(key, named)
     if near:
@@ -330,7 +330,11 @@ def _show(value: Any) -> str:
 
 
 def _check_places(config: Node, library: Library) -> None:
-    """Refuse a part that nobody takes, and a parameter that nobody gives."""
+    """Check that each part is used, and each required parameter is there.
+
+    Raises:
+        BadInput: naming it.
+    """
     choices = config["choices"]
     groups = [g for g in library.defaults if "_target_" in (config.get(g) or {})]
     takers: dict[str, set[str]] = {}
@@ -355,7 +359,7 @@ def _check_places(config: Node, library: Library) -> None:
 
 
 def _takes(choice: str, group: str, library: Library) -> bool:
-    """Tell whether an agent's class takes a part of the group."""
+    """Return whether an agent's class takes a part of the group."""
     node = library.read(*choice.split("="))
     return group in signature_of(node["_target_"], choice).parameters
 
@@ -363,7 +367,7 @@ def _takes(choice: str, group: str, library: Library) -> bool:
 def _ungiven(
     key: str, name: str, parameter: Parameter, node: Node, config: Node, library: Library
 ) -> str:
-    """Say which part or value is missing."""
+    """Return the words for a part or value that is missing."""
     group = key.partition(".")[0]
     part = f"{group}={config['choices'].get(group)}"
     if name in library.defaults:
@@ -373,7 +377,11 @@ def _ungiven(
 
 
 def _check_needs(config: Node, library: Library) -> None:
-    """Match `_requires_` with what the chosen parts provide and the plain keys that are given."""
+    """Check that what parts require is provided by others, or by a key such as dataset.
+
+    Raises:
+        BadInput: naming what would provide it.
+    """
     choices = config["choices"]
     provided = {k for k in library.plain if config.get(k) not in (None, False)}
     for group in library.defaults:
@@ -413,11 +421,10 @@ def _check_run(config: Node, typed: dict[str, str]) -> None:
 
 
 def _check_device(device: str) -> None:
-    """Refuse a device of another name, or one that is surely not there."""
+    """Check the name of a device; whether it is there is known once torch is imported.
+
+    Raises:
+        BadInput: if it is none.
+    """
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
         raise BadInput(f"device={device}: should be cpu, cuda or cuda:N")
-    if device == "cpu":
-        return
-    found = count_cuda_devices()
-    if found is not None and int(device.partition(":")[2] or 0) >= found:
-        raise BadInput(f"device={device}: there are {found} CUDA devices here; use device=cpu")

@@ -1,4 +1,4 @@
-"""From what the user typed to one resolved and checked config; the only file that knows Hydra."""
+"""Compose one resolved and checked config from typed settings; the only file that uses Hydra."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Composed(NamedTuple):
     """A config ready to build."""
 
     config: dict[str, Any]  # resolved; the chosen names stand under "choices", in building order
-    notes: list[str]  # what the user should be told
+    notes: list[str]  # for the user
 
 
 def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Composed:
@@ -109,7 +109,7 @@ def plain_value(key: str, text: str) -> Any:
 
 
 def _spread(argument: Argument, library: Library) -> list[Argument]:
-    """Take GROUP={KEY: VALUE}, as a sweep writes nested parameters, for GROUP.KEY=VALUE."""
+    """Split GROUP={KEY: VALUE}, as a sweep writes nested parameters, into GROUP.KEY=VALUE."""
     key, text = argument
     if key in library.defaults or isinstance(library.plain.get(key), dict):
         value = parse_value(text)
@@ -134,14 +134,14 @@ def _choose(arguments: list[Argument], library: Library) -> tuple[dict[str, str]
 
 
 def _presets(chosen: dict[str, str], library: Library) -> list[str]:
-    """Name the presets that are applied by themselves, the first one that exists."""
+    """Return the names of the presets of which the first that exists is applied."""
     names = {**library.defaults, **chosen}
     parts = [("agent", "dynamics", "env")] * ("dynamics" in chosen) + [("agent", "env")]
     return ["_".join(names[group] for group in groups) for groups in parts]
 
 
 def _compose(chosen: dict[str, str], library: Library) -> tuple[dict[str, Any], dict[str, str]]:
-    """Let Hydra put the files together; values stay unresolved."""
+    """Compose the files with Hydra; values stay unresolved."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -176,7 +176,7 @@ def _drop_preset_of_swapped(
     typed: list[str],
     library: Library,
 ) -> list[str]:
-    """Undo what a preset says of a part that the user replaced by another choice."""
+    """Remove a preset's settings of a part that the user replaced by another choice."""
     if choices.get("experiment") in (None, "none"):
         return []
     meant = {"agent", "env", "experiment"}
@@ -221,13 +221,13 @@ def _resolve(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    """Put an error of several lines in one, without the search path."""
+    """Return an error of several lines in one, without the search path."""
     lines = str(error).partition("Config search path")[0].split("\n")
     return " ".join(line.strip() for line in lines if line.strip())
 
 
 def _without_labels(node: Any) -> Any:
-    """Drop `_range_` and the like: what is left is what the parts are made of."""
+    """Drop `_requires_` and the like; what is left builds the parts."""
     if isinstance(node, list):
         return [_without_labels(child) for child in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The YAML files on offer: groups are folders, choices are files."""
+"""Library of YAML files: groups are folders, choices are files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWEEPS = "sweep"  # a folder beside the groups: its files start runs and are no 
 
 
 class Library:
-    """The package's configs, and a user's folder beside them.
+    """Configs of the package, and a user's folder beside them.
 
     Attributes:
         folders: where to look.
@@ -65,9 +65,9 @@ class Library:
 
     def choices(self, group: str) -> list[str]:
         """List a group's choices."""
-        found = {file.stem for folder in self.folders for file in folder.glob(f"{group}/*.yaml")}
+        names = {file.stem for folder in self.folders for file in folder.glob(f"{group}/*.yaml")}
         optional = {self.defaults[group]} if self.defaults[group] == "none" else set()
-        return sorted(found | optional)
+        return sorted(names | optional)
 
     def read(self, group: str, name: str) -> dict[str, Any]:
         """Read a choice's YAML as it stands."""
@@ -117,7 +117,7 @@ def gather(node: Any, label: str) -> set[str]:
 
 
 def nearest(name: str, options: Iterable[str]) -> list[str]:
-    """Give the valid names that a wrong one may have meant, the best first."""
+    """Return the valid names that a wrong one may have meant, the best first."""
     options, name = list(dict.fromkeys(options)), name.lower()
     prefix, _, last = name.rpartition(".")
     same = [option for option in options if option.lower().rpartition(".")[2] == last]

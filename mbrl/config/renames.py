@@ -62,7 +62,7 @@ def rename_key(key: str, config: Node) -> str:
 
 
 def _rename_node(node: Any, key: str) -> None:
-    """Rename what a node and the nodes within it say."""
+    """Rename the old names of a node and the nodes within it."""
     if isinstance(node, list):
         for index, child in enumerate(node):
             _rename_node(child, f"{key}.{index}")

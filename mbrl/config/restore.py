@@ -1,4 +1,4 @@
-"""A run's parts, built from its config and restored from its newest checkpoint."""
+"""Parts of a run, built from its config and restored from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def restore(run: RunFolder) -> Parts:
-    """Build a run's parts and give the agent back what it had learned; imports torch.
+    """Build a run's parts and load its newest checkpoint into the agent; imports torch.
 
     Raises:
         BadInput: if there is no checkpoint, it is damaged, or the config was changed since.

@@ -1,4 +1,4 @@
-"""What a `_target_` takes, read from its source with `ast`: no import, so no torch."""
+"""Parameters of a `_target_`, read from its source with `ast`: no import, so no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EMPTY_BASES = {"object", "ABC", "Protocol", "Generic"}
 
 
 class Parameter(NamedTuple):
-    """One parameter of a constructor."""
+    """Parameter of a constructor."""
 
     annotation: Any  # a type: mbrl.config.annotations.resolve
     default: ast.expr | None  # None if it must be given
@@ -21,7 +21,7 @@ class Parameter(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """What a class or function takes."""
+    """Parameters of a class or function."""
 
     home: str  # module that defines it
     summary: str
@@ -44,7 +44,7 @@ def read_signature(target: str) -> Signature:
 
 
 def _of_class(home: str, node: ast.ClassDef) -> Signature:
-    """Take __init__, the fields of a dataclass or named tuple, or what the bases take."""
+    """Return the parameters of __init__, of a dataclass or named tuple, or of the bases."""
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             own = _of_function(home, item, node, skip=1)
@@ -91,7 +91,7 @@ def _passes_keywords_on(function: ast.FunctionDef) -> bool:
 def _of_function(
     home: str, function: ast.FunctionDef, documented: ast.ClassDef | ast.FunctionDef, *, skip: int
 ) -> Signature:
-    """Take the arguments of a function, without its first `skip`."""
+    """Return the parameters of a function, without its first `skip`."""
     args = function.args
     positional = args.posonlyargs + args.args
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
@@ -107,7 +107,7 @@ def _of_function(
 
 
 def _summary(node: ast.ClassDef | ast.FunctionDef) -> str:
-    """Give a docstring's first line."""
+    """Return a docstring's first line."""
     return (ast.get_docstring(node) or "").partition("\n")[0]
 
 

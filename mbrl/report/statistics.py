@@ -16,7 +16,7 @@ def iqm(values: np.ndarray) -> np.ndarray:
 
 
 def interval(strata: list[np.ndarray], resamples: int = 10_000) -> tuple[float, float, float]:
-    """Give the interquartile mean of strata of values (n,) and its 95% bootstrap interval.
+    """Return the interquartile mean of strata of values (n,) and its 95% bootstrap interval.
 
     Args:
         strata: values that are resampled each by itself: a task's, over its seeds.

@@ -1,4 +1,4 @@
-"""The counts of a run: steps, episodes, returns, evaluations, time."""
+"""Counters of a run: steps, episodes, returns, evaluations, time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 class TrainingCounters:
-    """Count a run's steps, episodes, returns, evaluations and time.
+    """Counters of a run's steps, episodes, returns, evaluations and time.
 
     Args:
         num_envs: environments that are stepped side by side.
     """
 
     def __init__(self, num_envs: int = 1):
-        """Begin at 0."""
+        """Start all counters at 0."""
         self.step = 0
         self.episode = torch.arange(num_envs)  # (E,) the number of the running episode
         self.evaluations: list[list[Any]] = []  # [step, returns]
@@ -43,30 +43,30 @@ class TrainingCounters:
             self._next_episode += 1
 
     def due(self, interval: int) -> bool:
-        """Tell whether a multiple of interval was passed in this vector step."""
+        """Return whether a multiple of interval was passed in this vector step."""
         return self.step % interval < self.episode.shape[0]
 
     def spent(self, clock: str) -> float:
-        """Give seconds of cpu or wall time, earlier sittings included."""
+        """Return the seconds of cpu or wall time, those before a resume included."""
         now = time.process_time() if clock == "cpu" else time.monotonic()
         return self._before[clock] + now - self._started[clock]
 
     def metrics(self) -> dict[str, float]:
-        """Give episode means and speed."""
-        here = time.monotonic() - self._started["wall"]
-        found = {
-            "time/fps": (self.step - self._start_step) / max(here, 1e-9),
+        """Return the means over recent episodes, and the speed."""
+        elapsed = time.monotonic() - self._started["wall"]
+        metrics = {
+            "time/fps": (self.step - self._start_step) / max(elapsed, 1e-9),
             "time/cpu_seconds": self.spent("cpu"),
             "time/wall_seconds": self.spent("wall"),
         }
         if self._recent:
             returns, lengths = zip(*self._recent, strict=True)
-            found["rollout/ep_rew_mean"] = sum(returns) / len(returns)
-            found["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
-        return found
+            metrics["rollout/ep_rew_mean"] = sum(returns) / len(returns)
+            metrics["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
+        return metrics
 
     def summary(self) -> dict[str, Any]:
-        """Give what summary.json holds."""
+        """Return what summary.json holds."""
         rewards = self.evaluations[-1][1] if self.evaluations else []
         return {
             "step": self.step,
@@ -77,7 +77,7 @@ class TrainingCounters:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all counts."""
+        """Return all counters."""
         return {
             "step": self.step,
             "episode": self.episode,
@@ -90,7 +90,7 @@ class TrainingCounters:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the counts back."""
+        """Restore a state_dict."""
         self.step = self._start_step = state["step"]
         self.episode = state["episode"]
         self.evaluations = state["evaluations"]

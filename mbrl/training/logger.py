@@ -1,12 +1,10 @@
-"""Where metrics go: metrics.jsonl is the record; console, TensorBoard and W&B are views of it."""
+"""Metrics: metrics.jsonl is the record; console, TensorBoard and W&B are views of it."""
 
 from __future__ import annotations
 
 import json
 import math
-import netrc
 import os
-import socket
 import sys
 import time
 import uuid
@@ -14,7 +12,6 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from rich.console import Console as RichConsole
 from rich.console import Group
@@ -28,19 +25,19 @@ _SHOWN_FIRST = ("eval/", "rollout/", "time/", "train/", "model/", "planner/")
 
 
 class Sink(Protocol):
-    """One place that metrics go to."""
+    """Receiver of metrics."""
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Take metrics at an environment step."""
+        """Write metrics at an environment step."""
         ...
 
     def close(self) -> None:
-        """Finish."""
+        """Close what is open."""
         ...
 
 
 class JsonLines:
-    """Append rows to a file, each one flushed: {"step": 100, "train/loss": 0.5, ...}.
+    """File of rows, each one flushed: {"step": 100, "train/loss": 0.5, ...}.
 
     Numbers that are not finite become null, so that every line is JSON.
 
@@ -64,12 +61,12 @@ class JsonLines:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def position(self) -> int:
-        """Give the file's length in bytes, all of them on the disk."""
+        """Return the file's length in bytes, all of them on the disk."""
         os.fsync(self._file.fileno())
         return self._file.seek(0, os.SEEK_END)
 
     def truncate(self, position: int) -> None:
-        """Cut the file back to a length in bytes; a shorter one stays as it is."""
+        """Truncate the file to a length in bytes; a shorter one stays as it is."""
         self._file.truncate(min(self.position(), position))
 
     def close(self) -> None:
@@ -78,14 +75,14 @@ class JsonLines:
 
 
 class Console:
-    """Show progress: a bar with a table on a terminal, plain lines elsewhere.
+    """Display of progress: a bar with a table on a terminal, plain lines elsewhere.
 
     Plain lines come at most once a second, except those with an evaluation.
 
     Args:
         total_steps: environment steps of the whole run, for the time left.
         console: where to write; by default stdout.
-        clock: gives seconds.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -95,7 +92,7 @@ class Console:
         console: RichConsole | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Look whether there is a terminal; nothing is drawn before the first metrics."""
+        """Build the table and the bar; nothing is drawn before the first metrics."""
         self._console = console or RichConsole()
         self._clock = clock
         self._total = total_steps
@@ -108,7 +105,7 @@ class Console:
         self._task = self._progress.add_task("steps", total=total_steps)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Show metrics."""
+        """Update the display."""
         now = self._clock()
         self._started = self._started or (now, step)
         if self._console.is_terminal:
@@ -125,7 +122,7 @@ class Console:
             print("  ".join(words), file=self._console.file, flush=True)
 
     def _left(self, now: float, step: int) -> list[str]:
-        """Word the time left, once it can be told."""
+        """Return the words for the time left, none before it can be estimated."""
         assert self._started is not None
         seconds, steps = now - self._started[0], step - self._started[1]
         if steps <= 0:
@@ -134,26 +131,26 @@ class Console:
         return [f"left {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"]
 
     def _table(self) -> Table:
-        """Lay out the latest value of each metric."""
+        """Return the table of the latest value of each metric."""
         table = Table(show_header=False, box=None)
         for key in sorted(self._latest, key=_order):
             table.add_row(key, f"{self._latest[key]:.4g}")
         return table
 
     def close(self) -> None:
-        """Leave the last picture standing."""
+        """Stop the display, which stays as it is."""
         if self._live is not None:
             self._live.stop()
 
 
 def _order(key: str) -> tuple[int, str]:
-    """Put what matters most first."""
-    found = [i for i, prefix in enumerate(_SHOWN_FIRST) if key.startswith(prefix)]
-    return (found[0] if found else len(_SHOWN_FIRST), key)
+    """Return the key by which metrics are sorted: what matters most comes first."""
+    ranks = [i for i, prefix in enumerate(_SHOWN_FIRST) if key.startswith(prefix)]
+    return (ranks[0] if ranks else len(_SHOWN_FIRST), key)
 
 
 class TensorBoardSink:
-    """Write event files to a folder.
+    """Event files of TensorBoard.
 
     Args:
         folder: where; made when the first metric comes.
@@ -179,15 +176,16 @@ class TensorBoardSink:
             self._writer.add_scalar(key, value, step)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()
 
 
 class WandbSink:
-    """Mirror metrics to Weights & Biases, offline where there is no key or no network.
+    """Mirror of the metrics on Weights & Biases.
 
-    WANDB_MODE decides where it is set. The run's id stands in RUN/wandb_id, so that a resumed run
+    WANDB_MODE decides where it is set; without it, runs with a WANDB_API_KEY are online and others
+    offline. The run's id stands in RUN/wandb_id, so that a resumed run
     goes on as the same one; a sweep's agent gives it in WANDB_RUN_ID. Once W&B fails, a line on
     stderr says so and training goes on without it: metrics.jsonl has everything.
 
@@ -234,7 +232,7 @@ class WandbSink:
         self._try(lambda: self._run.log({"step": step, **metrics}))
 
     def close(self) -> None:
-        """Finish the W&B run."""
+        """Close the W&B run."""
         self._try(lambda: self._run.finish())
 
     def _try(self, call: Callable[[], object]) -> None:
@@ -253,36 +251,22 @@ class WandbSink:
 
 
 def _brief(error: Exception) -> str:
-    """Put an error in one line."""
+    """Return an error in one line."""
     return " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
 
 
 def wandb_mode() -> Any:
-    """Choose W&B's mode: WANDB_MODE, else online only with a key and a server within reach."""
-    if "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
-    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
-    host = server.hostname or "api.wandb.ai"
-    port = server.port or (80 if server.scheme == "http" else 443)
-    if not (os.environ.get("WANDB_API_KEY") or _in_netrc(host)):
-        return "offline"
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError:
-        return "offline"
-    return "online"
-
-
-def _in_netrc(host: str) -> bool:
-    """Tell whether `wandb login` has left a key."""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    """Return W&B's mode: WANDB_MODE, else online if WANDB_API_KEY is set, else offline."""
+    usual = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    return os.environ.get("WANDB_MODE") or usual
 
 
 def _need(package: str) -> None:
-    """Refuse a view whose package is missing."""
+    """Check that the package of a view is installed.
+
+    Raises:
+        BadInput: if it is missing.
+    """
     if package not in sys.modules and find_spec(package) is None:
         raise BadInput(
             f"logger.{package}=true: the package {package} is not installed; "
@@ -291,14 +275,14 @@ def _need(package: str) -> None:
 
 
 class Logger:
-    """Hand metrics to every sink.
+    """Distributor of metrics to every sink.
 
     Args:
         sinks: the first JsonLines among them is the record that position and rewind speak of.
     """
 
     def __init__(self, sinks: Sequence[Sink]):
-        """Take the sinks."""
+        """Find the record among the sinks."""
         self._sinks = sinks
         self._record = next((sink for sink in sinks if isinstance(sink, JsonLines)), None)
 
@@ -308,11 +292,11 @@ class Logger:
             sink.log(metrics, step)
 
     def position(self) -> int:
-        """Give the length of the record in bytes."""
+        """Return the length of the record in bytes."""
         return self._record.position() if self._record else 0
 
     def rewind(self, position: int) -> None:
-        """Cut the record back to a length in bytes, on a resume."""
+        """Truncate the record to a length in bytes, on a resume."""
         if self._record:
             self._record.truncate(position)
 

@@ -1,4 +1,4 @@
-"""The run folder: resolved config, versions, metrics, checkpoints, summary.
+"""Run folder: resolved config, versions, metrics, checkpoints, summary.
 
 ```
 config.yaml  versions.json  metrics.jsonl  summary.json
@@ -25,14 +25,18 @@ import yaml
 from mbrl.errors import BadInput
 from mbrl.manifest import seal, unseal
 
-_BEGUN = {"versions.json", ".versions.json.tmp", ".config.yaml.tmp"}  # before config.yaml stands
+_UNFINISHED = {
+    "versions.json",
+    ".versions.json.tmp",
+    ".config.yaml.tmp",
+}  # before config.yaml stands
 _REMEDY = "remove that checkpoint folder to go on from the one before it, or from the start"
 _SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
 
 class RunFolder:
-    """Keep one run on disk.
+    """Folder of one run.
 
     Args:
         path: the folder.
@@ -40,13 +44,13 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, config: dict[str, Any]):
-        """Take the folder as it is; use create or open."""
+        """Store path and config; use create or open."""
         self.path = path
         self.config = config
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
-        """Make a new run folder.
+        """Create a new run folder.
 
         Raises:
             BadInput: if something is there already.
@@ -82,27 +86,27 @@ class RunFolder:
         return cls(path, config)
 
     def update_config(self, **changes: Any) -> None:
-        """Change top-level keys of the config, on disk too (a resume may extend total_steps)."""
+        """Update top-level keys of the config, on disk too (a resume may extend total_steps)."""
         self.config = {**self.config, **changes}
         _write(self.config_path, yaml.safe_dump(self.config, sort_keys=False).encode())
 
     @property
     def config_path(self) -> Path:
-        """Name the resolved config."""
+        """Return the path of the resolved config."""
         return self.path / "config.yaml"
 
     @property
     def metrics_path(self) -> Path:
-        """Name the append-only record of metrics."""
+        """Return the path of the append-only record of metrics."""
         return self.path / "metrics.jsonl"
 
     def checkpoints(self) -> list[Path]:
-        """List the committed checkpoints, the oldest first."""
-        found = (self.path / "checkpoints").glob("[0-9]*")
-        return sorted(p for p in found if p.name.isdecimal() and p.is_dir())
+        """Return the folders of the checkpoints, the oldest first."""
+        folders = (self.path / "checkpoints").glob("[0-9]*")
+        return sorted(p for p in folders if p.name.isdecimal() and p.is_dir())
 
     def save(self, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
-        """Commit a checkpoint.
+        """Save a checkpoint.
 
         Args:
             step: environment steps so far; names the checkpoint.
@@ -217,18 +221,22 @@ class RunFolder:
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether a new run cannot be made here; what a kill left before its config is nothing.
+    """Return whether a new run cannot be created here; a folder without a config is free.
 
     Args:
-        path: of the run folder to be.
+        path: of the new run folder.
     """
     if not path.is_dir():
         return path.exists()
-    return any(entry.name not in _BEGUN for entry in path.iterdir())
+    return any(entry.name not in _UNFINISHED for entry in path.iterdir())
 
 
 def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False) -> None:
-    """Refuse a file that is not a JSON mapping with these keys, or lines of them."""
+    """Check that a file is a JSON mapping with these keys, or lines of them.
+
+    Raises:
+        BadInput: naming the file, and the line where there is one.
+    """
     if not file.is_file():
         raise BadInput(f"{file}: missing; {remedy}")
     content = file.read_bytes()
@@ -242,7 +250,7 @@ def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False)
 
 
 def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:
-    """Turn nested state into the bytes of PART.safetensors and PART.json."""
+    """Encode nested state as the bytes of PART.safetensors and PART.json."""
     from safetensors.torch import save
     from torch import Tensor
 
@@ -266,7 +274,7 @@ def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:
 
 
 def _decode(tree: bytes, data: bytes) -> Any:
-    """Undo _encode."""
+    """Decode what _encode wrote."""
     from safetensors.torch import load
 
     tensors = load(data)
@@ -299,7 +307,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename in the folder durable."""
+    """Synchronize a folder with the disk, so that a rename in it is durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -308,11 +316,11 @@ def _sync(folder: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Name the versions that decide whether a run can be repeated."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """Return the versions that decide whether a run can be repeated."""
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
