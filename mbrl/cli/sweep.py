@@ -1,4 +1,4 @@
-"""`mbrl sweep`: check a W&B sweep file against what `mbrl train` takes, and show how to run it."""
+"""`mbrl sweep`: check a W&B sweep file against what `mbrl train` takes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def main(arguments: list[str]) -> int:
     keys = check_sweep(file)
     run = f"`wandb sweep {shlex.quote(str(file))}`, then `wandb agent ID` with the id it prints"
     print(
-        f"{file}: every value of {', '.join(keys)} fits; W&B's client checks the rest and runs it: {run}"
+        f"{file}: every value of {', '.join(keys)} fits; W&B checks the rest and runs it: {run}"
     )
     return 0
