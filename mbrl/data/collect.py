@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 
 from mbrl.data.dataset import episodes, join
-from mbrl.roles import Agent, VecEnv, needed_env_state
+from mbrl.roles import Actor, VecEnv, needed_env_state
 from mbrl.types import Transitions
 
 
 class Source(NamedTuple):
     """Agent that acts, and how it acts."""
 
-    agent: Agent  # asked for actions, never updated
+    agent: Actor  # it acts and is never updated
     explore: bool = True  # True: as in training, False: as in evaluation
     random: float = 0.0  # share of the steps taken at random instead
 

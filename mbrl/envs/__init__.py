@@ -1,5 +1,6 @@
 """Environments, stepped many at once. Importing this registers the `mbrl/...` ids of gymnasium."""
 
+from mbrl.envs.check import check_env
 from mbrl.envs.closed_form import ClosedFormSimulation, ClosedFormTask, closed_form
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import MujocoSimulation, threaded_mujoco
@@ -29,6 +30,7 @@ __all__ = [
     "Simulation",
     "VecEnv",
     "VecStep",
+    "check_env",
     "closed_form",
     "kuramoto_sivashinsky",
     "make_vec",

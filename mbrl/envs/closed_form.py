@@ -85,7 +85,7 @@ class ClosedFormSimulation(Simulation):
         self._state = np.zeros((num_envs, task.state_dim))
 
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
-        """Begin new episodes; see Simulation.start."""
+        """Start new episodes; see Simulation.start."""
         state = self._equations.start(generators)
         self._state[indices] = state
         return self._equations.observe(state)

@@ -35,15 +35,15 @@ def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
     try:
         return gymnasium.make(id, disable_env_checker=True, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
-        raise BadInput(f"env.id={id}: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"id={id}: {str(error).splitlines()[0]}") from None
     except gymnasium.error.Error as error:
         nearest = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]}?" if nearest else str(error).splitlines()[0]
-        raise BadInput(f"env.id={id}: no such gymnasium environment; {hint}") from None
+        raise BadInput(f"id={id}: no such gymnasium environment; {hint}") from None
     except TypeError as error:
-        raise BadInput(f"env.id={id} with env.kwargs={kwargs}: {error}") from None
+        raise BadInput(f"kwargs={kwargs}: {id} refuses them: {error}") from None
     except ImportError as error:
-        raise BadInput(f"env.id={id}: {error}") from None
+        raise BadInput(f"id={id}: {error}") from None
 
 
 class ContractError(Exception):
@@ -352,7 +352,7 @@ def _obs_dim(id: str, space: spaces.Space) -> int:
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return int(np.prod(space.shape))
     raise BadInput(
-        f"env.id={id}: observation space {_short(space)} is not supported; a Box of floats is"
+        f"id={id}: observation space {_short(space)} is not supported; a Box of floats is"
     )
 
 
@@ -376,7 +376,7 @@ def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSp
         low, high = (torch.from_numpy(x.astype(np.float32)) for x in (space.low, space.high))
         return ActionSpec("continuous", low.to(device), high.to(device))
     raise BadInput(
-        f"env.id={id}: action space {_short(space)} is not supported; "
+        f"id={id}: action space {_short(space)} is not supported; "
         "Discrete and a 1-D Box of floats with finite bounds are"
     )
 

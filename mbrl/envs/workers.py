@@ -16,7 +16,7 @@ class Hang(Exception):
     """
 
     def __init__(self, jobs: list[int]):
-        """Keep the numbers of the jobs."""
+        """Store the numbers of the jobs."""
         super().__init__(f"jobs {jobs} did not return")
         self.jobs = jobs
 

@@ -30,7 +30,7 @@ class Nudge:
 
     @checked
     def __init__(self, task: Task, near: NonNegative = 3.0, home: NonNegative = 12.0):
-        """Keep the distances."""
+        """Store the distances and build the script."""
         self._near, self._home = near, home
         self._script = ScriptedPush(task)
 

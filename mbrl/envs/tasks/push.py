@@ -70,7 +70,7 @@ class Push(MujocoTask):
         """Choose the model and the cost."""
         self.frame_skip, self.max_episode_steps = frame_skip, 600 // frame_skip
         if shape == "disc" and goal == "pose":
-            raise BadInput("env.task.goal=pose: a disc looks the same at any angle; shape=box?")
+            raise BadInput("goal=pose: a disc looks the same at any angle; shape=box?")
         self.model_path = ASSETS / f"push_{shape}{'_wall' if obstacle else ''}.xml"
         self.steers = self._turns = shape == "box"
         self._pose, self._obstacle = goal == "pose", obstacle

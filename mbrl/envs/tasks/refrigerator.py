@@ -2,9 +2,10 @@
 
     T' = T + (T_room - T) dt / tau - cooling(T) u dt
 
-Luo et al. 2024 show on such a task what a transition filter can recover: data of a controller that
-holds one temperature, questions about another. The equations here are our own: a wall that leaks
-in proportion, and a compressor whose capacity follows Carnot, so that it fades in the cold.
+Luo et al. 2024 show on such a task what a transition filter can recover: the data are of a
+controller that holds one temperature, the policy shall hold another. The equations are this
+package's own: a wall that leaks in proportion, and a compressor whose capacity follows Carnot, so
+that it fades in the cold.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from mbrl.values import NonNegative, checked
 PUCKS = 4  # the first two go left, the others right
 BINS = np.array([[-12.0, 0], [-12.0, 0], [12.0, 0], [12.0, 0]])  # cm
 ROOM = 4.0  # cm: half a side of a bin
-TOUCH = 3.5  # cm between the centres of pusher and puck
+TOUCH = 3.5  # cm between the centers of pusher and puck
 SCALE = 0.1  # of the cost, for each cm
 
 
