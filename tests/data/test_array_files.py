@@ -151,6 +151,14 @@ def test_without_timeouts_the_steps_or_the_known_limit_say_where_episodes_end(tm
     assert [len(each.reward) for each in episodes(read.data)] == [999, 6, 999]
 
 
+def test_a_terminal_ends_an_episode_also_where_the_steps_join(tmp_path):
+    made = steps([9], ["cut"])
+    made["done"][3] = True
+    read = load_dataset(d4rl(tmp_path / "a.hdf5", made, timeouts=False))
+    assert [len(each.reward) for each in episodes(read.data)] == [4, 5]
+    assert read.data.terminated.nonzero().flatten().tolist() == [3]
+
+
 def test_a_done_of_neorl_at_the_time_limit_is_a_truncation(tmp_path):
     made = steps([1000, 999], ["terminal", "terminal"])
     for name, expected in (("Hopper-v3-low-2-train.npz", [1998]), ("other.npz", [999, 1998])):

@@ -215,6 +215,21 @@ def test_what_blows_up_is_invalid_from_there_on_and_named_when_stepped():
         env.step(torch.zeros(2, 1))
 
 
+class Spike(Doubling):
+    """Unlike its base, shows NaN at one state, and numbers again after it."""
+
+    def observe(self, state):
+        return np.where(state == 4, np.nan, state)
+
+
+def test_what_was_invalid_once_stays_so():
+    env = closed_form(Spike(), num_envs=1, dtype=torch.float64)
+    env.reset(0)
+    prediction, _ = env.simulate(env.env_state(), torch.zeros(1, 4, 1))
+    assert prediction.next_obs[0, :, 0].isnan().tolist() == [False, True, False, False]
+    assert prediction.valid.tolist() == [[True, False, False, False]]
+
+
 def test_a_task_without_termination_goes_on_until_its_limit():
     env = closed_form(Doubling(), num_envs=1)
     env.reset(0)

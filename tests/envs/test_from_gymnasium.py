@@ -14,6 +14,7 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import HasGymnasiumSpaces
 from tests.envs.broken import HOW
 from tests.envs.faulty import HERE, check, make
+from tests.toys import generator
 
 
 def test_foreign_environments_are_gymnasiums_own():
@@ -76,6 +77,23 @@ def test_a_limit_can_be_given_to_an_environment_that_never_ends():
     env.reset(0)
     ends = [env.step(torch.zeros(2, 2)).truncated.all().item() for _ in range(14)]
     assert ends == [False] * 6 + [True] + [False] * 6 + [True]
+
+
+def test_a_second_episode_is_restored_from_its_own_start_and_actions():
+    env = GymnasiumVecEnv("CartPole-v1", num_envs=2)
+    env.reset(0)
+    draws, steps, ended = generator(0), torch.zeros(2, dtype=torch.int64), 0
+    while ended < 3:
+        step = env.step(env.action.sample(2, generator=draws))
+        done = step.terminated | step.truncated
+        steps, ended = torch.where(done, 0, steps + 1), ended + int(done.sum())
+    env.step(env.action.sample(2, generator=draws))
+    state, other = env.state_dict(), GymnasiumVecEnv("CartPole-v1", num_envs=2)
+    assert [len(actions) for actions in state["taken"]] == (steps + 1).tolist()
+    other.load_state_dict(state)
+    action = env.action.sample(2, generator=draws)
+    for a, b in zip(env.step(action), other.step(action), strict=True):
+        assert a.equal(b)
 
 
 def test_an_environment_that_does_not_repeat_is_named_when_it_is_restored():

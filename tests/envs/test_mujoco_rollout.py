@@ -175,3 +175,11 @@ def test_what_blows_up_is_marked_from_there_on_and_harms_no_other(id):
     actions[1, 3] = np.inf  # MuJoCo gives the row up there
     seen = env.simulate(state, actions)[0]
     assert seen.valid[1].tolist() == [True] * 3 + [False] * 3 and seen.valid[[0, 2]].all()
+
+
+def test_what_blows_up_without_terminating_is_not_marked_as_terminated_later():
+    env = begin("InvertedDoublePendulum-v5")
+    state, actions = env.env_state(), draw(env, 3 * PIECE, 8)
+    state[1, 1 + env.simulation.model.nq] = 1e200  # the first velocity
+    prediction = env.simulate(state, actions)[0]
+    assert not prediction.valid[1].any() and not prediction.terminated[1].any()

@@ -85,6 +85,18 @@ def test_those_that_end_are_reset_in_the_same_step_and_show_the_true_successor()
     assert ends == [[False, False], [False, False], [False, True], [True, False]]
 
 
+def test_a_start_that_is_not_finite_is_named_by_its_environment():
+    class Bad(Counting):
+        def start(self, indices, generators):
+            return np.full((len(indices), 1), np.nan if indices == [2] else 0.0)
+
+    env = SimulatedVecEnv(Bad(3), dtype=torch.float64)
+    env.reset(0)
+    env.simulation.set_state(np.array([[0.0], [0.0], [0.9]]))
+    with pytest.raises(EnvironmentFault, match="environment 2, step 1: a NaN in the observation"):
+        env.step(torch.full((3, 1), 0.1))
+
+
 def test_a_restored_environment_goes_on_bit_for_bit():
     one, other = (SimulatedVecEnv(Counting(3), dtype=torch.float64) for _ in range(2))
     one.reset(1)

@@ -35,3 +35,13 @@ def test_a_weak_pendulum_is_a_pendulum_with_smaller_actions():
     assert weak.reset(3).equal(whole.reset(3))
     action = torch.tensor([[0.7]])
     assert weak.step(action).next_obs.equal(whole.step(action).next_obs)
+
+
+def test_a_sparse_pendulum_holds_each_torque_for_two_steps():
+    dense, sparse = (pendulum(sparse=s, dtype=torch.float64) for s in (False, True))
+    for env in (dense, sparse):
+        env.reset(0)
+        env.simulation.set_state(np.array([[2.0, -1.0]]))
+    torque = torch.tensor([[1.3]])
+    dense.step(torque)
+    assert sparse.step(torque).next_obs.equal(dense.step(torque).next_obs)

@@ -15,6 +15,11 @@ def test_one_minute_by_hand():
     assert beyond.equal(warm[1:]), "power is clipped to 1"
 
 
+def test_starts_are_within_three_degrees_of_five():
+    starts = refrigerator(num_envs=1000).reset(1)
+    assert 2 <= starts.min() < 2.1 and 7.9 < starts.max() <= 8
+
+
 def test_it_warms_to_the_room_and_pays_for_the_distance():
     env = refrigerator(num_envs=2, target=-5.0)
     obs = env.reset(1)

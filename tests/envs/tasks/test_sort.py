@@ -37,6 +37,9 @@ def test_the_pusher_is_led_behind_the_farthest_puck_and_then_past_it():
     assert task.anchors(obs)[0].tolist() == pytest.approx([-4, 0])  # puck 3 has to go right
     obs[0, :2] = torch.tensor([-3.6, 0.0])
     assert task.anchors(obs)[0].tolist() == pytest.approx([0, 0], abs=1e-6)
+    obs[0, :2] = torch.tensor([-8.0, 0.0])  # behind it, but far
+    assert task.anchors(obs)[0].tolist() == pytest.approx([-4, 0])
+    obs[0, :2] = torch.tensor([-3.6, 0.0])
     obs[0, 8] = 9  # within its bin, like all the others: nothing is to be touched any more
     assert task.anchors(obs)[0].tolist() == pytest.approx([-3.6, 0])
 
