@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from mbrl import ActionSpec, Transitions
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.types import Task
 
 rng = np.random.default_rng(0)
@@ -17,7 +17,12 @@ data = Transitions.from_arrays(obs, action, next_obs, reward=-np.square(next_obs
 generator = torch.Generator().manual_seed(0)
 spec = ActionSpec.box([-1.0], [1.0])
 model = GaussianEnsemble(
-    obs_dim=2, action=spec, task=Task(), generator=generator, hidden=64, max_updates=1000
+    obs_dim=2,
+    action=spec,
+    task=Task(),
+    generator=generator,
+    hidden=64,
+    training=EnsembleTraining(max_updates=1000),
 )
 print(model.fit(data, generator=generator))
 

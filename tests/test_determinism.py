@@ -14,8 +14,8 @@ SMALL = [
     "agent=mbpo", "env=inverted_pendulum", "experiment=none", "total_steps=260", "save_every=40",
     "eval_every=130", "eval_episodes=2", "agent.learning_starts=60", "agent.retrain_interval=60",
     "agent.num_rollouts=500", "agent.updates_per_step=2", "learner.hidden=16", "env.num_envs=2",
-    "dynamics.hidden=16", "dynamics.num_layers=2", "dynamics.min_updates=50",
-    "dynamics.max_updates=100", "agent.rollout_length=[0,200,1,3]",
+    "dynamics.hidden=16", "dynamics.num_layers=2", "dynamics.training.min_updates=50",
+    "dynamics.training.max_updates=100", "agent.rollout_length=[0,200,1,3]",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import torch
 
 from mbrl.agents import MPC, Dyna, ModelFree
 from mbrl.buffer import ReplayBuffer
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
 from mbrl.learners import SAC
 from mbrl.planners import CEM
@@ -101,7 +101,7 @@ def test_a_loss(tmp_path, value, backward):
 def ensemble():
     return GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(), hidden=8, num_layers=1,
-        min_updates=5, max_updates=10,
+        training=EnsembleTraining(min_updates=5, max_updates=10),
     )  # fmt: skip
 
 

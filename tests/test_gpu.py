@@ -8,7 +8,7 @@ import torch
 import mbrl
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
-from mbrl.dynamics.ensemble import GaussianEnsemble
+from mbrl.dynamics.ensemble import EnsembleTraining, GaussianEnsemble
 from mbrl.imagination.rollout import rollout
 from mbrl.learners.sac import SAC
 from mbrl.planners import CEM, ICEM, MPPI, UPMPC, Gradient
@@ -50,7 +50,7 @@ def ensemble(device: str, **options) -> GaussianEnsemble:
 @pytest.fixture(scope="module")
 def twins() -> dict[str, GaussianEnsemble]:
     """One fitted ensemble on both."""
-    here = ensemble("cpu", min_updates=300, max_updates=300)
+    here = ensemble("cpu", training=EnsembleTraining(min_updates=300, max_updates=300))
     here.fit(transitions(1000), generator=draws("cpu"))
     there = ensemble(CUDA)
     there.load_state_dict(here.state_dict())
@@ -69,7 +69,7 @@ def test_an_ensemble_predicts_and_doubts_the_same(twins):
 
 
 def test_an_ensemble_is_fitted_there():
-    model = ensemble(CUDA, min_updates=300, max_updates=300)
+    model = ensemble(CUDA, training=EnsembleTraining(min_updates=300, max_updates=300))
     data = Transitions(*(x.to(CUDA) for x in transitions(1000)))
     metrics = model.fit(data, generator=draws(CUDA))
     assert metrics["model/updates"] == 300
@@ -78,7 +78,8 @@ def test_an_ensemble_is_fitted_there():
 
 
 def test_a_fit_learns_rare_ends_there():
-    model = ensemble(CUDA, termination="learned", min_updates=10, max_updates=10)
+    training = EnsembleTraining(min_updates=10, max_updates=10)
+    model = ensemble(CUDA, termination="learned", training=training)
     data = Transitions(*(x.to(CUDA) for x in transitions(2000)))
     assert 0 < data.terminated.sum() < 200
     metrics = model.fit(data, generator=draws(CUDA))
@@ -234,7 +235,7 @@ def test_a_run_trains_resumes_and_acts_on_the_cpu(agent, tmp_path):
     if agent in ("mbpo", "coplanner"):
         tiny += ["agent.num_rollouts=200", "agent.updates_per_step=1"]
     if agent in ("mbpo", "coplanner", "pets"):
-        tiny += ["dynamics.min_updates=20", "dynamics.max_updates=50"]
+        tiny += ["dynamics.training.min_updates=20", "dynamics.training.max_updates=50"]
     if agent == "pets":
         tiny += [f"planner.{x}" for x in ("num_samples=20", "horizon=5", "num_iterations=1")]
     path = tmp_path / "run"

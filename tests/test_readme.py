@@ -28,7 +28,8 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "findings/README.md"] + 
 SHORT = {
     "total_steps": "40", "eval_episodes": "1", "save_every": "20", "agent.learning_starts": "20",
     "agent.updates_per_refit": "1", "learner.hidden": "8", "learner.num_model_envs": "2",
-    "dynamics.hidden": "8", "dynamics.min_updates": "5", "dynamics.max_updates": "5",
+    "dynamics.hidden": "8", "dynamics.training.min_updates": "5",
+    "dynamics.training.max_updates": "5",
     "planner.horizon": "4", "planner.num_samples": "8", "planner.num_elites": "4",
     "planner.num_iterations": "1", "planner.warm_iterations": "1", "env.num_envs": "1",
     "dynamics.dense_updates": "5", "dynamics.stage_updates": "4",

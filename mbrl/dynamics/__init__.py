@@ -2,7 +2,7 @@
 
 from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, candidates_of, complete_prediction
-from mbrl.dynamics.ensemble import GaussianEnsemble
+from mbrl.dynamics.ensemble import EnsembleTraining, GaussianEnsemble
 from mbrl.dynamics.fallback import FallbackDynamics
 from mbrl.dynamics.function import FunctionModel
 from mbrl.dynamics.residual import ResidualDynamics
@@ -41,6 +41,7 @@ __all__ = [
     "DynamicsReward",
     "EnsembleMeanReward",
     "FallbackDynamics",
+    "EnsembleTraining",
     "FunctionModel",
     "GaussianEnsemble",
     "LearnedDynamicsReward",

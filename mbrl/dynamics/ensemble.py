@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, final
 
@@ -30,6 +31,31 @@ class Output(NamedTuple):
 
 
 @final
+@checked
+@dataclass(frozen=True)
+class EnsembleTraining:
+    """Training of an ensemble by Adam with early stopping.
+
+    Args:
+        learning_rate: of Adam.
+        weight_decay: of the last layer; a quarter of it on the first layer, linear between.
+        batch_size: largest batch; smaller ones are used while data are few.
+        holdout: share of the rows held out.
+        patience: epochs without a gain of 1% after which a fit stops.
+        min_updates: gradient steps of a fit at least.
+        max_updates: gradient steps of a fit at most.
+    """
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NonNegative = 1e-4
+    batch_size: Count = 256
+    holdout: Annotated[float, Interval(gt=0, le=0.5)] = 0.2
+    patience: Count = 5
+    min_updates: Count = 500
+    max_updates: Count = 10_000
+
+
+@final
 class GaussianEnsemble(MarkovDynamics):
     """Gaussian ensemble of MLPs for the change of obs and the reward.
 
@@ -46,13 +72,7 @@ class GaussianEnsemble(MarkovDynamics):
         num_elites: networks used for predictions: those with the least holdout error.
         hidden: width of a hidden layer.
         num_layers: number of hidden layers.
-        learning_rate: of Adam.
-        weight_decay: of the last layer; a quarter of it on the first layer, linear between.
-        batch_size: largest batch; smaller ones are used while data are few.
-        holdout: share of the rows held out.
-        patience: epochs without a gain of 1% after which a fit stops.
-        min_updates: gradient steps a fit takes at least.
-        max_updates: gradient steps a fit takes at most.
+        training: how the networks are trained.
         floor: smallest standard deviation by which data are divided, in the data's units.
         reward: where the reward comes from:
             "learned": one more output of the networks;
@@ -91,13 +111,7 @@ class GaussianEnsemble(MarkovDynamics):
         num_elites: Annotated[int, Ge(1), AtMost("num_members")] = 5,
         hidden: Count = 200,
         num_layers: Count = 4,
-        learning_rate: Positive = 1e-3,
-        weight_decay: NonNegative = 1e-4,
-        batch_size: Count = 256,
-        holdout: Annotated[float, Interval(gt=0, le=0.5)] = 0.2,
-        patience: Count = 5,
-        min_updates: Count = 500,
-        max_updates: Count = 10_000,
+        training: EnsembleTraining = EnsembleTraining(),
         floor: Positive = 1e-3,
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",
@@ -121,10 +135,7 @@ class GaussianEnsemble(MarkovDynamics):
         self.learns_reward = reward == "learned"
         learns_end = termination == "learned" or (termination == "auto" and task.terminated is None)
         self._uncertainty = uncertainty
-        self._batch_size = batch_size
-        self._holdout = holdout
-        self._patience = patience
-        self._updates = (min_updates, max_updates)
+        self._training = training
 
         self.num_targets = obs_dim + self.learns_reward
         inputs = obs_dim + action.dim
@@ -147,13 +158,12 @@ class GaussianEnsemble(MarkovDynamics):
         )
         self.to(device)
 
-        decay = (torch.linspace(0.25, 1.0, len(widths) - 1) * weight_decay).tolist()
+        decay = (torch.linspace(0.25, 1.0, len(widths) - 1) * training.weight_decay).tolist()
         weights, biases = self.networks.layers()
         self._groups = [
             *({"params": [w], "weight_decay": d} for w, d in zip(weights, decay, strict=True)),
             {"params": [*biases, self.max_log_var, self.min_log_var], "weight_decay": 0.0},
         ]
-        self._learning_rate = learning_rate
         self._mean_cache: tuple[list[int], list[Tensor], list[Tensor]] | None = None
         self._list_elites()
         self.register_load_state_dict_post_hook(lambda model, _: model._list_elites())
@@ -164,18 +174,20 @@ class GaussianEnsemble(MarkovDynamics):
 
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
+        settings = self._training
         x, y = self._examples(data)
         self.inputs.fit(x)
         self.targets.fit(y)
         x, y = self.inputs(x), self.targets(y)
-        train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], self._holdout))
-        size = batch_size_for(train.shape[0], self._batch_size)
+        train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], settings.holdout))
+        size = batch_size_for(train.shape[0], settings.batch_size)
         rows = train.shape[0]
         draws = (self.num_members, rows)  # (M, n): each member's own draw of the data
         bootstrap = train[torch.randint(rows, draws, generator=generator, device=x.device)]
 
-        rate, on_gpu = self._learning_rate, x.is_cuda
-        optimizer = torch.optim.Adam(self._groups, lr=rate, fused=True, capturable=on_gpu)
+        optimizer = torch.optim.Adam(
+            self._groups, lr=settings.learning_rate, fused=True, capturable=x.is_cuda
+        )
         last_loss = x.new_zeros(())
 
         @Graphed
@@ -191,15 +203,16 @@ class GaussianEnsemble(MarkovDynamics):
         weights, biases = self.networks.layers()
         snapshots = BestSnapshots([*weights, *biases, mse])
         snapshots.offer(error)
-        least, most = self._updates
         updates = idle = 0
-        while updates < most and (idle < self._patience or updates < least):
+        while updates < settings.max_updates and (
+            idle < settings.patience or updates < settings.min_updates
+        ):
             order = torch.rand(bootstrap.shape, generator=generator, device=x.device).argsort(1)
             epoch = bootstrap.gather(1, order)
             for rows in epoch.split(size, dim=1):
                 take_step(rows)
                 updates += 1
-                if updates == most:
+                if updates == settings.max_updates:
                     break
             if not torch.isfinite(last_loss):
                 raise NumericalFault(f"dynamics loss is {last_loss.item()} after {updates} updates")

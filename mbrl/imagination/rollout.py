@@ -49,6 +49,7 @@ def imagine(
     hold: int = 1,
     generator: torch.Generator | None = None,
     with_uncertainty: bool = False,
+    until_end: bool = True,
 ) -> Iterator[ImaginedStep[State]]:
     """Step a model, and freeze each row after it terminates or leaves where the model is valid.
 
@@ -64,6 +65,7 @@ def imagine(
         hold: steps for which each action is held.
         generator: source of the model's noise; None for its mean prediction.
         with_uncertainty: whether the model also predicts its uncertainty.
+        until_end: whether rows are frozen where they end; otherwise all go on.
 
     Yields:
         One ImaginedStep for each step.
@@ -85,6 +87,8 @@ def imagine(
         step = ImaginedStep(obs, action, prediction, alive, all_alive, next_obs, following)
         yield step
         state, obs = following, next_obs
+        if not until_end:
+            continue
         if all_alive:
             if prediction.valid is valid and prediction.terminated is terminated:
                 continue  # a model may return the same flags at each step

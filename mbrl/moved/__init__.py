@@ -104,6 +104,13 @@ PARAMETERS: dict[str, dict[str, str]] = {
         "on_low": "below_threshold",
         "pool": "candidates",
     },
+    "mbrl.dynamics.GaussianEnsemble": {
+        name: f"training.{name}"
+        for name in (
+            *("learning_rate", "weight_decay", "batch_size", "holdout"),
+            *("patience", "min_updates", "max_updates"),
+        )
+    },
     "mbrl.dynamics.SINDy": {
         **{
             name: f"library.{name}"

@@ -1,27 +1,33 @@
-"""Replay what is done over and over on a GPU as one CUDA graph."""
+"""Repeated GPU work as one CUDA graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import final
 
 import torch
 from torch import Tensor
 
-WARM = 3  # calls before the capture: libraries set themselves up in the first ones
+_NUM_WARM_UPS = 3  # calls before the capture, in which libraries set themselves up
 
 
+@final
 class Graphed:
-    """Call a function of tensors, on CUDA as one graph.
+    """Function of tensors that is replayed as a CUDA graph.
 
-    There, launching a small network's kernels costs more than running them.
+    For small networks, launching the kernels costs more than running them.
 
-    The function may change tensors that outlive it and may read them, always the same ones. It
-    draws nothing at random, asks for no value on the host and returns nothing; and nobody keeps a
-    graph of autograd over what it differentiates. On the CPU, and for arguments of other shapes
-    than the graph's, it is simply called.
+    What a graph requires of the function:
+
+    - it reads and writes only its arguments and tensors that exist before the first call, always
+      the same ones;
+    - it draws no random numbers, needs no value on the host, and returns nothing;
+    - no autograd graph of tensors that it changes outlives the call.
+
+    On the CPU, and for arguments of other shapes than the captured ones, the function is called.
 
     Args:
-        function: takes tensors, the shapes of the fourth call being those of the graph.
+        function: called with tensors; the shapes of the fourth call are captured.
     """
 
     def __init__(self, function: Callable[..., None]):
@@ -31,31 +37,31 @@ class Graphed:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []
 
-    def __call__(self, *given: Tensor) -> None:
-        """Do it once, on these tensors."""
+    def __call__(self, *arguments: Tensor) -> None:
+        """Run the function once on these tensors."""
         self._calls += 1
-        if not given[0].is_cuda:
-            self._function(*given)
+        if not arguments[0].is_cuda:
+            self._function(*arguments)
             return
-        if self._calls <= WARM:
-            self._warm(given)
+        if self._calls <= _NUM_WARM_UPS:
+            self._warm_up(arguments)
             return
         if self._graph is None:
-            self._inputs = [x.clone() for x in given]
+            self._inputs = [x.clone() for x in arguments]
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self._function(*self._inputs)
             self._graph = graph
-        if any(x.shape != y.shape for x, y in zip(given, self._inputs, strict=True)):
-            self._function(*given)
+        if any(x.shape != y.shape for x, y in zip(arguments, self._inputs, strict=True)):
+            self._function(*arguments)
             return
-        torch._foreach_copy_(self._inputs, list(given))
+        torch._foreach_copy_(self._inputs, list(arguments))
         self._graph.replay()
 
-    def _warm(self, given: tuple[Tensor, ...]) -> None:
-        """Call the function on a stream of its own, as a capture does."""
+    def _warm_up(self, arguments: tuple[Tensor, ...]) -> None:
+        """Run the function on a stream of its own, as a capture does."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self._function(*given)
+            self._function(*arguments)
         torch.cuda.current_stream().wait_stream(stream)

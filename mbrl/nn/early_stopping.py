@@ -1,9 +1,10 @@
-"""What every gradient fit shares: the holdout, the batch size for few data, the best snapshot."""
+"""What gradient fits share: the holdout, a batch size for few data, the best weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
@@ -14,11 +15,15 @@ from mbrl.types import Transitions
 def split_holdout(rows: int, fraction: float) -> tuple[Tensor, Tensor]:
     """Split row numbers into training and holdout.
 
-    Every n-th row is held out, so that while the data grow no row changes sides and the error
-    of a model that is refitted from its last weights stays honest.
+    Every n-th row is held out. So no row changes sides while the data grow, and the error of a
+    model that is refitted from its last weights is on rows that it never saw.
+
+    Args:
+        rows: their number.
+        fraction: share of the rows held out.
 
     Returns:
-        (training rows, holdout rows), int64, together all; with too few rows both hold all.
+        (training rows, holdout rows), int64, together all; each is all where rows are too few.
     """
     every = max(2, round(1 / fraction))
     index = torch.arange(rows)
@@ -29,55 +34,69 @@ def split_holdout(rows: int, fraction: float) -> tuple[Tensor, Tensor]:
 
 
 def batch_size_for(rows: int, largest: int) -> int:
-    """Choose a batch size: 32 to 64 below a few thousand rows, growing with the data.
+    """Return a batch size: 32 to 64 below a few thousand rows, growing with the data.
 
-    With few rows, small batches decide: they give the many gradient steps a fit needs.
+    Few rows in small batches still give the many gradient steps that a fit needs.
+
+    Args:
+        rows: their number.
+        largest: largest batch size.
     """
     return min(largest, max(32, 2 ** int(math.log2(max(1, rows // 32)))))
 
 
 def draw_rows(data: Transitions, most: int, *, generator: torch.Generator) -> Transitions:
-    """Draw so many rows at random, without repeats; fewer are taken as they are."""
-    if len(data.reward) <= most:
-        return data
-    draw = torch.randperm(len(data.reward), generator=generator, device=generator.device)[:most]
-    return Transitions(*(x[draw] for x in data))
-
-
-class BestSnapshots:
-    """Keep, for each member of a batched ensemble, the weights of its best holdout error.
+    """Sample rows without replacement.
 
     Args:
-        parameters: tensors with members first.
-        min_improvement: relative gain that counts as one.
+        data: transitions (B, ...).
+        most: number of rows; if there are not more, they are returned as they are.
+        generator: source of the choice.
+    """
+    if len(data.reward) <= most:
+        return data
+    order = torch.randperm(len(data.reward), generator=generator, device=generator.device)
+    return Transitions(*(x[order[:most]] for x in data))
+
+
+@final
+class BestSnapshots:
+    """Weights of the best holdout error, for each member of a batched ensemble.
+
+    Args:
+        parameters: tensors (M, ...).
+        min_improvement: smallest relative gain that counts.
+
+    Attributes:
+        best: holdout error (M,) of these weights.
     """
 
     def __init__(self, parameters: Sequence[Tensor], min_improvement: float = 0.01):
-        """Begin with no snapshot."""
+        """Store no weights yet."""
         self._parameters = parameters
         self._min_improvement = min_improvement
-        self._kept = [p.detach().clone() for p in parameters]
+        self._snapshots = [p.detach().clone() for p in parameters]
         self.best = torch.full((parameters[0].shape[0],), math.inf)  # (M,)
 
     def offer(self, error: Tensor) -> bool:
-        """Take a snapshot of the members that improved.
+        """Store the weights of the members that have improved.
 
         Args:
             error: holdout error (M,).
 
         Returns:
-            Whether any gain was worth mentioning.
+            Whether any member's gain counts.
         """
         error = error.cpu()
         better = error < self.best
-        worth = bool((error < self.best * (1 - self._min_improvement)).any())
-        for kept, parameter in zip(self._kept, self._parameters, strict=True):
-            kept[better] = parameter.detach()[better]
+        counts = bool((error < self.best * (1 - self._min_improvement)).any())
+        for snapshot, parameter in zip(self._snapshots, self._parameters, strict=True):
+            snapshot[better] = parameter.detach()[better]
         self.best = torch.where(better, error, self.best)
-        return worth
+        return counts
 
     def restore(self) -> None:
-        """Put each member's best weights back."""
+        """Set each member's weights to its best ones."""
         with torch.no_grad():
-            for kept, parameter in zip(self._kept, self._parameters, strict=True):
-                parameter.copy_(kept)
+            for snapshot, parameter in zip(self._snapshots, self._parameters, strict=True):
+                parameter.copy_(snapshot)

@@ -11,14 +11,15 @@ from mbrl.values import Seed, check_value
 
 
 def restore(generator: torch.Generator, state: Tensor) -> None:
-    """Restore a saved state of a generator, bit for bit where that was of the same device.
+    """Load a saved state into a generator.
 
-    The state of a CUDA generator means nothing to one of the CPU, nor the reverse: there it is
-    taken as a seed, so that a run trained on a GPU can be loaded where there is none.
+    On the same kind of device the generator continues bit for bit. The state of a CUDA generator
+    has no meaning for one of the CPU, nor the reverse: there it is used as a seed, so that a run
+    trained on a GPU can be loaded without one.
 
     Args:
         generator: changed in place.
-        state: bytes (n,), of get_state().
+        state: bytes (n,) that get_state() returned.
     """
     state = state.cpu()
     if state.shape == generator.get_state().shape:

@@ -1,16 +1,19 @@
-"""Scaling to zero mean and unit variance, safe for dimensions that do not vary."""
+"""Normalization to zero mean and unit variance, also of dimensions that do not vary."""
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 
+@final
 class Normalizer(nn.Module):
-    """Standardise each dimension.
+    """Normalizer of each dimension by its mean and standard deviation.
 
-    A constant dimension (a reward of 1 at every step, say) has a standard deviation near zero;
-    dividing by it would blow rounding up into targets, so it is floored.
+    A constant dimension, such as a reward of 1 at every step, has a standard deviation near zero.
+    Divided by it, rounding errors would become targets, so it has a floor.
 
     Args:
         dim: number of dimensions.
@@ -21,22 +24,22 @@ class Normalizer(nn.Module):
     std: Tensor  # (dim,)
 
     def __init__(self, dim: int, *, floor: float = 1e-3):
-        """Start as the identity."""
+        """Start with mean 0 and standard deviation 1."""
         super().__init__()
         self.floor = floor
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
     def fit(self, x: Tensor) -> None:
-        """Take mean and standard deviation from x (B, dim)."""
+        """Compute mean and standard deviation of x (B, dim)."""
         x = x.double()
         self.mean.copy_(x.mean(0))
         self.std.copy_(x.std(0, correction=0).clamp(min=self.floor))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale x (..., dim)."""
+        """Return x (..., dim) normalized."""
         return (x - self.mean) / self.std
 
     def invert(self, z: Tensor) -> Tensor:
-        """Undo the scaling of z (..., dim)."""
+        """Return normalized z (..., dim) in the data's units."""
         return z * self.std + self.mean

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mbrl.imagination.open_loop import open_loop_errors
 from mbrl.types import Transitions, sequences
 
 
@@ -41,13 +42,6 @@ def k_step_error(
         return None
     windows = windows[:: -(-windows.shape[0] // max_sequences)]
     scale = data.obs.std(0).clamp(min=1e-3)
-    start = data.obs[windows[:, 0]]
-    state = model.initial(start)
-    errors, still = [], []
-    for k in range(horizon):
-        rows = windows[:, k]
-        state, pred = model.step(state, data.action[rows])
-        truth = data.next_obs[rows]
-        errors.append(((pred.next_obs - truth) / scale).square().mean().sqrt())
-        still.append(((start - truth) / scale).square().mean().sqrt())
-    return ModelError(torch.stack(errors), torch.stack(still), windows.shape[0])
+    start, errors = data.obs[windows[:, 0]], open_loop_errors(model, data, windows, scale)
+    still = [((start - data.next_obs[rows]) / scale).square().mean().sqrt() for rows in windows.T]
+    return ModelError(errors, torch.stack(still), windows.shape[0])

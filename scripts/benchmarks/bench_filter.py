@@ -26,6 +26,7 @@ from mbrl.dynamics import (
     ChristoffelReward,
     DistilledReward,
     DynamicsReward,
+    EnsembleTraining,
     GaussianEnsemble,
     RandomReward,
     RewardConsistent,
@@ -48,7 +49,12 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
     zero = torch.zeros(2000)
     data = Transitions(obs, action, zero, after, zero.bool(), zero.bool(), zero.long())
     base = GaussianEnsemble(
-        **shape, task=task, **draw, hidden=width, reward="known", min_updates=10, max_updates=10
+        **shape,
+        task=task,
+        **draw,
+        hidden=width,
+        reward="known",
+        training=EnsembleTraining(min_updates=10, max_updates=10),
     )
     base.fit(data, generator=generator)
     settings: Any = {"num_updates": 20}

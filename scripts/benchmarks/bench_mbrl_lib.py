@@ -69,7 +69,7 @@ def our_tasks() -> dict[str, Task]:
     import torch
 
     from mbrl.cli import main as command
-    from mbrl.dynamics import GaussianEnsemble
+    from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
     from mbrl.envs.tasks import Hopper
     from mbrl.types import ActionSpec, Transitions
 
@@ -84,8 +84,7 @@ def our_tasks() -> dict[str, Task]:
         action=ActionSpec("continuous", -one, one),
         task=Hopper.task,
         generator=generator,
-        min_updates=BATCHES,
-        max_updates=BATCHES,
+        training=EnsembleTraining(min_updates=BATCHES, max_updates=BATCHES),
     )
     model.fit(data, generator=generator)
     rows = torch.arange(ROLLOUTS) % ROWS
@@ -106,7 +105,7 @@ def our_tasks() -> dict[str, Task]:
                 *(f"agent.retrain_interval={EPOCH}", f"agent.updates_per_step={UPDATES}"),
                 *("learner.hidden=256", "learner.learning_rate=3e-4", "learner.real_ratio=0"),
                 *("learner.target_entropy=-1", "dynamics.hidden=200", "dynamics.num_layers=4"),
-                *("dynamics.min_updates=1", "dynamics.max_updates=10_000"),
+                *("dynamics.training.min_updates=1", "dynamics.training.max_updates=10_000"),
             ]
             found = timed(lambda: command(["train", *settings]))
             rows = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]

@@ -28,7 +28,7 @@ from mbrl.imagination.rollout import rollout
 from mbrl.planners import UPMPC
 from mbrl.types import Transitions
 
-FIT = ["dynamics.min_updates=300", "dynamics.max_updates=300"]
+FIT = ["dynamics.training.min_updates=300", "dynamics.training.max_updates=300"]
 PRESET = ["dynamics.hidden=128", "dynamics.num_layers=3", "learner.hidden=64"]
 SIZES = {"3x128": [*FIT, *PRESET], "4x200": FIT}
 OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "up_mpc.csv"

@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.experiments.learning import FIELDS, run_seed
 
 RESULTS = Path(__file__).parents[2] / "results" / "experiments" / "filter_online.csv"
-ENSEMBLE = {"hidden": 64, "num_layers": 3, "max_updates": 1000}
+ENSEMBLE = {"hidden": 64, "num_layers": 3, "training.max_updates": 1000}
 METHODS = {
     "mbpo": [f"dynamics.{key}={value}" for key, value in ENSEMBLE.items()],
     "mbpo + filter": [

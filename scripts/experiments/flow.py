@@ -30,7 +30,7 @@ AGENTS = {
     "sindy_mpc": ["agent=sindy_mpc"],
     "ensemble_mpc": ["agent=sindy_mpc", "dynamics=ensemble", "dynamics.hidden=128",
                      "dynamics.num_layers=3", "dynamics.reward=known",
-                     "dynamics.max_updates=3000"],
+                     "dynamics.training.max_updates=3000"],
     "sindy_rl": ["agent=sindy_rl"],
     "sb3_ppo": ["agent=sb3_ppo", "total_steps=100000", "eval_every=100000"],
 }  # fmt: skip

@@ -34,7 +34,7 @@ AGENTS = {  # budget, interactions between evaluations, further settings
     "sindy_mpc": (1800, 300, []),
     "mbpo": (20_000, 1000, ["learner.hidden=64", "learner.learning_rate=1e-3",
                             "dynamics.hidden=128", "dynamics.num_layers=3",
-                            "dynamics.max_updates=2000"]),
+                            "dynamics.training.max_updates=2000"]),
     "sac": (100_000, 2500, ["learner.hidden=64", "learner.learning_rate=1e-3"]),
     "sb3_ppo": (2_000_000, 10_000, []),
 }  # fmt: skip

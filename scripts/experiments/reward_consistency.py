@@ -38,6 +38,7 @@ from mbrl.dynamics import (
     DistilledReward,
     DynamicsReward,
     EnsembleMeanReward,
+    EnsembleTraining,
     GaussianEnsemble,
     LearnedDynamicsReward,
     MixtureLikelihoodReward,
@@ -55,8 +56,10 @@ from scripts.experiments.reward_consistency_tasks import TASKS, Setting
 
 MODULE = "scripts.experiments.reward_consistency"
 ENSEMBLE: dict[str, Any] = {
-    "hidden": 64, "num_layers": 3, "batch_size": 128, "max_updates": 3000, "min_updates": 1000,
-}  # fmt: skip
+    "hidden": 64,
+    "num_layers": 3,
+    "training": EnsembleTraining(batch_size=128, max_updates=3000, min_updates=1000),
+}
 METHODS = [  # name, pool, judge
     ("random elite", "plain", "random"),
     ("ensemble mean", "wide", "mean"),

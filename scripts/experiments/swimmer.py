@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import mbrl
-from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble, ResidualDynamics, SINDy
 from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
@@ -43,9 +43,10 @@ AGENTS = {
     "hybrid_mpc": ["agent=sindy_mpc", "dynamics=sindy_residual",
                    "dynamics.sparse.library.interaction=false",
                    "dynamics.sparse.regression.threshold=0.02",
-                   "dynamics.sparse.regression.alpha=0.5", "dynamics.dense.max_updates=3000"],
+                   "dynamics.sparse.regression.alpha=0.5",
+                   "dynamics.dense.training.max_updates=3000"],
     "ensemble_mpc": ["agent=sindy_mpc", "dynamics=ensemble", "dynamics.hidden=128",
-                     "dynamics.num_layers=3", "dynamics.max_updates=3000"],
+                     "dynamics.num_layers=3", "dynamics.training.max_updates=3000"],
     "sindy_rl": ["agent=sindy_rl"],
     "sb3_sac": ["agent=sb3_sac"],
 }  # fmt: skip
@@ -109,7 +110,11 @@ def models(seed: int, rows: int) -> None:
     def dense() -> GaussianEnsemble:
         draws = torch.Generator().manual_seed(seed)
         return GaussianEnsemble(
-            **given, hidden=128, num_layers=3, max_updates=3000, generator=draws
+            **given,
+            hidden=128,
+            num_layers=3,
+            training=EnsembleTraining(max_updates=3000),
+            generator=draws,
         )
 
     data, held = collect(rows, seed), collect(2000, 1000 + seed)

@@ -22,7 +22,7 @@ FIELDS = ["model", "seed", "interactions", "return", "worst", "best", "ratio", "
 MODELS = {
     "sparse": [],
     "ensemble": ["dynamics=ensemble", "dynamics.hidden=128", "dynamics.num_layers=3",
-                 "dynamics.reward=known", "dynamics.max_updates=4000"],
+                 "dynamics.reward=known", "dynamics.training.max_updates=4000"],
     "simulator": ["dynamics=simulator", "total_steps=1"],
 }  # fmt: skip
 

@@ -23,7 +23,8 @@ from pathlib import Path
 TINY = (
     "train agent=mbpo env=pendulum experiment=none total_steps=60 save_every=30 eval_episodes=1 "
     "agent.learning_starts=40 agent.num_rollouts=20 agent.updates_per_step=1 learner.hidden=8 "
-    "dynamics.hidden=8 dynamics.num_layers=1 dynamics.min_updates=5 dynamics.max_updates=5 "
+    "dynamics.hidden=8 dynamics.num_layers=1 "
+    "dynamics.training.min_updates=5 dynamics.training.max_updates=5 "
     "run_dir=good"
 )
 
@@ -263,7 +264,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
         "num_elites=5: should be at least 1 and at most num_members=3",
     ),
     ("train dynamics.hidden=-1", "at least 1"),
-    ("train dynamics.holdout=0.9", "above 0 and at most 0.5"),
+    ("train dynamics.training.holdout=0.9", "above 0 and at most 0.5"),
     ("train dynamics.reward=none", "learned, known"),
     ("train agent.rollout_length=[1,2]", "a list of 4 values"),
     ("train agent.rollout_length=5", "a list of 4 values"),

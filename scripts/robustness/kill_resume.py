@@ -32,8 +32,8 @@ COMMON = [
     "agent.learning_starts=60",
 ]  # fmt: skip
 MODEL = [
-    "dynamics.hidden=16", "dynamics.num_layers=2", "dynamics.min_updates=150",
-    "dynamics.max_updates=300", "agent.retrain_interval=40",
+    "dynamics.hidden=16", "dynamics.num_layers=2", "dynamics.training.min_updates=150",
+    "dynamics.training.max_updates=300", "agent.retrain_interval=40",
 ]  # fmt: skip
 MBPO = [
     "agent=mbpo", *COMMON, *MODEL, "agent.num_rollouts=500", "agent.updates_per_step=2",

@@ -16,7 +16,7 @@ SMALL = [
     "agent.learning_starts=60", "agent.retrain_interval=60", "agent.num_rollouts=400",
     "agent.updates_per_step=2", "agent.rollout_length=[0,200,1,3]", "env.num_envs=2",
     "learner.hidden=16", "dynamics.hidden=16", "dynamics.num_layers=2",
-    "dynamics.min_updates=40", "dynamics.max_updates=80",
+    "dynamics.training.min_updates=40", "dynamics.training.max_updates=80",
 ]  # fmt: skip
 ONE = [f"agent.{name}_actions.num_candidates=1" for name in ("rollout", "exploration")]
 

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from mbrl.agents import OfflineDyna
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.learners import BC, IQL, SAC, TD3BC, BellmanPenalty, UncertaintyPenalty
 from mbrl.learners.sac import AutogradGradients
 from mbrl.learners.sac_networks import Batch, forward, gaussian_log_prob, layers
@@ -141,7 +141,7 @@ def test_mobile_charges_for_values_apart():
 def ensemble(**options) -> GaussianEnsemble:
     return GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(), hidden=8, num_layers=1,
-        min_updates=5, max_updates=5, **options,
+        training=EnsembleTraining(min_updates=5, max_updates=5), **options,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from mbrl.training.run_folder import RunFolder
 from tests.contracts.parts import labels, names
 from tests.toys import ACTION, ToyAgent, ToyEnv, collect, toy_penalty
 
+TRAINING = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 20, "max_updates": 40}
 SMALL = {
     "learner": {
         "sac": {"hidden": 16, "batch_size": 32},
@@ -20,14 +21,13 @@ SMALL = {
         "sac_in_model": {"num_model_envs": 4, "num_steps": 10, "learning_starts": 20},
     },
     "dynamics": {
-        "ensemble": {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40},
+        "ensemble": {"hidden": 16, "num_layers": 2, "training": TRAINING},
         "reward_consistent": {
             "base": {
                 "_target_": "mbrl.dynamics.GaussianEnsemble",
                 "hidden": 16,
                 "num_layers": 2,
-                "min_updates": 20,
-                "max_updates": 40,
+                "training": TRAINING,
             },
             "candidates": {"_target_": "mbrl.dynamics.CandidateGenerator", "kind": "plain"},
         },

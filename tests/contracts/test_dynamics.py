@@ -10,7 +10,8 @@ from mbrl.types import map_tensors
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator
 
-DENSE = {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}
+TRAINING = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 50, "max_updates": 100}
+DENSE = {"hidden": 16, "num_layers": 2, "training": TRAINING}
 SMALL = {
     "ensemble": DENSE,
     "reward_consistent": {

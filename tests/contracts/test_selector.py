@@ -95,7 +95,8 @@ class Uniform:
 @pytest.mark.parametrize("dynamics", uncertain())
 def test_the_agent_takes_every_uncertain_model(dynamics):
     """Composed as `mbrl train` would, over a real environment and SAC."""
-    dense = {"hidden": 16, "num_layers": 2, "min_updates": 20, "max_updates": 40}
+    training = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 20, "max_updates": 40}
+    dense = {"hidden": 16, "num_layers": 2, "training": training}
     arguments = [f"dynamics={dynamics}", "env=pendulum", "experiment=none", "learner.hidden=16"]
     config = compose(["agent=coplanner", *arguments, "agent.learning_starts=60",
                       "agent.num_rollouts=200", "total_steps=400"]).config  # fmt: skip

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Minari's advic
 TINY = (
     "train agent=mbpo env=pendulum experiment=none total_steps=60 save_every=60 eval_episodes=1 "
     "agent.learning_starts=40 agent.num_rollouts=20 agent.updates_per_step=1 learner.hidden=8 "
-    "dynamics.hidden=8 dynamics.num_layers=1 dynamics.min_updates=5 dynamics.max_updates=5 "
+    "dynamics.hidden=8 dynamics.num_layers=1 "
+    "dynamics.training.min_updates=5 dynamics.training.max_updates=5 "
     "run_dir=run"
 )
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.mlp import CHUNK
@@ -49,7 +49,9 @@ def test_learns_the_noise_of_the_system():
     rows = Transitions(
         obs, action, torch.zeros(3000), obs + action + noise, flags, flags, torch.arange(3000)
     )
-    model = make(reward="known", hidden=128, num_layers=3, min_updates=1500)
+    model = make(
+        reward="known", hidden=128, num_layers=3, training=EnsembleTraining(min_updates=1500)
+    )
     model.fit(rows, generator=generator(3))
     here = torch.zeros(4000, 2)
     still = torch.zeros(4000, 1)
@@ -130,7 +132,7 @@ def test_rare_ends_are_learned_though_the_dynamics_are_exact():
     rows = Transitions(
         obs, action, after[:, 0], after, ended, torch.zeros_like(ended), torch.arange(3000)
     )
-    model = make(Task(), min_updates=1500)
+    model = make(Task(), training=EnsembleTraining(min_updates=1500))
     metrics = model.fit(rows, generator=generator(4))
     assert metrics["model/missed_ends"] < 0.02 and metrics["model/false_ends"] < 0.02
     _, pred = model.step(model.initial(obs), action)
@@ -156,7 +158,7 @@ def test_nothing_ends_before_an_end_was_seen(data):
 
 
 def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
-    model = make(min_updates=1, patience=1)
+    model = make(training=EnsembleTraining(min_updates=1, patience=1))
     first = model.fit(data, generator=generator(1))["model/holdout_mse"]
     for _ in range(3):
         again = model.fit(data, generator=generator(2))["model/holdout_mse"]
@@ -165,7 +167,7 @@ def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
 
 
 def test_the_error_reported_is_that_of_the_weights_kept(data):
-    model = make(min_updates=300, patience=2)
+    model = make(training=EnsembleTraining(min_updates=300, patience=2))
     reported = model.fit(data, generator=generator(1))["model/holdout_mse"]
     held = Transitions(*(x[split_holdout(len(data.obs), 0.2)[1]] for x in data))
     change = torch.cat([held.next_obs - held.obs, held.reward[:, None]], 1)
@@ -179,14 +181,14 @@ def test_the_error_reported_is_that_of_the_weights_kept(data):
 
 
 def test_the_number_of_gradient_steps_is_kept_to(data):
-    few = make(min_updates=30, max_updates=40, patience=1)
+    few = make(training=EnsembleTraining(min_updates=30, max_updates=40, patience=1))
     assert 30 <= few.fit(data, generator=generator(1))["model/updates"] <= 40
 
 
 def test_same_generator_same_model_to_the_bit(data):
     models = []
     for _ in range(2):
-        model = make(max_updates=60, min_updates=60)
+        model = make(training=EnsembleTraining(max_updates=60, min_updates=60))
         model.fit(data, generator=generator(1))
         models.append(model)
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.dynamics import GaussianEnsemble, ResidualDynamics, SINDy
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble, ResidualDynamics, SINDy
 from mbrl.dynamics.sindy import LibrarySettings
 from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, generator
@@ -31,7 +31,8 @@ def fitted(bump):
     sparse = SINDy(obs_dim=2, action=ACTION, task=TASK, library=LibrarySettings(degree=1))
     dense = GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(1), hidden=64, num_layers=3,
-        num_members=3, num_elites=2, min_updates=3000, max_updates=3000, learning_rate=3e-3,
+        num_members=3, num_elites=2,
+        training=EnsembleTraining(min_updates=3000, max_updates=3000, learning_rate=3e-3),
     )  # fmt: skip
     model = ResidualDynamics(sparse=sparse, dense=dense)
     return model, model.fit(data(bump), generator=generator(2))

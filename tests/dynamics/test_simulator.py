@@ -127,7 +127,7 @@ def test_nothing_is_fitted_and_planning_begins_at_once():
 
 def test_what_does_not_fit_is_refused_in_one_line():
     foreign = mbrl.make_vec("CartPole-v1")
-    with pytest.raises(BadInput, match=r"GymnasiumVecEnv has no simulator.*env=hopper.*ensemble"):
+    with pytest.raises(BadInput, match=r"env: GymnasiumVecEnv has no simulator.*hopper.*Ensemble"):
         Simulator(env=foreign)  # pyright: ignore[reportArgumentType]
     model = Simulator(env=ToyEnv())
     with pytest.raises(BadInput, match="planning agent such as pets"):

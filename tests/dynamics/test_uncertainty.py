@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator
 
 
@@ -15,7 +15,7 @@ def data():
 def make(data, uncertainty, **options):
     model = GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(), num_members=4, num_elites=3,
-        hidden=16, num_layers=2, min_updates=60, max_updates=60,
+        hidden=16, num_layers=2, training=EnsembleTraining(min_updates=60, max_updates=60),
         uncertainty=uncertainty, **options,
     )  # fmt: skip
     model.fit(data, generator=generator(1))

@@ -82,7 +82,8 @@ def test_runs_that_are_kept_are_not_done_again(tmp_path, monkeypatch):
 
 def test_a_whole_run_is_measured_and_leaves_nothing(tmp_path):
     small = ["total_steps=300", "eval_every=150", "eval_episodes=1", "learner.hidden=16",
-             "dynamics.max_updates=50", "dynamics.min_updates=50", "dynamics.hidden=16",
+             "dynamics.training.max_updates=50", "dynamics.training.min_updates=50",
+             "dynamics.hidden=16",
              "agent.num_rollouts=100"]  # fmt: skip
     found = study.train("pendulum_sparse", "coplanner", 1, small, tmp_path)
     assert [row["step"] for row in found] == [150, 300] and not any(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_checker import check_env as sb3_check
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from mbrl.dynamics import GaussianEnsemble
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination import ImaginedVecEnv, ModelEnv, ModelVectorEnv, SB3ModelEnv
 from mbrl.types import ActionSpec
@@ -41,7 +41,7 @@ class Unsure(ToyModel):
 def ensemble():
     model = GaussianEnsemble(
         obs_dim=2, action=ACTION, task=TASK, generator=generator(), hidden=16, num_layers=2,
-        min_updates=100, max_updates=200,
+        training=EnsembleTraining(min_updates=100, max_updates=200),
     )  # fmt: skip
     model.fit(collect(ToyEnv(4), 100).all(), generator=generator())
     return model

@@ -32,8 +32,8 @@ TRIALS = [
         "learner": {"hidden": 8, "learning_rate": 1e-05, "target_entropy": None},
         "learner.tau": 0.25,
         "dynamics.hidden": 8.0,  # as W&B's q_uniform gives it
-        "dynamics.max_updates": 5,
-        "dynamics.min_updates": 5,
+        "dynamics.training.max_updates": 5,
+        "dynamics.training.min_updates": 5,
         "logger.wandb": True,
         "logger.project": 'it\'s a=b, [é] "x" ',
         "run_dir": "a=b, [c] 'd'",

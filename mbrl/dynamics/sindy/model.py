@@ -27,6 +27,7 @@ from mbrl.dynamics.sindy.settings import (
 )
 from mbrl.dynamics.sindy.step import SparseStep, lay_out
 from mbrl.errors import BadInput
+from mbrl.imagination.open_loop import open_loop_errors
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import AtMost, Count, checked
 
@@ -233,10 +234,7 @@ class SINDy(MarkovDynamics):
         next_obs = self._move(data.obs[held], data.action[held])
         error = ((next_obs - data.next_obs[held]) / self.scale).square().mean()
         spread = data.obs.std(0, correction=0).clamp(min=1e-3)
-        obs = data.obs[blocks[:, 0]]
-        for step in range(blocks.shape[1]):
-            obs = self.outcome.bound(self._move(obs, data.action[blocks[:, step]]))[0]
-        drift = ((obs - data.next_obs[blocks[:, -1]]) / spread).square().mean().sqrt().item()
+        drift = open_loop_errors(self, data, blocks, spread)[-1].item()
         return {
             "model/holdout_mse": error.item(),
             "model/rollout_error": drift,

@@ -7,7 +7,7 @@ import pytest
 import sympy
 import torch
 
-from mbrl.dynamics import FallbackDynamics, GaussianEnsemble, SINDy
+from mbrl.dynamics import EnsembleTraining, FallbackDynamics, GaussianEnsemble, SINDy
 from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings, ValiditySettings
 from mbrl.dynamics.sindy.data import hold_out, read_limits, usable
 from mbrl.dynamics.sindy.equations import equations
@@ -323,7 +323,8 @@ def test_an_unstable_model_says_so_and_the_ensemble_takes_over(caplog):
     )
     task = Task(reward=reward, obs_names=("x",))
     given = {"obs_dim": 1, "action": ACTION, "task": task}
-    small = {"hidden": 8, "num_layers": 1, "min_updates": 5, "max_updates": 5}
+    training = EnsembleTraining(min_updates=5, max_updates=5)
+    small = {"hidden": 8, "num_layers": 1, "training": training}
     dense = GaussianEnsemble(generator=generator(), reward="known", **small, **given)
     model = FallbackDynamics(
         sparse=SINDy(**given, validity=ValiditySettings(horizon=30)), dense=dense

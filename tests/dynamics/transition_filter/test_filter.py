@@ -12,6 +12,7 @@ from mbrl.dynamics import (
     ConsensusReward,
     DistilledReward,
     EnsembleMeanReward,
+    EnsembleTraining,
     GaussianEnsemble,
     MixtureLikelihoodReward,
     OracleReward,
@@ -28,7 +29,11 @@ from mbrl.types import Transitions
 from tests.toys import ACTION, TASK, ToyDynamics, ToyEnv, collect, generator, move
 
 SHAPE = {"obs_dim": 2, "action": ACTION, "task": TASK}
-SMALL = {"hidden": 16, "num_layers": 2, "min_updates": 50, "max_updates": 100}
+SMALL = {
+    "hidden": 16,
+    "num_layers": 2,
+    "training": EnsembleTraining(min_updates=50, max_updates=100),
+}
 
 
 def ensemble() -> GaussianEnsemble:
