@@ -246,6 +246,14 @@ def test_a_saved_config_in_old_words_is_renamed_in_place(renamed):
         check_saved(config, renamed / "config.yaml")  # now it is in present words
 
 
+def test_a_range_in_a_yaml_is_answered_with_where_it_belongs_now(renamed):
+    file = renamed / "planner" / "toy.yaml"
+    file.write_text(file.read_text() + "_range_: {horizon: '[1, inf)'}")
+    with pytest.warns(moved.Renamed, match=r"planner\._range_ is now stated with the parameter"):
+        config = compose([*TOY, "planner=toy"], renamed).config
+    assert "_range_" not in config["planner"]
+
+
 def test_the_command_line_warns_in_one_line_of_stderr_for_each_name(renamed, capsys, monkeypatch):
     monkeypatch.chdir(renamed)
     arguments = [*TOY, "planner=olden", "dynamics.judge.degree=0", f"--config-dir={renamed}"]

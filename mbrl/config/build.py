@@ -45,7 +45,7 @@ def instantiate(
     """Build what a node's `_target_` names, nested nodes first.
 
     Args:
-        node: `_target_`, constructor arguments, and labels (`_range_` ...), which are dropped.
+        node: `_target_`, constructor arguments, and labels (`_requires_` ...), which are dropped.
         part: dotted name of the node.
         fresh: makes the generator of a part, given its name; each nested node gets its own.
         scope: constructor arguments injected by name where the node does not give them; those that

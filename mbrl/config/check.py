@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import ast
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from annotated_types import Ge, Gt, Le, Lt
+from typing import Any, get_args, get_origin
 
 from mbrl.config.annotations import base, fit, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
@@ -19,7 +16,7 @@ from mbrl.config.renames import rename
 from mbrl.config.signatures import Parameter, Signature, read_signature
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import is_taken
-from mbrl.values import AtMost, check_value, expected
+from mbrl.values import check_value, expected
 
 Node = dict[str, Any]
 _CONSTANTS = {"None": "null", "True": "true", "False": "false"}
@@ -219,7 +216,7 @@ def _check_plain(node: Node, defaults: Node, prefix: str, typed: dict[str, str])
 def plain_type(defaults: Node, name: str) -> Any:
     """Return the type of a key outside the parts: its `_type_`, or else that of the default."""
     kind = defaults.get("_type_", {}).get(name) or type(defaults[name]).__name__
-    return limited(resolve(ast.parse(kind, mode="eval").body, "mbrl.values"), defaults, name, name)
+    return resolve(ast.parse(kind, mode="eval").body, "mbrl.values")
 
 
 def _below(key: str, node: Node) -> str:
@@ -244,53 +241,13 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
         if value == "???":
             raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
         dotted = f"{key}.{name}"
-        annotation = limited(parameter.annotation, node, name, dotted)
-        node[name] = _check_value(dotted, value, annotation, others, typed.get(dotted))
+        node[name] = _check_value(dotted, value, parameter.annotation, others, typed.get(dotted))
         if node.get("_known_", {}).get(name) == "gymnasium":
             check_gymnasium_id(dotted, node[name])
     for name in others.keys() - node.keys():  # a default may exceed another parameter
         _check_value(
             f"{key}.{name}", others[name], signature.parameters[name].annotation, others, None
         )
-
-
-def limited(annotation: Any, node: Node, name: str, key: str) -> Any:
-    """Add the intervals of a YAML's `_range_` to a type that has no constraints of its own."""
-    spans = node.get("_range_", {}).get(name, [])
-    limits = [_limits(span, key) for span in (spans if isinstance(spans, list) else [spans])]
-
-    def add(kind: Any, index: int = 0) -> Any:
-        origin, parts = get_origin(kind), get_args(kind)
-        if kind in (int, float):
-            return Annotated[(kind, *limits[min(index, len(limits) - 1)])]
-        if origin is Union:
-            return Union[tuple(add(part, index) for part in parts)]  # noqa: UP007
-        if origin is list:
-            return list[add(parts[0], index)]
-        if origin is tuple:
-            return tuple[tuple(p if p is ... else add(p, i) for i, p in enumerate(parts))]
-        return kind
-
-    return add(annotation) if limits else annotation
-
-
-def _limits(span: Any, key: str) -> list[Any]:
-    """Return the constraints of an interval such as "[1, num_members]"."""
-    if not re.fullmatch(r"[\[(][^,]+,[^,]+[\])]", str(span)):
-        raise BadInput(f'{key}: its _range_ is {span}; it should be like "[1, inf)"')
-    low, high = (end.strip() for end in span[1:-1].split(","))
-    limits: list[Any] = [Ge(_number(low)) if span[0] == "[" else Gt(_number(low))]
-    if high.isidentifier() and high != "inf":
-        return [*limits, AtMost(high)]
-    if high != "inf":
-        limits.append(Le(_number(high)) if span[-1] == "]" else Lt(_number(high)))
-    return limits
-
-
-def _number(text: str) -> float:
-    """Read the end of an interval, a whole number where it is one."""
-    number = float(text)
-    return int(number) if math.isfinite(number) and number.is_integer() else number
 
 
 def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:

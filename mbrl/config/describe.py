@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mbrl.config.build import FROM_ENV, FROM_RUN
-from mbrl.config.check import as_typed, limited, plain_type, signature_of
+from mbrl.config.check import as_typed, plain_type, signature_of
 from mbrl.config.compose import assemble
 from mbrl.config.library import CONFIGS, Library
 from mbrl.config.signatures import Parameter
@@ -111,8 +111,7 @@ def _describe_part(node: dict[str, Any], key: str, layers: _Layers, library: Lib
             within += _describe_part(value, dotted, layers, library)
             value = value["_target_"]
         source = _source(dotted, layers, choice) if name in node else "default"
-        annotation = limited(parameter.annotation, node, name, dotted)
-        kind = as_typed(expected(annotation))
+        kind = as_typed(expected(parameter.annotation))
         lines.append(_describe_value(dotted, value, source, kind, parameter.description))
     return ["\n".join(lines), *within]
 

@@ -68,6 +68,8 @@ def _rename_node(node: Any, key: str) -> None:
             _rename_node(child, f"{key}.{index}")
     if not isinstance(node, dict):
         return
+    if node.pop("_range_", None) is not None:
+        moved.warn(f"{key}._range_", "stated with the parameter, as in num: Annotated[int, Ge(1)]")
     target = str(node.get("_target_", ""))
     if moved.current(target) != target:
         moved.warn(f"{key}._target_={target}", moved.current(target))

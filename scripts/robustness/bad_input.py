@@ -41,9 +41,6 @@ MINE = {  # config folders: file -> content
     "shadow/env/pendulum.yaml": "_target_: mbrl.envs.pendulum\n",
     "wrongkey/env/mine.yaml": "_target_: mbrl.envs.pendulum\nnum_env: 3\n",
     "wrongtype/env/mine.yaml": "_target_: mbrl.envs.pendulum\nnum_envs: many\n",
-    "wrongrange/env/mine.yaml": (
-        "_target_: mbrl.envs.pendulum\n_range_: {num_envs: 5}\nnum_envs: 1\n"
-    ),
     "notarget/env/mine.yaml": "num_envs: 3\n",
     "nomodule/env/mine.yaml": "_target_: mbrl.nothing.Env\n",
     "noname/env/mine.yaml": "_target_: mbrl.envs.pendulmu\n",
@@ -346,7 +343,6 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train --config-dir=shadow", "rename"),
     ("train --config-dir=wrongkey env=mine agent=random", "env.num_envs"),
     ("train --config-dir=wrongtype env=mine agent=random", "a whole number"),
-    ("train --config-dir=wrongrange env=mine agent=random", "_range_"),
     ("train --config-dir=notarget env=mine agent=random", "_target_"),
     ("train --config-dir=nomodule env=mine agent=random", "no module mbrl.nothing"),
     ("train --config-dir=noname env=mine agent=random", "no pendulmu"),
