@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mbrl.relu.bounds import EPS, Bounds
+from mbrl.relu.bounds import Bounds
 from mbrl.relu.highs import as_lp, make
+from mbrl.relu.linear_relaxation import EPS
 from mbrl.relu.network import Array
 from mbrl.relu.program import INF, Problem, Program, build
 

@@ -44,7 +44,7 @@ def test_no_plan_in_a_box_costs_less_than_its_bound(seed):
         np.testing.assert_allclose(costs.numpy(), expected, rtol=1e-10, atol=1e-10)
         for each in (found, inside):
             assert (costs >= each.cost).all()
-        before, rows = boxes._visit(actions)
+        before, rows = boxes._simulate(actions)
         assert (before >= found.ranges.low - 1e-9).all() and (
             before <= found.ranges.high + 1e-9
         ).all()
