@@ -23,7 +23,8 @@ from mbrl.values import expected
 
 ROOT = Path(__file__).parent.parent
 NOT_GROUPS = ("experiment", "sweep")
-SINGLE_FILES = ("api", "types", "roles", "errors")  # rooms of the package that are one file
+SINGLE_FILES = ("types", "roles", "errors", "values", "api")  # rooms that are one file
+NOT_FOR_USERS = ("cli", "config")
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+[\w./-]+)\)")  # a link that may leave docs/
 
 
@@ -33,6 +34,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     fences["custom_fences"] = [{"name": "math", "class": "math", "format": equation}]
     reference: list[Any] = next(e["Reference"] for e in config.nav or [] if "Reference" in e)
     reference.append({"Configuration": [{g: configuration_page(g)} for g in groups()]})
+    reference.append({"Old names": "reference/moved.md"})
     reference.append({"Python": [{f"mbrl.{room}": api_page(room)} for room in rooms()]})
     return config
 
@@ -43,6 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, configuration_page(group), content=configure(group)))
     for room in rooms():
         files.append(File.generated(config, api_page(room), content=document(room)))
+    files.append(File.generated(config, "reference/moved.md", content=old_names()))
     linked: set[Path] = set()
     for file in files.documentation_pages():
         if file.abs_src_path is not None:
@@ -166,6 +169,19 @@ def row(key: str, value: Any, in_yaml: bool, parameter: Parameter) -> str:
     return "| " + " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells) + " |"
 
 
+def old_names() -> str:
+    """Return the page of names that work for one release more."""
+    from mbrl import moved
+
+    lines = ["# Old names", "", "These work for one release, with a `DeprecationWarning`.", ""]
+    lines += ["| old | new |", "|---|---|"]
+    lines += [f"| `{old}` | `{new}` |" for old, new in sorted(moved.NAMES.items())]
+    lines += ["", "Parameters and configuration keys:", "", "| of | old | new |", "|---|---|---|"]
+    for owner, names in sorted(moved.PARAMETERS.items()):
+        lines += [f"| `{owner}` | `{old}` | `{new}` |" for old, new in sorted(names.items())]
+    return "\n".join(lines)
+
+
 # ---- the Python reference ----------------------------------------------------------------------
 
 
@@ -177,7 +193,8 @@ def rooms() -> list[str]:
     found = [
         f.parent.relative_to(house) for f in inits if re.search(r"^__all__\b", f.read_text(), re.M)
     ]
-    return [*single, *(".".join(p.parts) for p in found if p.parts)]
+    dotted = [".".join(p.parts) for p in found if p.parts and p.parts[0] not in NOT_FOR_USERS]
+    return [*single, *dotted]
 
 
 def api_page(room: str) -> str:
@@ -195,7 +212,8 @@ def document(room: str) -> str:
         home = f"{thing.__module__}.{thing.__qualname__}"
         first = next(r for r in rooms() if name in exported(r) and same(r, name, thing))
         if first == room:
-            lines += [f"::: {home}", ""]
+            is_data = hasattr(thing, "_fields")  # its fields and shapes stand in the source
+            lines += [f"::: {home}", *(["    options: {show_source: true}"] if is_data else []), ""]
         else:
             lines += [f"`{name}`: see [mbrl.{first}]({first}.md).", ""]
     return "\n".join(lines)

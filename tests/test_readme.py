@@ -4,6 +4,7 @@ Training commands are shortened. A command that stands on several pages runs onc
 run folder that the page goes on with.
 """
 
+import csv
 import functools
 import importlib.util
 import re
@@ -190,6 +191,38 @@ def keys_of(group: str) -> set[str]:
     nodes = [library.read(group, file.stem) for file in (CONFIGS / group).glob("*.yaml")]
     targets = {node["_target_"] for node in nodes if "_target_" in node}
     return {key for target in targets for key in read_signature(target).parameters}
+
+
+def test_few_files_hold_a_method():
+    most = {"mbpo": 5, "pets": 5, "mopo": 5, "sindy": 8, "morec": 8, "sparse_relu": 9}
+    for method, limit in most.items():
+        section = text_of(f"docs/methods/{method}.md").partition("## The code")[2]
+        rows = re.findall(r"^\| `mbrl/[\w/]+\.py` \|", section.partition("\n## ")[0], re.M)
+        assert 0 < len(rows) <= limit, method
+
+
+def test_the_returns_of_the_learning_page_are_those_of_its_table():
+    """Each row with a command: the last returns of every seed, as results/ has them."""
+    with (ROOT / "results/experiments/learning.csv").open() as file:
+        table = list(csv.DictReader(line for line in file if line[0] != "#"))
+    compared = 0
+    for line in (ROOT / "docs/results/learning.md").read_text().splitlines():
+        row = re.match(
+            r"\| [^|]* \| `mbrl train agent=(\w+) env=(\w+)[^`]*` \| ([\d,]+) \| ([^|]*)", line
+        )
+        if row is None:
+            continue
+        agent, env, steps, text = row.groups()
+        runs = [r for r in table if (r["agent"], r["env"]) == (agent, env)]
+        runs = [r for r in runs if int(r["step"]) == int(steps.replace(",", ""))]
+        shown = re.findall(r"-?\d+\.?\d*", text.partition("(")[0])
+        digits = [len(value.partition(".")[2]) for value in shown]
+        if runs:
+            measured = [float(r["mean_reward"]) for r in sorted(runs, key=lambda r: int(r["seed"]))]
+            for value, digit, mean in zip(shown, digits, measured, strict=True):
+                assert abs(float(value) - mean) <= 0.5001 * 10.0**-digit, line
+            compared += 1
+    assert compared >= 10
 
 
 def test_the_tree_names_every_room():
