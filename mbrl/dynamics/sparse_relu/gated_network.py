@@ -1,4 +1,4 @@
-"""Networks that are pruned: each neuron is a ReLU, the identity or zero, by a gate that is learned.
+"""Networks that are pruned: a learned gate makes each neuron a ReLU, the identity or zero.
 
 Liu et al. 2023 (Model-Based Control with Sparse Neural Dynamics): the gates are relaxed, trained
 with the weights, and fixed a few neurons at a time.

@@ -212,7 +212,7 @@ class _Block:
     """
 
     def __init__(self, network: InteractionNetwork, member: int, edge: int):
-        """Fold the scaling of inputs and outputs into the weights."""
+        """Build the network, the scaling of inputs and outputs in its weights."""
         layers, weight, bias = network.net.export(member)
         mean, std, scale, reads, writes = (
             x.detach().cpu().double().numpy()

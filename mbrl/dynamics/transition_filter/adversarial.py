@@ -26,7 +26,7 @@ class AdversarialReward(PointwiseReward):
     """Mean logit of discriminators of real transitions, Luo et al. 2024 (MOREC).
 
     A generator, a Gaussian model of the change of obs, is trained from scratch to fool a
-    discriminator, one step at a time. Snapshots of the discriminator are kept on the way, so that
+    discriminator, one step at a time. Snapshots of the discriminator are saved on the way, so that
     they have met every kind of error, large ones first. The rewards of independent runs are
     averaged. What makes them useful outside the data:
 
@@ -46,7 +46,7 @@ class AdversarialReward(PointwiseReward):
         action: the environment's actions.
         generator: source of the initial weights.
         num_runs: independent pairs of generator and discriminator.
-        num_snapshots: discriminators kept of each run.
+        num_snapshots: discriminators saved of each run.
         hidden: width of the two hidden layers.
         num_updates: gradient steps of a fit.
         batch_size: rows of a gradient step.

@@ -46,7 +46,7 @@ class RandomReward(DynamicsReward):
 
     @checked
     def __init__(self, obs_dim: Count):
-        """Initialize; there is nothing to keep."""
+        """Initialize without state."""
         super().__init__()
 
     def fit(

@@ -245,7 +245,7 @@ class CandidateGenerator(nn.Module):
 
 
 def concatenate(predictions: list[Prediction]) -> Prediction:
-    """Concatenate predictions (B, ...) along their rows, without their uncertainties."""
+    """Join predictions (B, ...) along their rows, without their uncertainties."""
     next_obs, reward, terminated, valid = (
         torch.cat(field) for field in zip(*(p[:4] for p in predictions), strict=True)
     )

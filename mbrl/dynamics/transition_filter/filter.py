@@ -114,7 +114,7 @@ class RewardConsistent(Dynamics):
         return None
 
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
-        """Fit the base to all data, the reward to four fifths; calibrate on the rest.
+        """Fit the base to all data and the reward to four fifths; calibrate on the last fifth.
 
         See Dynamics.fit.
         """

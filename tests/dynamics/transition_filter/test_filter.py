@@ -1,4 +1,4 @@
-"""The transition filter: its base where there is no choice, else the judge's favourite."""
+"""The transition filter: its base where there is no choice, else the best of the candidates."""
 
 import pytest
 import torch
@@ -9,17 +9,12 @@ from mbrl.agents import MPC, Dyna
 from mbrl.dynamics import (
     BayesianPolynomialReward,
     CandidateGenerator,
-    ConsensusReward,
     DistilledReward,
-    EnsembleMeanReward,
     EnsembleTraining,
     GaussianEnsemble,
-    MixtureLikelihoodReward,
-    OracleReward,
-    RandomReward,
     RewardConsistent,
 )
-from mbrl.dynamics.transition_filter.base import Candidates, PointwiseReward
+from mbrl.dynamics.transition_filter.base import DynamicsReward, PointwiseReward
 from mbrl.dynamics.transition_filter.christoffel import ChristoffelReward
 from mbrl.errors import BadInput
 from mbrl.imagination.rollout import rollout
@@ -40,19 +35,19 @@ def ensemble() -> GaussianEnsemble:
     return GaussianEnsemble(**SHAPE, generator=generator(1), **SMALL)
 
 
-def pool(kind="wide", **options) -> CandidateGenerator:
-    edges = {"hidden": 16, "num_updates": 100}
+def candidates(kind="wide", **options) -> CandidateGenerator:
+    settings = {"hidden": 16, "num_updates": 100}
     return CandidateGenerator(
-        **SHAPE, generator=generator(2), kind=kind, holdout_ensemble=edges, **options
+        **SHAPE, generator=generator(2), kind=kind, holdout_ensemble=settings, **options
     )
 
 
-def build(base=None, judge=None, kind="wide", num_samples=10, **options) -> RewardConsistent:
+def build(base=None, reward=None, kind="wide", num_samples=10, **options) -> RewardConsistent:
     return RewardConsistent(
         **SHAPE,
         base=base or ensemble(),
-        dynamics_reward=judge or ChristoffelReward(obs_dim=2, action=ACTION, degrees=(1, 2)),
-        candidates=pool(kind, num_samples=num_samples),
+        dynamics_reward=reward or ChristoffelReward(obs_dim=2, action=ACTION, degrees=(1, 2)),
+        candidates=candidates(kind, num_samples=num_samples),
         generator=generator(3),
         **options,
     )
@@ -72,7 +67,7 @@ def fitted(data) -> RewardConsistent:
 
 @pytest.fixture(scope="module")
 def near(data) -> RewardConsistent:
-    model = build(judge=Near())
+    model = build(reward=Near())
     model.fit(data, generator=generator(4))
     return model
 
@@ -112,16 +107,16 @@ def test_one_candidate_is_the_base_bit_for_bit(data):
         for m in (alone, filtered)
     ]
     assert values[0].value.equal(values[1].value)
-    offered = [
+    several = [
         m.candidates(m.initial(data.obs[:3]), data.action[:3], 4, generator=generator(9))[1]
         for m in (alone, filtered)
     ]
-    assert offered[0].next_obs.equal(offered[1].next_obs)
+    assert several[0].next_obs.equal(several[1].next_obs)
 
 
 @pytest.mark.parametrize("kind", ["plain", "wide", "search"])
-def test_the_choice_is_the_judges_favourite(data, kind):
-    model = build(judge=Near(), kind=kind, stop_rate=0.0)
+def test_the_choice_has_the_best_score(data, kind):
+    model = build(reward=Near(), kind=kind, stop_rate=0.0)
     model.fit(data, generator=generator(4))
     obs, action = data.obs[:50], data.action[:50]
     true = move(obs, ACTION.clip(action))
@@ -138,7 +133,7 @@ def test_the_choice_is_the_judges_favourite(data, kind):
 
 @pytest.mark.parametrize("base", [ensemble, ToyDynamics], ids=["ensemble", "any"])
 def test_any_dynamics_can_be_filtered(data, base):
-    model = build(base=base(), judge=Near())
+    model = build(base=base(), reward=Near())
     model.fit(data, generator=generator(4))
     state, pred = model.step(model.initial(data.obs), data.action, generator=generator(5))
     assert state.obs.equal(pred.next_obs)
@@ -160,61 +155,61 @@ def test_better_candidates_come_first(near, seed, num):
     assert first.equal(pred.next_obs[:6]) and following.obs.equal(pred.next_obs)
 
 
-def test_the_calibrated_stop_rate_on_true_transitions():
-    seen = collect(ToyEnv(4), 1000).all()
+def test_the_stop_rate_calibrated_on_data_is_that_of_true_transitions():
+    given = collect(ToyEnv(4), 1000).all()
     model = build(calibration="data")
-    model.fit(seen, generator=generator(4))
+    model.fit(given, generator=generator(4))
     held = collect(ToyEnv(4), 500, seed=9).all()
     low = model.dynamics_reward.reward(held.obs, held.action, held.next_obs) < model.threshold
     assert 0.03 <= low.float().mean().item() <= 0.07
 
 
 @pytest.mark.parametrize("calibration", ["data", "selected"])
-def test_a_threshold_of_choices_keeps_those_that_the_truth_would_stop(calibration):
+def test_a_threshold_of_selected_candidates_is_lower_than_one_of_the_truth(calibration):
     """No prediction is as good as clean data are."""
-    seen = collect(ToyEnv(4), 1000).all()
-    model = build(calibration=calibration, judge=Near())
-    model.fit(seen, generator=generator(4))
+    given = collect(ToyEnv(4), 1000).all()
+    model = build(calibration=calibration, reward=Near())
+    model.fit(given, generator=generator(4))
     held = collect(ToyEnv(4), 500, seed=9).all()
     state = model.initial(held.obs)
-    kept = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
-    assert 0.9 < kept < 0.99 if calibration == "selected" else kept < 0.1
+    share = model.step(state, held.action, generator=generator(5))[1].valid.float().mean().item()
+    assert 0.9 < share < 0.99 if calibration == "selected" else share < 0.1
 
 
-def test_a_low_step_is_not_stood_by_but_ends_nothing(data):
+def test_a_step_below_the_threshold_is_not_valid_but_no_termination(data):
     class Never(Near):
         def reward(self, obs, action, next_obs):
             return super().reward(obs, action, next_obs) - 100.0 * (obs[:, 0] > 0)
 
-    found = {}
-    for on_low in ("truncate", "penalize"):
-        model = build(judge=Never(), below_threshold=on_low, penalty=7.0)
+    result = {}
+    for below_threshold in ("truncate", "penalize"):
+        model = build(reward=Never(), below_threshold=below_threshold, penalty=7.0)
         model.fit(data, generator=generator(4))
         model.threshold.fill_(-50.0)
         state = model.initial(data.obs)
-        found[on_low] = model.step(state, data.action, generator=generator(5))[1]
+        result[below_threshold] = model.step(state, data.action, generator=generator(5))[1]
     low = data.obs[:, 0] > 0
-    cut, charged = found["truncate"], found["penalize"]
+    cut, charged = result["truncate"], result["penalize"]
     assert cut.valid.equal(~low) and charged.valid.all()
     assert cut.terminated.equal(charged.terminated), "a filtered step is no terminal"
     torch.testing.assert_close(cut.reward - charged.reward, 7.0 * low)
 
 
-@pytest.mark.parametrize("judge", [Near(), BayesianPolynomialReward(obs_dim=2, action=ACTION)])
-def test_what_is_stood_by_earns_the_threshold(data, judge):
+@pytest.mark.parametrize("reward", [Near(), BayesianPolynomialReward(obs_dim=2, action=ACTION)])
+def test_what_is_valid_reaches_the_threshold(data, reward):
     """Also where scores are not the rewards."""
-    model = build(judge=judge)
+    model = build(reward=reward)
     model.fit(data, generator=generator(4))
     state = model.initial(data.obs)
     after = model.step(state, data.action, generator=generator(5))[1].next_obs
-    earned = model.dynamics_reward.reward(data.obs, data.action, after)
-    model.threshold.copy_(torch.quantile(earned, 0.3001))  # between two rows
+    rewards = model.dynamics_reward.reward(data.obs, data.action, after)
+    model.threshold.copy_(torch.quantile(rewards, 0.3001))  # between two rows
     valid = model.step(state, data.action, generator=generator(5))[1].valid
-    assert valid.equal(earned >= model.threshold) and valid.float().mean() > 0.6
+    assert valid.equal(rewards >= model.threshold) and valid.float().mean() > 0.6
 
 
 def test_a_softmax_prefers_the_better_and_is_drawn_from_the_generator(data):
-    model = build(judge=Near(), temperature=1.0)
+    model = build(reward=Near(), temperature=1.0)
     model.fit(data, generator=generator(4))
     state = model.initial(data.obs)
 
@@ -228,25 +223,28 @@ def test_a_softmax_prefers_the_better_and_is_drawn_from_the_generator(data):
     assert error(1, 0.3)[1].equal(first) and not error(2, 0.3)[1].equal(first)
 
 
-def candidates(*rows) -> Candidates:
-    after = torch.tensor(rows)[:, None, :]
-    return Candidates(after, after)
+class Fixed(DynamicsReward):
+    """Scores of three candidates that are always the same."""
+
+    needs_member_means = False
+
+    def fit(self, data, model, *, holdout_ensemble, generator):
+        return {}
+
+    def score(self, obs, action, candidates, *, generator=None):
+        return torch.tensor([[0.0], [0.0], [3.0]]).expand(3, len(obs))
 
 
-def test_baselines_choose_as_they_say():
-    zero = torch.zeros(1, 2), torch.zeros(1, 1)
-    offered = candidates([0.0, 0.0], [0.5, 0.0], [0.6, 0.0], [0.7, 0.0], [5.0, 0.0])
-    assert ConsensusReward(2).score(*zero, offered).argmax() == 2
-    assert EnsembleMeanReward(2).score(*zero, offered).argmax() == 3  # the mean is 1.36
-    offered = candidates([0.0, 0.0], [2.0, 0.0], [2.1, 0.0], [5.0, 0.0])
-    assert MixtureLikelihoodReward(2).score(*zero, offered).argmax() in (1, 2)
-    oracle = OracleReward(2, lambda obs, action: torch.tensor([[4.0, 0.0]]))
-    assert oracle.score(*zero, offered).argmax() == 3
-    draws = generator(1)
-    picks = [
-        RandomReward(2).score(*zero, offered, generator=draws).argmax().item() for _ in range(99)
-    ]
-    assert set(picks) == {0, 1, 2, 3}
+def test_a_softmax_chooses_by_the_probabilities_of_standardized_scores(data):
+    model = build(reward=Fixed(), kind="plain", num_samples=3, temperature=0.7)
+    model.base.fit(data, generator=generator(4))
+    obs, action = data.obs[:1].expand(4000, -1), data.action[:1].expand(4000, -1)
+    state = model.initial(obs)
+    several = model.base.candidates(state.inner, action, 3, generator=generator(5))[1].next_obs
+    chosen = model.step(state, action, generator=generator(5))[1].next_obs
+    counts = (several.view(3, 4000, 2) == chosen).all(-1).float().mean(1)
+    expected = torch.softmax(torch.tensor([0.0, 0.0, 3.0]) / 2**0.5 / 0.7, 0)  # deviation 2^.5
+    torch.testing.assert_close(counts, expected, atol=0.03, rtol=0)
 
 
 def test_a_simulator_is_refused(data):
@@ -259,10 +257,10 @@ def test_a_simulator_is_refused(data):
 def test_saved_filters_choose_the_same(data):
     def make():
         teacher = ChristoffelReward(obs_dim=2, action=ACTION, degrees=(1, 2))
-        judge = DistilledReward(
+        reward = DistilledReward(
             obs_dim=2, action=ACTION, generator=generator(5), teacher=teacher, num_updates=50
         )
-        return build(judge=judge)
+        return build(reward=reward)
 
     one, two = make(), make()
     one.fit(data, generator=generator(4))
@@ -271,6 +269,21 @@ def test_saved_filters_choose_the_same(data):
         m.step(m.initial(data.obs), data.action, generator=generator(6))[1] for m in (one, two)
     ]
     assert all(a.equal(b) for a, b in zip(after[0][:4], after[1][:4], strict=True))
+
+
+def test_checkpoints_of_the_last_release_are_loaded(fitted):
+    """Their keys have the old names of the parts."""
+    old = {
+        key.replace("dynamics_reward.", "judge.")
+        .replace("candidate_generator.", "pool.")
+        .replace("holdout_ensemble.", "edges."): value
+        for key, value in fitted.state_dict().items()
+    }
+    assert any(key.startswith("pool.edges.") for key in old)
+    other = build()
+    other.load_state_dict(old)
+    new = other.state_dict()
+    assert all(new[key].equal(value) for key, value in fitted.state_dict().items())
 
 
 def test_it_composes_with_mbpo_and_coplanner():
