@@ -16,86 +16,18 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import SimulatesFromState
 from mbrl.types import Task
 
-CART = '''"""A cart on a rail, to be brought to rest in the middle."""
-
-from typing import final
-
-import numpy as np
-
-from mbrl.envs import ClosedFormTask, task_outcome
-from mbrl.types import Task
-from mbrl.values import Positive, checked
-
-
-def reward(obs, action, next_obs):
-    """Return minus the squared distance and speed (B,)."""
-    return -next_obs.square().sum(1)
-
-
-def off_the_rail(obs, action, next_obs):
-    """Return where the cart has left the rail: (B,) bool."""
-    return next_obs[:, 0].abs() > 2
-
-
-@final
-class Cart(ClosedFormTask):
-    """Cart on a rail; 2 observations [position, speed], 1 force in [-1, 1].
-
-    Args:
-        mass: kg.
-    """
-
-    state_dim = obs_dim = 2
-    low, high = np.array([-1.0], np.float32), np.array([1.0], np.float32)
-    max_episode_steps = 50
-    task = Task(reward, off_the_rail, ("x", "v"), positions=((0, 1),))
-
-    @checked
-    def __init__(self, mass: Positive = 1.0):
-        """Keep the mass."""
-        self._mass = mass
-
-    def start(self, generators):
-        """Sample a place and a speed."""
-        return np.stack([generator.uniform(-1, 1, 2) for generator in generators])
-
-    def observe(self, state):
-        """Return the state itself."""
-        return state
-
-    def step(self, state, action):
-        """Integrate 0.1 s."""
-        speed = state[:, 1] + 0.1 * np.clip(action[:, 0], -1, 1) / self._mass
-        return np.stack([state[:, 0] + 0.1 * speed, speed], axis=1)
-
-    def outcome(self, state, action, next_state, next_obs):
-        """Return the reward and termination of the task."""
-        return task_outcome(self.task, state, action, next_obs)
-'''
-YAML = """_target_: mbrl.envs.closed_form
-_provides_: [simulation]
-task: {_target_: own_cart.Cart, mass: 2.0}
-num_envs: 1
-"""
+OWN = Path(__file__).parents[2] / "examples/own"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    (tmp_path / "own_cart.py").write_text(CART)
-    (tmp_path / "configs/env").mkdir(parents=True)
-    (tmp_path / "configs/env/cart.yaml").write_text(YAML)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def cart(folder):
-    yield importlib.import_module("own_cart")
-    sys.modules.pop("own_cart", None)
+def cart(monkeypatch):
+    monkeypatch.syspath_prepend(str(OWN))
+    yield importlib.import_module("cart")
+    sys.modules.pop("cart", None)
 
 
 def test_a_new_environment_follows_its_equation(cart):
-    assert len(CART.splitlines()) <= 60
+    assert len((OWN / "cart.py").read_text().splitlines()) <= 60
     env = closed_form(cart.Cart(mass=2.0), num_envs=2, seed=4, dtype=torch.float64)
     obs = env.reset(4)
     for i in range(2):  # in gymnasium's order: one generator for each environment
@@ -111,18 +43,18 @@ def test_a_new_environment_follows_its_equation(cart):
     assert step.obs[0].equal(step.next_obs[0]) and not step.obs[1].equal(step.next_obs[1])
 
 
-def test_a_new_environment_is_trained_in_from_the_command_line(folder):
-    arguments = ["agent=random", "env=cart", "env.task.mass=3", "total_steps=60", "run_dir=run"]
-    root = Path(__file__).parents[2]
+def test_a_new_environment_is_trained_in_from_the_command_line(tmp_path):
+    run = tmp_path / "run"
+    arguments = ["agent=random", "env=cart", "env.task.mass=3", "total_steps=60", f"run_dir={run}"]
     done = subprocess.run(
-        [sys.executable, "-m", "mbrl", "train", "--config-dir", "configs", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{folder}"},
+        [sys.executable, "-m", "mbrl", "train", "--config-dir", ".", *arguments],
+        cwd=OWN,
+        env=os.environ | {"PYTHONPATH": f"{OWN.parents[1]}{os.pathsep}{OWN}"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    config = yaml.safe_load((folder / "run/config.yaml").read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["env"]["task"]["mass"] == 3
 
 

@@ -49,73 +49,19 @@ def test_a_simulation_that_blows_up_is_named():
         env.step(torch.zeros(3, 3))
 
 
-TASK = '''"""An inverted pendulum that is to hold the cart at a place of one's own."""
-
-from typing import final
-
-import numpy as np
-
-from mbrl.envs import MujocoTask, task_outcome
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform
-from mbrl.types import Task
-from mbrl.values import checked
-
-
-@final
-class Hold(MujocoTask):
-    """Cart and pole; 4 observations [x, angle, and their speeds], 1 force.
-
-    Args:
-        place: of the cart, m.
-    """
-
-    model_path = GYMNASIUM_ASSETS / "inverted_pendulum.xml"
-    frame_skip = 2
-    max_episode_steps = 100
-
-    @checked
-    def __init__(self, place: float = 0.0):
-        """Build the reward of that place."""
-        self.task = Task(
-            reward=lambda obs, action, next_obs: 1 - (next_obs[:, 0] - place).abs(),
-            terminated=lambda obs, action, next_obs: next_obs[:, 1].abs() > 0.2,
-            obs_names=("x", "angle", "x_dot", "angle_dot"),
-        )
-
-    def start(self, qpos, qvel, generator):
-        """Sample near upright."""
-        add_uniform(qpos, 0.01, generator)
-
-    def observe(self, now):
-        """Return positions and velocities."""
-        return np.concatenate((now["qpos"], now["qvel"]), axis=1)
-
-    def outcome(self, before, action, now, dt):
-        """Return reward and termination of the task."""
-        return task_outcome(self.task, self.observe(before), action, self.observe(now))
-'''
-YAML = """_target_: mbrl.envs.threaded_mujoco
-_provides_: [simulation]
-task: {_target_: own_hold.Hold, place: 0.3}
-num_envs: 1
-num_threads: 1
-time_limit: null
-"""
+OWN = Path(__file__).parents[2] / "examples/own"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    (tmp_path / "own_hold.py").write_text(TASK)
-    (tmp_path / "configs/env").mkdir(parents=True)
-    (tmp_path / "configs/env/hold.yaml").write_text(YAML)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("own_hold", None)
+def hold(monkeypatch):
+    monkeypatch.syspath_prepend(str(OWN))
+    yield importlib.import_module("hold")
+    sys.modules.pop("hold", None)
 
 
-def test_a_new_task_is_one_file_and_steps_as_gymnasiums_physics(folder):
-    assert len(TASK.splitlines()) <= 60
-    task = importlib.import_module("own_hold").Hold(place=0.3)
+def test_a_new_task_is_one_file_and_steps_as_gymnasiums_physics(hold):
+    assert len((OWN / "hold.py").read_text().splitlines()) <= 60
+    task = hold.Hold(place=0.3)
     env = threaded_mujoco(task, dtype=torch.float64)
     obs = env.reset(2)
     theirs = gymnasium.make("InvertedPendulum-v5").unwrapped
@@ -128,12 +74,13 @@ def test_a_new_task_is_one_file_and_steps_as_gymnasiums_physics(folder):
         assert step.terminated.item() == other[2]
 
 
-def test_a_new_task_is_trained_in_from_the_command_line(folder):
-    arguments = ["agent=random", "env=hold", "env.task.place=-0.1", "total_steps=60", "run_dir=run"]
+def test_a_new_task_is_trained_in_from_the_command_line(tmp_path):
+    run = f"run_dir={tmp_path / 'run'}"
+    arguments = ["agent=random", "env=hold", "env.task.place=-0.1", "total_steps=60", run]
     done = subprocess.run(
-        [sys.executable, "-m", "mbrl", "train", "--config-dir", "configs", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{folder}"},
+        [sys.executable, "-m", "mbrl", "train", "--config-dir", ".", *arguments],
+        cwd=OWN,
+        env=os.environ | {"PYTHONPATH": f"{OWN.parents[1]}{os.pathsep}{OWN}"},
         capture_output=True,
         text=True,
     )
