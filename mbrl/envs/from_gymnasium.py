@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from mbrl.envs.guards import action_array, check_finite
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
@@ -177,11 +178,7 @@ class GymnasiumVecEnv:
     def step(self, action: Tensor) -> VecStep:
         """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
-        array = action.detach().cpu().numpy()
-        if array.shape != (self.num_envs, self.action.dim):
-            raise ValueError(
-                f"actions should be ({self.num_envs}, {self.action.dim}), got {array.shape}"
-            )
+        array = action_array(action, self.num_envs, self.action.dim)
         self._check("action", array)
         next_obs = np.empty((self.num_envs, self.obs_dim))
         obs, reward = np.empty_like(next_obs), np.empty(self.num_envs)
@@ -278,12 +275,8 @@ class GymnasiumVecEnv:
             raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from error
 
     def _check(self, what: str, values: np.ndarray) -> None:
-        """Raise an EnvironmentFault for values that are not finite in float32."""
-        finite = np.abs(values) <= _LARGEST  # False for a NaN
-        if not finite.all():
-            row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
-            problem = "a NaN" if np.isnan(values[row]).any() else "an infinity"
-            raise EnvironmentFault(f"{problem} in the {what}", index=row, step=self._steps)
+        """Check that values are finite in float32."""
+        check_finite(what, values, _LARGEST, self._steps)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device, torch.float32)

@@ -94,7 +94,9 @@ class GymnasiumProcess:
     def step(self, action: Tensor) -> VecStep:
         """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
-        return VecStep(*(x.to(self.device) for x in self._ask("step", action.detach().cpu())))
+        return VecStep(
+            *(x.to(self.device) for x in self._ask("step", torch.as_tensor(action).detach().cpu()))
+        )
 
     def env_state(self) -> Tensor | None:
         """Return None: the state of such an environment is not known."""

@@ -12,6 +12,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl.envs.guards import action_array, check_finite
 from mbrl.errors import EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Prediction, Task
@@ -174,11 +175,8 @@ class SimulatedVecEnv:
     def step(self, action: Tensor) -> VecStep:
         """Step with actions (E, act_dim); see VecEnv.step."""
         self._steps += 1
-        array = action.detach().cpu().numpy().astype(np.float32, copy=False)
-        if array.shape != (self.num_envs, self.action.dim):
-            raise ValueError(
-                f"actions should be ({self.num_envs}, {self.action.dim}), got {array.shape}"
-            )
+        array = action_array(action, self.num_envs, self.action.dim)
+        array = array.astype(np.float32, copy=False)
         self._check("action", array)
         try:
             successor, reward, terminated = self.simulation.advance(array)
@@ -208,15 +206,9 @@ class SimulatedVecEnv:
         return torch.from_numpy(array).to(self.device)
 
     def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
-        """Raise an EnvironmentFault for values that are not finite in the returned dtype."""
+        """Check that values are finite in the returned dtype."""
         largest = min(self._largest, float(np.finfo(values.dtype).max))
-        finite = np.abs(values) <= largest  # False for a NaN
-        if finite.all():
-            return
-        row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
-        problem = "a NaN" if np.isnan(values[row]).any() else "an infinity"
-        index = row if indices is None else indices[row]
-        raise EnvironmentFault(f"{problem} in the {what}", index=index, step=self._steps)
+        check_finite(what, values, largest, self._steps, indices)
 
     def env_state(self) -> Tensor | None:
         """Return the simulator's state (E, state_dim), float64."""

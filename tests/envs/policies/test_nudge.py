@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mbrl.envs import policies, tasks
 from mbrl.envs.policies import Nudge
 from tests.envs.tasks.scene import make_push as make
 from tests.toys import generator
@@ -41,3 +42,10 @@ def test_far_from_the_goal_the_slider_is_mostly_pushed_back():
     free = Nudge(task.task, home=99.0).select(obs, generator=generator(1))
     same = (back == free).all(1).double().mean().item()
     assert same == pytest.approx(0.3, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["Nudge", "NudgePucks", "ScriptedPush"])
+def test_the_former_place_of_the_policies_still_works_with_a_warning(name):
+    with pytest.warns(DeprecationWarning, match=f"mbrl.envs.tasks.{name} is now"):
+        former = getattr(tasks, name)
+    assert former is getattr(policies, name)
