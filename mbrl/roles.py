@@ -90,7 +90,7 @@ class VecEnv(Protocol):
         ...
 
     def close(self) -> None:
-        """Free threads, windows and processes."""
+        """Close threads, windows and processes."""
         ...
 
 
@@ -135,7 +135,7 @@ class Model(Protocol[State]):
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> State:
-        """Begin a belief at obs (B, obs_dim): num_particles * B rows, particle by particle.
+        """Return the belief at obs (B, obs_dim): num_particles * B rows, particle by particle.
 
         Without a generator the belief is the mean one (all members together).
         """
@@ -144,7 +144,7 @@ class Model(Protocol[State]):
     def observe(
         self, state: State, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> State:
-        """Take in a real step: action (B, act_dim) led to obs (B, obs_dim).
+        """Update the belief with a real step: action (B, act_dim) led to obs (B, obs_dim).
 
         Args:
             state: the belief before.
@@ -220,7 +220,7 @@ class ValuesStates(Protocol):
 
 
 class Dynamics(nn.Module, ABC):
-    """Predict next_obs, reward, termination and validity of a step; satisfies Model.
+    """Model that is fitted to transitions; it satisfies Model.
 
     Attributes:
         learned: False if there is nothing to fit and a belief needs the simulator's state, which
@@ -248,13 +248,13 @@ class Dynamics(nn.Module, ABC):
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> Any:
-        """Begin a belief at obs (B, obs_dim): num_particles * B rows, particle by particle."""
+        """Return the belief at obs (B, obs_dim): num_particles * B rows, particle by particle."""
 
     @abstractmethod
     def observe(
         self, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Any:
-        """Take in a real step; see Model.observe."""
+        """Update the belief with a real step; see Model.observe."""
 
     @abstractmethod
     def step(

@@ -24,14 +24,19 @@ FILES = [f"mbrl.{file.stem}" for file in sorted(HOUSE.glob("*.py")) if file.stem
 ON_DEMAND = ["mbrl.GymAgent", "mbrl.load", "mbrl.make_vec"]
 # rooms whose functions begin with a verb of VERBS, and whose classes say what they are
 IN_PLAIN_WORDS = (
+    "agents",
     "api",
     "buffer",
     "cli",
     "config",
     "errors",
+    "imagination",
+    "learners",
     "manifest",
     "moved",
     "report",
+    "roles",
+    "symbolic",
     "training",
     "types",
     "values",
@@ -52,7 +57,7 @@ VERBS = set(
     Resolve Restore Retrain Roll Round Scale Schedule Score Search Seed Select Send Set Shift Shrink
     Simulate Skip Smooth Solve Sort Split Stack Standardize Start Step Stop Store Subtract Suggest
     Sum Switch Synchronize Terminate Test Tighten Train Transform Translate Truncate Undo Unpack
-    Unroll Validate Verify Wait Warn Whiten Wrap Yield
+    Unroll Validate Verify Wait Warn Whiten Wrap Yield Do Optimize
     """,
     )
 )

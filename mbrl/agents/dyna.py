@@ -73,7 +73,7 @@ class Dyna(Agent):
         updates_per_step: Count = 10,
         drop_invalid: bool = False,
     ):
-        """Connect the parts."""
+        """Store the parts."""
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: rollouts start from stored observations, which do not hold a "

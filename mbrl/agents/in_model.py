@@ -65,7 +65,7 @@ class InModelAgent(Agent):
         rollback_tolerance: NonNegative | None = None,
         total_steps: int | None = None,
     ):
-        """Connect the parts."""
+        """Store the parts."""
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: episodes in the model start from stored observations, which do not hold "

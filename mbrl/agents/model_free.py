@@ -36,7 +36,7 @@ class ModelFree(Agent):
         learning_starts: Count = 1000,
         updates_per_step: Count = 1,
     ):
-        """Connect the parts."""
+        """Store the parts."""
         self._action = action
         self.learner = learner
         self._generator = generator

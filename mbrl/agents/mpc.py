@@ -48,7 +48,7 @@ class MPC(Agent):
         warmup: ActionSelector | None = None,
         warmup_hold: Count | None = None,
     ):
-        """Connect the parts."""
+        """Store the parts."""
         self._action = action
         self.dynamics = dynamics
         self.planner = planner

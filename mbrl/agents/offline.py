@@ -25,7 +25,7 @@ class Offline(OfflineAgent):
     """
 
     def __init__(self, *, learner: PolicyLearner, generator: torch.Generator):
-        """Connect the parts."""
+        """Store the parts."""
         self.learner = learner
         self._generator = generator
 
@@ -92,7 +92,7 @@ class OfflineDyna(OfflineAgent):
         retain_rollouts: Count = 5,
         drop_invalid: bool = False,
     ):
-        """Connect the parts."""
+        """Store the parts."""
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: a simulator cannot be fitted to a dataset; choose a learned model"

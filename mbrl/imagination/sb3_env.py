@@ -66,13 +66,13 @@ class SB3ModelEnv(VecEnv):
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Raise: the environments are rows of one tensor."""
+        """Raise an error: the environments are rows of one tensor."""
         raise NotImplementedError(
             f"{attr_name}: the environments of a model share their attributes"
         )
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> Any:
-        """Raise: the environments are rows of one tensor."""
+        """Raise an error: the environments are rows of one tensor."""
         raise NotImplementedError(f"{method_name}: the environments of a model share their methods")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

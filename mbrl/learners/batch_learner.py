@@ -96,7 +96,7 @@ class BatchLearner(ABC):
     """
 
     def __init_subclass__(cls) -> None:
-        """Show the common parameters in the signature of a subclass that passes them on."""
+        """Add the common parameters to the signature of a subclass that passes them on."""
         own = inspect.signature(cls.__init__).parameters.values()
         common = inspect.signature(BatchLearner.__init__).parameters
         names = [p.name for p in own if p.kind is not p.VAR_KEYWORD]

@@ -25,7 +25,7 @@ from mbrl.values import Count, Fraction, Positive, checked
 
 
 class _Replay:
-    """Replay buffer of SB3 that samples from ours."""
+    """Adapter that lets SB3's train() sample from our buffers."""
 
     def __init__(
         self,
