@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbrl.buffer import ReplayBuffer
+from mbrl.buffer import ReplayBuffer, mix
 from mbrl.types import Transitions
+from tests.learners.sac_problems import experience, seeded
 
 
 def numbered(first: int, count: int) -> Transitions:
@@ -56,3 +57,30 @@ def test_rows_of_another_length_are_refused_even_if_the_widths_add_up():
     with pytest.raises(ValueError, match=r"obs: shape \(4, 1\) should be \(B, 2\)"):
         buffer.add(data)
     assert len(buffer) == 0
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.floats(0, 1), st.integers(1, 4))
+def test_mix_takes_the_share_of_real_rows(batch_size, ratio, num_batches):
+    real, imagined = ReplayBuffer(5, 1, 1), ReplayBuffer(9, 1, 1)
+    for buffer, mark in ((real, 1.0), (imagined, 2.0)):
+        x, no = torch.full((5, 1), mark), torch.zeros(5, dtype=torch.bool)
+        buffer.add(Transitions(x, x, x[:, 0], x, no, no, no.long()))
+    rows = mix(
+        real,
+        imagined,
+        batch_size,
+        real_ratio=ratio,
+        num_batches=num_batches,
+        generator=seeded(),
+    )
+    assert rows.shape == (num_batches, batch_size, 6)
+    assert ((rows[:, :, 0] == 1).sum(1) == round(ratio * batch_size)).all()
+
+
+def test_mix_makes_do_with_one_buffer():
+    full, empty, g = experience(10), ReplayBuffer(10, 3, 2), seeded()
+    for real, imagined in ((full, None), (full, empty), (empty, full)):
+        assert mix(real, imagined, 8, real_ratio=0.5, generator=g).shape == (1, 8, 11)
+    with pytest.raises(ValueError, match="empty"):
+        mix(empty, None, 8, real_ratio=0.5, generator=g)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from mbrl import moved
 from mbrl.config.annotations import base, fit, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.library import SWEEPS, Library, gather, nearest
@@ -235,7 +236,11 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
         parameter = signature.parameters.get(name)
         if parameter is None:
             if not signature.is_open:
-                hint = _suggest(f"{key}.{name}", [f"{key}.{p}" for p in signature.parameters])
+                other = moved.entry(moved.SPLIT, node["_target_"]).get(name)
+                hint = f"; {other} does" if other else ""
+                hint = hint or _suggest(
+                    f"{key}.{name}", [f"{key}.{p}" for p in signature.parameters]
+                )
                 raise BadInput(f"{key}.{name}: {node['_target_']} does not take it{hint}")
             continue
         if value == "???":

@@ -1,9 +1,15 @@
-"""The planning agent: holds, warm starts and memories of each environment, evaluation apart."""
+"""MPC: holds, warm starts and memories of each environment, evaluation apart; presets."""
 
+import json
+
+import pytest
 import torch
 
 from mbrl.agents import MPC
+from mbrl.cli import main
+from mbrl.config import build, compose
 from mbrl.roles import Plan, Planner
+from mbrl.types import Transitions
 from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
 
 
@@ -102,3 +108,56 @@ def test_the_model_is_fitted_at_once_and_then_at_each_interval():
     for steps in (10, 20, 40, 49, 50, 80):
         fitted.append(bool(mine.update(collect(ToyEnv(1), steps))))
     assert fitted == [False, True, False, False, True, True]
+
+
+@pytest.mark.slow
+def test_sixteen_relus_push_a_disc_to_its_goal():
+    """As `mbrl train agent=mip_mpc env=push`, with CEM to be quick."""
+    config = compose(
+        ["agent=mip_mpc", "env=push", "planner=cem", "planner.num_samples=150",
+         "planner.num_elites=15", "planner.num_iterations=5", "planner.warm_iterations=3"]
+    ).config  # fmt: skip
+    parts = build(config)
+    env, agent, obs = parts.env, parts.agent, parts.env.reset(0)
+    episode = torch.arange(env.num_envs)
+    for _ in range(config["total_steps"] // env.num_envs):
+        action = agent.act(obs, explore=True)
+        step = env.step(action)
+        done = step.terminated | step.truncated
+        parts.buffer.add(
+            Transitions(
+                obs, action, step.reward, step.next_obs, step.terminated, step.truncated, episode
+            )
+        )
+        agent.reset(done)
+        episode, obs = episode + env.num_envs * done, step.obs
+        metrics = agent.update(parts.buffer)
+    assert metrics["model/relus"] == 16 and metrics["model/rollout_mse"] < 0.2
+    env = parts.make_eval_env(30)
+    obs, task = env.reset(7), env.simulation._task
+    agent.reset(explore=False)
+    for _ in range(task.max_episode_steps):
+        step = env.step(agent.act(obs, explore=False))
+        obs = step.obs
+    assert task.reached(step.next_obs).double().mean() >= 0.8
+
+
+def score(env, seed, tmp_path, *settings):
+    path = tmp_path / f"{env}-{seed}"
+    arguments = ["agent=sindy_mpc", f"env={env}", f"seed={seed}", f"run_dir={path}", *settings]
+    assert main(["train", *arguments]) == 0
+    summary = json.loads((path / "summary.json").read_text())
+    return summary["step"], summary["eval/mean_reward"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_twenty_transitions_are_enough_for_the_pendulum(seed, tmp_path):
+    step, reward = score("pendulum", seed, tmp_path)
+    assert step == 20 and reward >= -170
+
+
+@pytest.mark.slow
+def test_nine_hundred_transitions_swing_the_pole_up(tmp_path):
+    step, reward = score("cartpole_swingup", 0, tmp_path, "eval_episodes=2")
+    assert step <= 1000 and reward >= 650

@@ -1,151 +1,31 @@
-"""SAC against autograd, against Stable-Baselines3, and on problems with a known answer."""
+"""SAC against Stable-Baselines3, and on problems with a known answer."""
 
 import copy
-from typing import Literal
 
 import gymnasium
 import numpy as np
 import pytest
 import stable_baselines3
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
-from mbrl.buffer import ReplayBuffer, mix
+from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners import SAC
 from mbrl.learners.sac import AutogradGradients
-from mbrl.learners.sac_fused import ManualGradients
-from mbrl.learners.sac_networks import Adam, Batch, Networks, gaussian_log_prob, initial, layers
+from mbrl.learners.sac_networks import (
+    Batch,
+    forward,
+    gaussian_log_prob,
+    layers,
+)
 from mbrl.roles import PolicyLearner
 from mbrl.types import ActionSpec, Transitions
-
-Backward = Literal["manual", "autograd"]
-BACKWARDS: list[Backward] = ["manual", "autograd"]
-both = pytest.mark.parametrize("backward", BACKWARDS)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def bounds(*pairs: tuple[float, float]) -> ActionSpec:
-    low, high = torch.tensor(pairs).T
-    return ActionSpec("continuous", low.contiguous(), high.contiguous())
-
-
-SQUARE = bounds((-1.0, 1.0), (-2.0, 6.0))
-
-
-def experience(num: int, obs_dim: int = 3, action: ActionSpec = SQUARE) -> ReplayBuffer:
-    g = seeded(9)
-    obs = torch.randn(num, obs_dim, generator=g)
-    next_obs = torch.randn(num, obs_dim, generator=g)
-    terminated = torch.rand(num, generator=g) < 0.2
-    truncated = torch.rand(num, generator=g) < 0.2
-    buffer = ReplayBuffer(num, obs_dim, action.dim)
-    taken = action.sample(num, generator=g)
-    buffer.add(
-        Transitions(obs, taken, obs[:, 0], next_obs, terminated, truncated, torch.arange(num))
-    )
-    return buffer
-
-
-def small(backward: Backward = "manual", seed: int = 0, **changes) -> SAC:
-    settings = {"obs_dim": 3, "action": SQUARE, "hidden": 16, "batch_size": 32} | changes
-    return SAC(generator=seeded(seed), backward=backward, **settings)
-
-
-# --- the hand-written gradients against autograd
-
-
-def problem(
-    seed: int, obs_dim: int, act_dim: int, hidden: list[int], size: int, gain: float, dtype
-) -> tuple[Networks, Batch]:
-    g = seeded(seed)
-    actor_sizes, critic_sizes = (
-        (obs_dim, *hidden, 2 * act_dim),
-        (obs_dim + act_dim, *hidden, 1),
-    )
-    actor = initial(1, actor_sizes, generator=g).to(dtype)
-    layers(actor, 1, actor_sizes)[-1][0].mul_(gain)  # a large one drives log_std out of bounds
-    critic, target = (initial(2, critic_sizes, generator=g).to(dtype) for _ in range(2))
-    temperature = 0.3 * torch.randn(1, generator=g).to(dtype)
-    networks = Networks(actor_sizes, critic_sizes, actor, critic, target, temperature)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g).to(dtype)
-
-    noise = draw(act_dim, 2 * size)
-    batch = Batch(
-        torch.cat([draw(size, obs_dim), draw(size, act_dim).tanh()], 1),
-        draw(size, obs_dim),
-        draw(size),
-        0.9 * (draw(size) < 0.5).to(dtype),
-        noise,
-        gaussian_log_prob(noise),
-    )
-    return networks, batch
-
-
-def gradients(kind: type, networks: Networks, batch: Batch) -> dict[str, Tensor]:
-    """One update's gradients and metrics; the critics move in between."""
-    size = {"batch_size": batch.reward.shape[0]} if kind is ManualGradients else {}
-    networks = copy.deepcopy(networks)
-    found = kind(networks, target_entropy=-1.5, **size)
-    critic, temperature = found.critic(batch)
-    Adam(networks.critic, learning_rate=0.01).step(critic)
-    return {
-        "critic": critic,
-        "temperature": temperature,
-        "actor": found.actor(),
-        "moved": networks.critic,
-        **found.metrics(),
-    }
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    seed=st.integers(0, 10_000),
-    obs_dim=st.integers(1, 6),
-    act_dim=st.integers(1, 4),
-    hidden=st.lists(st.integers(1, 33), min_size=1, max_size=3),
-    size=st.integers(1, 9),
-    gain=st.sampled_from([1.0, 50.0]),
-)
-def test_manual_gradients_are_autograds(seed, obs_dim, act_dim, hidden, size, gain):
-    given_problem = problem(seed, obs_dim, act_dim, hidden, size, gain, torch.float64)
-    manual = gradients(ManualGradients, *given_problem)
-    reference = gradients(AutogradGradients, *given_problem)
-    assert manual.keys() == reference.keys()
-    for name, found in manual.items():
-        scale = max(1.0, reference[name].abs().max().item())
-        # the actor's divides 1 - action^2, rounded to 1e-16, by as little as EPSILON = 1e-6
-        tolerance = 1e-7 if name == "actor" else 1e-12
-        assert (found - reference[name]).abs().max() < tolerance * scale, name
-
-
-@pytest.mark.parametrize("hidden", [[64, 64], [256, 256], [48, 32, 16], [128]])
-def test_manual_gradients_are_autograds_in_float32(hidden):
-    given_problem = problem(1, 11, 3, hidden, 256, 1.0, torch.float32)
-    manual = gradients(ManualGradients, *given_problem)
-    reference = gradients(AutogradGradients, *given_problem)
-    for name in ("critic", "temperature", "actor"):
-        assert (manual[name] - reference[name]).abs().max() < 1e-6, name
-
-
-def test_the_gradient_tests_reach_clamped_log_stds():
-    networks, batch = problem(0, 4, 2, [16], 9, 50.0, torch.float64)
-    manual = ManualGradients(networks, target_entropy=-1.0, batch_size=9)
-    manual.critic(batch)
-    clamped = manual._sample.clamped
-    assert clamped.any() and not clamped.all()
-
-
-# --- Stable-Baselines3's own update
+from tests.learners.bandit import UNIT
+from tests.learners.sac_problems import SQUARE, both, bounds, experience, seeded, small
+from tests.toys import generator
 
 
 class Idle(gymnasium.Env):
@@ -225,9 +105,6 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
     torch.testing.assert_close(nets.log_temperature, sb3.log_ent_coef.data)
 
 
-# --- problems with a known answer
-
-
 @both
 def test_finds_the_best_action_of_a_bandit(backward):
     """One step, reward -(a - 2 - obs)^2, actions in [-2, 6]: the best is 2 + obs."""
@@ -290,9 +167,6 @@ def test_the_policy_is_uniform_where_nothing_is_to_be_gained(backward):
     assert 1.15 < found < 1.45
 
 
-# --- acting
-
-
 def test_is_a_policy_learner():
     assert isinstance(small(), PolicyLearner)
 
@@ -331,21 +205,6 @@ def test_refuses_actions_it_cannot_take(action, said):
     with pytest.raises(BadInput, match=said) as caught:
         small(action=action)
     assert "\n" not in str(caught.value)
-
-
-# --- learning: what goes in, what comes out
-
-
-def test_weights_have_the_default_distribution_of_linear_layers():
-    flat = initial(2, (100, 400, 3), generator=seeded())
-    (weight, bias), (last, last_bias) = layers(flat, 2, (100, 400, 3))
-    assert weight.shape == (2, 100, 400) and last.shape == (2, 3, 400)
-    assert bias.shape == (2, 1, 400) and last_bias.shape == (2, 3, 1)
-    for part, bound in ((weight, 0.1), (bias, 0.1), (last, 0.05), (last_bias, 0.05)):
-        assert part.abs().max() <= bound
-    assert abs(weight.std().item() - 0.1 / 3**0.5) < 1e-3
-    assert weight.max() > 0.0999 and last.max() > 0.0495
-    assert not weight[0].equal(weight[1])
 
 
 @both
@@ -410,36 +269,6 @@ def test_batches_hold_scaled_actions_and_discounts():
     assert real.all().action.equal(data.action)  # scaling left the buffer alone
 
 
-# --- mixing real and imagined rows
-
-
-@settings(deadline=None)
-@given(st.integers(1, 40), st.floats(0, 1), st.integers(1, 4))
-def test_mix_takes_the_share_of_real_rows(batch_size, ratio, num_batches):
-    real, imagined = ReplayBuffer(5, 1, 1), ReplayBuffer(9, 1, 1)
-    for buffer, mark in ((real, 1.0), (imagined, 2.0)):
-        x, no = torch.full((5, 1), mark), torch.zeros(5, dtype=torch.bool)
-        buffer.add(Transitions(x, x, x[:, 0], x, no, no, no.long()))
-    rows = mix(
-        real,
-        imagined,
-        batch_size,
-        real_ratio=ratio,
-        num_batches=num_batches,
-        generator=seeded(),
-    )
-    assert rows.shape == (num_batches, batch_size, 6)
-    assert ((rows[:, :, 0] == 1).sum(1) == round(ratio * batch_size)).all()
-
-
-def test_mix_makes_do_with_one_buffer():
-    full, empty, g = experience(10), ReplayBuffer(10, 3, 2), seeded()
-    for real, imagined in ((full, None), (full, empty), (empty, full)):
-        assert mix(real, imagined, 8, real_ratio=0.5, generator=g).shape == (1, 8, 11)
-    with pytest.raises(ValueError, match="empty"):
-        mix(empty, None, 8, real_ratio=0.5, generator=g)
-
-
 @both
 def test_the_actor_may_learn_slower_than_the_critics(backward):
     """Adam's first step is the learning rate, whatever the gradient."""
@@ -448,3 +277,43 @@ def test_the_actor_may_learn_slower_than_the_critics(backward):
     sac.improve(data, num_updates=1)
     moved = [sac.networks.actor - before[0], sac.networks.critic - before[1]]
     assert [x.abs().max().item() for x in moved] == pytest.approx([1e-3, 1e-2], rel=1e-2)
+
+
+def test_the_conservative_term_is_the_gap_of_the_two_means():
+    """Its gradient, against one of the gap written out on the same batch."""
+    sac = SAC(obs_dim=2, action=UNIT, generator=generator(1), hidden=8, batch_size=12)
+    nets, draws = sac.networks, generator(4)
+    noise = torch.randn(1, 24, generator=draws)
+    batch = Batch(
+        torch.randn(12, 3, generator=draws), torch.randn(12, 2, generator=draws),
+        torch.randn(12, generator=draws), torch.full((12,), 0.9), noise, gaussian_log_prob(noise),
+    )  # fmt: skip
+    plain, _ = AutogradGradients(nets, target_entropy=-1.0).critic(batch)
+    options = {"target_entropy": -1.0, "conservatism": 3.0, "num_real": 5}
+    pushed, _ = AutogradGradients(nets, **options).critic(batch)
+
+    flat = nets.critic.detach().requires_grad_()
+    critic = layers(flat, 2, nets.critic_sizes)
+    mean, log_std = forward(batch.taken[None, :, :2], layers(nets.actor, 1, nets.actor_sizes))[0]
+    action = (mean + log_std.exp() * noise[0, :12]).tanh()[:, None].detach()
+    imagined = torch.cat([batch.taken[5:, :2], action[5:]], 1).expand(2, -1, -1)
+    real = batch.taken[:5].expand(2, -1, -1)
+    gap = forward(imagined, critic).mean(2) - forward(real, critic).mean(2)
+    (expected,) = torch.autograd.grad(3.0 * gap.sum(), flat)
+    torch.testing.assert_close(pushed - plain, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_conservatism_needs_batches_of_both_kinds(ratio):
+    with pytest.raises(BadInput, match="conservatism compares real and imagined"):
+        small(conservatism=1.0, real_ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    "parameter, value",
+    [("hidden", 0), ("tau", 0.0), ("discount", 1.5), ("learning_rate", float("nan")),
+     ("batch_size", 2.5), ("backward", "fast")],
+)  # fmt: skip
+def test_wrong_values_are_refused_by_name(parameter, value):
+    with pytest.raises(BadInput, match=f"^{parameter}="):
+        small(**{parameter: value})

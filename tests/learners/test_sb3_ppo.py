@@ -1,23 +1,17 @@
-"""SB3's agents: the numbers of plain SB3, its randomness contained, its state in tensors."""
+"""SB3's PPO inside a model: it learns, resumes bit for bit, and keeps its randomness to itself."""
 
 import random
 import signal
-import sys
 import time
 
-import gymnasium
 import numpy as np
 import pytest
-import stable_baselines3
 import torch
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv
 
-from mbrl.agents import InModelAgent, OnPolicy
+from mbrl.agents import InModelAgent
 from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
-from mbrl.config import build_agent, compose
-from mbrl.envs import GymnasiumVecEnv
+from mbrl.config import compose
 from mbrl.errors import BadInput
 from mbrl.imagination import ImaginedVecEnv
 from mbrl.learners import SB3PPO, SB3SAC
@@ -28,100 +22,6 @@ from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record, flat
 from tests.test_determinism import digests, finish, start
 from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyModel, collect, generator, reward
-
-
-def assert_same(ours, theirs):
-    theirs = theirs.state_dict()
-    assert ours.state_dict().keys() == theirs.keys()
-    for name, tensor in ours.state_dict().items():
-        assert tensor.equal(theirs[name]), name
-
-
-def plain_sac(data, **settings):
-    """Stable-Baselines3's own SAC, its replay buffer filled with the same transitions."""
-    sac = stable_baselines3.SAC("MlpPolicy", "Pendulum-v1", seed=3, buffer_size=1000, **settings)
-    sac.set_logger(Logger(None, []))
-    for i in range(len(data.obs)):
-        sac.replay_buffer.add(
-            data.obs[i : i + 1].numpy(),
-            data.next_obs[i : i + 1].numpy(),
-            sac.policy.scale_action(data.action[i : i + 1].numpy()),
-            data.reward[i : i + 1].numpy(),
-            (data.terminated | data.truncated)[i : i + 1].numpy(),
-            [{"TimeLimit.truncated": bool(data.truncated[i])}],
-        )
-    return sac
-
-
-def test_sac_trains_to_the_weights_of_plain_sb3():
-    env = GymnasiumVecEnv("Pendulum-v1")
-    real = collect(env, 450)
-    assert real.all().truncated.sum() == 2  # so that bootstrapping is part of it
-    settings = {"batch_size": 64, "policy_kwargs": {"net_arch": [32, 32]}}
-    theirs = plain_sac(real.all(), **settings)
-    theirs.train(gradient_steps=30, batch_size=64)
-
-    def make():
-        return SB3SAC(obs_dim=3, action=env.action, seed=3, hidden=32, batch_size=64)
-
-    ours = make()
-    torch.manual_seed(99)  # what others draw does not matter
-    ours.improve(real, num_updates=12)
-    other = make()
-    other.load_state_dict(ours.state_dict())
-    np.random.seed(99)
-    other.improve(real, num_updates=18)
-    assert_same(other.algorithm.policy, theirs.policy)
-    assert other.algorithm.log_ent_coef.equal(theirs.log_ent_coef)
-    obs = real.all().obs[:50]
-    mine = other.select(obs, generator=generator(), deterministic=True)
-    np.testing.assert_array_equal(mine, theirs.predict(obs.numpy(), deterministic=True)[0])
-
-
-def test_sac_mixes_imagined_rows_in():
-    real, imagined = collect(ToyEnv(2), 50), collect(ToyEnv(2), 50, seed=1)
-    seen = []
-
-    class Spy(ReplayBuffer):
-        def rows(self, index):
-            seen.append((self.name, len(index)))
-            return super().rows(index)
-
-    for buffer, name in ((real, "real"), (imagined, "imagined")):
-        buffer.__class__, buffer.name = Spy, name
-    learner = SB3SAC(obs_dim=2, action=ACTION, hidden=8, batch_size=40, real_ratio=0.25)
-    learner.improve(real, imagined)
-    assert seen == [("real", 10), ("imagined", 30)]
-
-
-@pytest.mark.parametrize("id, num_envs", [("CartPole-v1", 2), ("Pendulum-v1", 1)])
-def test_a_run_of_ppo_ends_at_the_weights_of_plain_sb3(id, num_envs, tmp_path):
-    """Acting, bootstrapping at truncations, advantages, train: bit for bit, from one seed."""
-    steps, total = 96, 96 * 5 * num_envs
-    theirs = stable_baselines3.PPO(
-        "MlpPolicy", DummyVecEnv([lambda: gymnasium.make(id)] * num_envs), seed=5,
-        n_steps=steps, batch_size=32, n_epochs=3,
-    ).learn(total)  # fmt: skip
-    env = GymnasiumVecEnv(id, num_envs=num_envs, seed=5)
-    learner = SB3PPO(obs_dim=env.obs_dim, action=env.action, seed=5, batch_size=32, num_epochs=3)
-    agent = OnPolicy(
-        action=env.action, num_envs=num_envs, learner=learner, generator=generator(),
-        num_steps=steps,
-    )  # fmt: skip
-    buffer = ReplayBuffer(total, env.obs_dim, env.action.dim)
-    summary = train(
-        env, agent, buffer=buffer, run=RunFolder.create(tmp_path / "run", {}), logger=Record(),
-        make_eval_env=lambda n: GymnasiumVecEnv(id, num_envs=n), seed=5, total_steps=total,
-        eval_every=150, eval_episodes=1, save_every=10_000,
-    )  # fmt: skip
-    assert summary["finished"]
-    data = buffer.all()
-    assert (data.truncated if id == "Pendulum-v1" else data.terminated).sum() > 1
-    assert_same(learner.algorithm.policy, theirs.policy)
-    obs = buffer.all().obs[:50]
-    mine = learner.select(obs, generator=generator(), deterministic=True)
-    mine = mine.argmax(1) if env.action.kind == "discrete" else mine
-    np.testing.assert_array_equal(mine, theirs.predict(obs.numpy(), deterministic=True)[0])
 
 
 def global_draws():
@@ -161,12 +61,6 @@ def test_global_randomness_is_contained():
         assert global_draws() == second
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(BadInput, match=r"pip install 'dynaplan\[sb3\]'"):
-        SB3SAC(obs_dim=2, action=ACTION)
-
-
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -178,11 +72,6 @@ def test_a_missing_package_is_named(monkeypatch):
 def test_what_does_not_fit_is_refused(arguments, words):
     with pytest.raises(BadInput, match=words):
         compose([*arguments, "env=pendulum"])
-
-
-def test_sac_refuses_discrete_actions():
-    with pytest.raises(BadInput, match="sb3_ppo"):
-        build_agent(compose(["agent=sb3_sac"]).config, GymnasiumVecEnv("CartPole-v1"))
 
 
 class KnownReward(ToyDynamics):

@@ -1,15 +1,19 @@
-"""COPlanner with one candidate is MBPO, bit for bit; with more it differs only where it should."""
+"""Dyna: MBPO's schedule and updates; COPlanner with one candidate is MBPO, bit for bit."""
 
 import pytest
 import torch
+import yaml
 
 from mbrl.agents import Dyna
 from mbrl.config import build, compose
+from mbrl.config.check import check_saved
 from mbrl.errors import BadInput
 from mbrl.planners import UPMPC
 from mbrl.training.loop import train
 from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record, flat
+from tests.learners.test_in_model import in_model
+from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyLearner, collect, generator
 
 SMALL = [
     "experiment=none", "total_steps=300", "eval_every=150", "eval_episodes=2",
@@ -18,6 +22,8 @@ SMALL = [
     "learner.hidden=16", "dynamics.hidden=16", "dynamics.num_layers=2",
     "dynamics.training.min_updates=40", "dynamics.training.max_updates=80",
 ]  # fmt: skip
+
+
 ONE = [f"agent.{name}_actions.num_candidates=1" for name in ("rollout", "exploration")]
 
 
@@ -127,3 +133,85 @@ def test_selectors_are_built_over_the_very_parts_of_the_agent():
         assert selector._policy is agent.learner and selector._model is agent.dynamics
     seeds = {s._generator.initial_seed() for s in agent._planning_selectors().values()}
     assert len(seeds | {agent._generator.initial_seed()}) == 3
+
+
+class CountingLearner(ToyLearner):
+    """Record the updates and the data of each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def improve(self, real, imagined=None, model_env=None, *, num_updates=1):
+        self.calls.append((num_updates, len(real), None if imagined is None else len(imagined)))
+        return {}
+
+
+def toy_dyna(**settings):
+    return Dyna(
+        **{
+            "action": ACTION,
+            "dynamics": ToyDynamics(),
+            "learner": CountingLearner(),
+            "generator": generator(),
+            "learning_starts": 10,
+            "retrain_interval": 10,
+            "num_rollouts": 6,
+            **settings,
+        }
+    )
+
+
+def test_rollouts_grow_linearly_between_two_transitions():
+    """MBPO's schedule: 1 step until transition 20, 5 steps from transition 60 on."""
+    agent = toy_dyna(rollout_length=(20, 60, 1, 5))
+    env = ToyEnv(1)
+    lengths = [
+        agent.update(collect(env, steps))["model/rollout_length"]
+        for steps in (10, 20, 30, 40, 50, 60, 70)
+    ]
+    assert lengths == [1, 1, 2, 3, 4, 5, 5]
+
+
+def test_rollouts_can_shrink_too():
+    agent = toy_dyna(rollout_length=(0, 20, 5, 1))
+    lengths = [agent.update(collect(ToyEnv(1), n))["model/rollout_length"] for n in (10, 20)]
+    assert lengths == [3, 1]
+
+
+def test_the_model_is_refitted_at_each_interval_and_the_policy_updated_at_each_transition():
+    agent = toy_dyna(updates_per_step=3, rollout_length=(0, 1, 2, 2))
+    refits = []
+    for steps in (4, 9, 10, 15, 19, 20, 31):
+        refits.append("model/holdout_mse" in agent.update(collect(ToyEnv(1), steps)))
+    assert refits == [False, False, True, False, False, True, True]
+    # 3 updates for each new transition, on 2 steps of 6 rollouts
+    assert agent.learner.calls == [(3, 10, 12), (15, 15, 12), (12, 19, 12), (3, 20, 12),
+                                   (33, 31, 12)]  # fmt: skip
+
+
+def test_actions_are_random_until_learning_starts_and_never_in_evaluation():
+    agent, obs = toy_dyna(), torch.randn(200, 2)
+    expected = ACTION.sample(200, generator=generator())
+    assert agent.act(obs, explore=True).equal(expected)
+    agent.learner.gain = torch.tensor([-1.0, -1.0])
+    policy = agent.learner.select(obs, generator=generator(), deterministic=True)
+    assert agent.act(obs, explore=False).equal(policy)
+    agent.update(collect(ToyEnv(1), 10))
+    assert (agent.act(obs, explore=True) - policy).abs().max() < 1  # the policy, with its noise
+
+
+def test_learners_that_act_in_the_model_are_refused():
+    with pytest.raises(BadInput, match="choose agent=sindy_rl"):
+        toy_dyna(learner=in_model())
+
+
+def test_an_old_run_of_sindy_rl_is_refused_in_one_line(tmp_path):
+    """Its agent was Dyna, whose config has keys that only InModelAgent has now."""
+    config = compose(["agent=sindy_rl", "env=pendulum"]).config
+    old = {"_target_": "mbrl.agents.Dyna", "learning_starts": 300, "updates_per_refit": 10}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({**config, "agent": old}))
+    with pytest.raises(BadInput, match="InModelAgent") as caught:
+        check_saved({**config, "agent": old}, path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+"""The gradients written by hand are those of autograd."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mbrl.learners.sac import AutogradGradients
+from mbrl.learners.sac_fused import ManualGradients
+from tests.learners.sac_problems import gradients, problem
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    obs_dim=st.integers(1, 6),
+    act_dim=st.integers(1, 4),
+    hidden=st.lists(st.integers(1, 33), min_size=1, max_size=3),
+    size=st.integers(1, 9),
+    gain=st.sampled_from([1.0, 50.0]),
+)
+def test_manual_gradients_are_autograds(seed, obs_dim, act_dim, hidden, size, gain):
+    given_problem = problem(seed, obs_dim, act_dim, hidden, size, gain, torch.float64)
+    manual = gradients(ManualGradients, *given_problem)
+    reference = gradients(AutogradGradients, *given_problem)
+    assert manual.keys() == reference.keys()
+    for name, found in manual.items():
+        scale = max(1.0, reference[name].abs().max().item())
+        # the actor's divides 1 - action^2, rounded to 1e-16, by as little as EPSILON = 1e-6
+        tolerance = 1e-7 if name == "actor" else 1e-12
+        assert (found - reference[name]).abs().max() < tolerance * scale, name
+
+
+@pytest.mark.parametrize("hidden", [[64, 64], [256, 256], [48, 32, 16], [128]])
+def test_manual_gradients_are_autograds_in_float32(hidden):
+    given_problem = problem(1, 11, 3, hidden, 256, 1.0, torch.float32)
+    manual = gradients(ManualGradients, *given_problem)
+    reference = gradients(AutogradGradients, *given_problem)
+    for name in ("critic", "temperature", "actor"):
+        assert (manual[name] - reference[name]).abs().max() < 1e-6, name
+
+
+def test_the_gradient_tests_reach_clamped_log_stds():
+    networks, batch = problem(0, 4, 2, [16], 9, 50.0, torch.float64)
+    manual = ManualGradients(networks, target_entropy=-1.0, batch_size=9)
+    manual.critic(batch)
+    clamped = manual._sample.clamped
+    assert clamped.any() and not clamped.all()
