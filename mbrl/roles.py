@@ -147,9 +147,9 @@ class Model(Protocol[State]):
         """Update the belief with a real step: action (B, act_dim) led to obs (B, obs_dim).
 
         Args:
-            state: the belief before.
-            action: what was done.
-            obs: what is seen now.
+            state: the belief before the step.
+            action: the action that was executed.
+            obs: the observation after it.
             env_state: the simulator's (B, state_dim), None where there is none.
         """
         ...

@@ -62,7 +62,7 @@ class Simulator(Dynamics):
         """Return env_state (B, state_dim) of the simulator for each particle: (P * B, state_dim).
 
         Args:
-            state: of P * B rows.
+            state: not used (P * B, state_dim).
             action: not used (B, act_dim).
             obs: (B, obs_dim).
             env_state: (B, state_dim); None leaves the state unknown.

@@ -161,13 +161,6 @@ VALUES: dict[str, dict[str, dict[str, str]]] = {
         "calibration": {"choices": "selected", "transitions": "data"},
     },
 }
-# parameters that another class has now: class -> parameter -> that class
-SPLIT: dict[str, dict[str, str]] = {
-    "mbrl.agents.Dyna": dict.fromkeys(
-        ("updates_per_refit", "action_hold", "rollback", "value_outside"),
-        "mbrl.agents.InModelAgent",
-    ),
-}
 # parameters that only another class has now: class -> parameter -> what has it
 SPLIT: dict[str, dict[str, str]] = {
     "mbrl.agents.Dyna": dict.fromkeys(
