@@ -58,20 +58,22 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
     )
     base.fit(data, generator=generator)
     settings: Any = {"num_updates": 20}
-    pools = {
+    generators = {
         kind: CandidateGenerator(**shape, task=task, **draw, kind=kind, holdout_ensemble=settings)
         for kind in ("plain", "wide")
     }
-    pools["wide"].fit(data, with_holdout_ensemble=True, generator=generator)
+    generators["wide"].fit(data, with_holdout_ensemble=True, generator=generator)
     gan = AdversarialReward(**shape, **draw, num_updates=40)
-    judges: dict[str, DynamicsReward] = {
+    dynamics_rewards: dict[str, DynamicsReward] = {
         "random": RandomReward(OBS),
         "distilled": DistilledReward(**shape, **draw, teacher=gan, num_updates=20),
         "christoffel": ChristoffelReward(**shape, degrees=(1, 2)),
     }
-    for judge in judges.values():
-        judge.fit(data, base, holdout_ensemble=pools["wide"].holdout_ensemble, generator=generator)
-    judges["adversarial"] = gan
+    for dynamics_reward in dynamics_rewards.values():
+        dynamics_reward.fit(
+            data, base, holdout_ensemble=generators["wide"].holdout_ensemble, generator=generator
+        )
+    dynamics_rewards["adversarial"] = gan
 
     def elites(obs: Any, action: Any) -> Any:
         return base.candidates_with_means(base.initial(obs), action, 0, 5, generator=None)
@@ -89,8 +91,8 @@ def make(width: int, generator: torch.Generator) -> dict[str, Callable[[Any, Any
             **shape,
             task=task,
             base=base,
-            dynamics_reward=judges[name],
-            candidates=pools[kind],
+            dynamics_reward=dynamics_rewards[name],
+            candidates=generators[kind],
             **draw,
         )
 

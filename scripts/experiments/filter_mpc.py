@@ -5,10 +5,10 @@ python -m scripts.experiments.filter_mpc [--seeds 200 201 202] [--out
 
 The data are those of reward_consistency.py's pendulum: 5,000 transitions of hanging rods, torques
 up to 0.7. One ensemble is fitted to them and never again; iCEM plans with torques up to 2 in the
-ensemble, in the ensemble filtered by the Christoffel judge (wide pool; nothing is stopped: outside
-the data a calibrated threshold would stop everything), in a polynomial alone, and in the true
-equations. The return is the mean of --episodes episodes of Pendulum-v1, 200 steps each, on the same
-starts; CPU seconds are of planning.
+ensemble, in the ensemble filtered by the Christoffel reward (wide candidates; nothing is stopped:
+outside the data a calibrated threshold would stop everything), in a polynomial alone, and in the
+true equations. The return is the mean of --episodes episodes of Pendulum-v1, 200 steps each, on the
+same starts; CPU seconds are of planning.
 """
 
 import argparse
@@ -50,22 +50,24 @@ def make_models(seed: int, generator: torch.Generator) -> dict[str, Dynamics]:
     shape: dict[str, Any] = {"obs_dim": env.obs_dim, "action": env.action, "task": env.task}
     base = GaussianEnsemble(**shape, generator=generator, reward="known", **ENSEMBLE)
     base.fit(data, generator=generator)
-    pools = {
+    generators = {
         kind: CandidateGenerator(**shape, generator=generator, kind=kind)
         for kind in ("wide", "polynomial")
     }
-    pools["polynomial"].fit(data, with_holdout_ensemble=True, generator=generator)
-    pools["wide"].holdout_ensemble = pools["polynomial"].holdout_ensemble
-    judge = ChristoffelReward(obs_dim=env.obs_dim, action=env.action)
-    judge.fit(data, base, holdout_ensemble=pools["wide"].holdout_ensemble, generator=generator)
+    generators["polynomial"].fit(data, with_holdout_ensemble=True, generator=generator)
+    generators["wide"].holdout_ensemble = generators["polynomial"].holdout_ensemble
+    dynamics_reward = ChristoffelReward(obs_dim=env.obs_dim, action=env.action)
+    dynamics_reward.fit(
+        data, base, holdout_ensemble=generators["wide"].holdout_ensemble, generator=generator
+    )
     parts: Any = {**shape, "base": base, "generator": generator, "stop_rate": 0.0}
     return {
         "ensemble": base,
         "christoffel, wide": RewardConsistent(
-            **parts, dynamics_reward=judge, candidates=pools["wide"]
+            **parts, dynamics_reward=dynamics_reward, candidates=generators["wide"]
         ),
         "polynomial alone": RewardConsistent(
-            **parts, dynamics_reward=RandomReward(env.obs_dim), candidates=pools["polynomial"]
+            **parts, dynamics_reward=RandomReward(env.obs_dim), candidates=generators["polynomial"]
         ),
         "true equations": Simulator(env=env),
     }

@@ -1,18 +1,18 @@
-"""What a dynamics reward buys outside the data: filters of one model, judge by judge, pool by pool.
+"""Gain of dynamics rewards outside the data: filters of one model, by reward and by candidates.
 
 python -m scripts.experiments.reward_consistency [--tasks refrigerator pendulum] [--seeds 100 101
     ...]
     [--noise 0] [--quick] [--again METHOD ...] [--skip METHOD ...]
     [--out results/experiments/reward_consistency.csv]
 
-Each seed draws its own data, ensemble and judges. Data come from where it is easy (a controller at
+Each seed draws its own data, ensemble and rewards. Data come from where it is easy (a controller at
 5 deg C; torques up to 0.7, held ten steps; HalfCheetah's up to 0.5, held three), the questions from
 where nothing was seen (a controller at -5 deg C; torques up to 2; HalfCheetah's up to 1): the true
 actions are replayed in each filtered model, open loop. The error is the mean over steps, rollouts
 and observations, in standard deviations of the true rollouts; "ratio" is to the random elite of the
 same seed. --noise adds to every next_obs normal noise of that share of the changes' standard
 deviation. One configuration, of all tasks and seeds, stands in this file; --quick leaves out the
-judges that are networks. Rows are written seed by seed; those that are there are not computed
+rewards that are networks. Rows are written seed by seed; those that are there are not computed
 again, but for the methods named by --again.
 """
 
@@ -60,7 +60,7 @@ ENSEMBLE: dict[str, Any] = {
     "num_layers": 3,
     "training": EnsembleTraining(batch_size=128, max_updates=3000, min_updates=1000),
 }
-METHODS = [  # name, pool, judge
+METHODS = [  # name, candidates, dynamics reward
     ("random elite", "plain", "random"),
     ("ensemble mean", "wide", "mean"),
     ("consensus", "plain", "consensus"),
@@ -81,8 +81,8 @@ NETWORKS = {"adversarial", "distilled", "contrastive"}
 HORIZONS = (1, 10, 25, 50, 100)
 
 
-def make_judges(setting: Setting, seed: int) -> dict[str, DynamicsReward]:
-    """Make every judge, with its defaults; each draws by itself."""
+def make_rewards(setting: Setting, seed: int) -> dict[str, DynamicsReward]:
+    """Build every dynamics reward, with its defaults; each draws by itself."""
     n, env = setting.env.obs_dim, setting.env
     shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
 
@@ -163,36 +163,36 @@ def study(
     seconds = {"base": time.process_time() - began}
     rows, held = split_holdout(len(data.reward), 0.2)  # as the filter does
     part, rest = (Transitions(*(x[index] for x in data)) for index in (rows, held))
-    pools = {
+    generators = {
         kind: CandidateGenerator(**shape, generator=generator, kind=kind)
         for kind in ("plain", "polynomial", "wide", "search")
     }
-    holdout_ensemble = pools["polynomial"].holdout_ensemble
-    pools["polynomial"].fit(part, with_holdout_ensemble=True, generator=generator)
-    for pool in pools.values():
-        pool.holdout_ensemble = holdout_ensemble  # one serves all
-    judges = make_judges(setting, seed)
+    holdout_ensemble = generators["polynomial"].holdout_ensemble
+    generators["polynomial"].fit(part, with_holdout_ensemble=True, generator=generator)
+    for candidates in generators.values():
+        candidates.holdout_ensemble = holdout_ensemble  # one serves all
+    dynamics_rewards = make_rewards(setting, seed)
     thresholds = {}
-    for name in dict.fromkeys(judge for _, _, judge in methods):
-        judge = judges[name]
+    for name in dict.fromkeys(dynamics_reward for _, _, dynamics_reward in methods):
+        dynamics_reward = dynamics_rewards[name]
         began = time.process_time()
-        judge.fit(
+        dynamics_reward.fit(
             part,
             base,
             holdout_ensemble=holdout_ensemble,
             generator=torch.Generator().manual_seed(seed),
         )
         seconds[name] = time.process_time() - began
-        if isinstance(judge, LearnedDynamicsReward):
-            reward = judge.reward(rest.obs, rest.action, rest.next_obs)
+        if isinstance(dynamics_reward, LearnedDynamicsReward):
+            reward = dynamics_reward.reward(rest.obs, rest.action, rest.next_obs)
             thresholds[name] = torch.quantile(reward.double(), 0.05)
     found: list[dict[str, Any]] = []
     for method, kind, name in methods:
         filtered = RewardConsistent(
             **shape,
             base=base,
-            dynamics_reward=judges[name],
-            candidates=pools[kind],
+            dynamics_reward=dynamics_rewards[name],
+            candidates=generators[kind],
             generator=generator,
         )
         filtered.threshold.copy_(thresholds.get(name, torch.tensor(-torch.inf)))
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(100, 110)))
     parser.add_argument("--noise", type=float, default=0.0)
-    parser.add_argument("--quick", action="store_true", help="without judges that are networks")
+    parser.add_argument("--quick", action="store_true", help="without rewards that are networks")
     parser.add_argument("--again", nargs="+", default=[], choices=[m[0] for m in METHODS])
     parser.add_argument("--skip", nargs="+", default=[], choices=[m[0] for m in METHODS])
     parser.add_argument(

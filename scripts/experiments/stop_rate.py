@@ -3,14 +3,14 @@
 python -m scripts.experiments.stop_rate [--seeds 100 101 102 103 104] [--out
     results/experiments/stop_rate.csv]
 
-The tasks are those of reward_consistency.py. Judges are fitted to three fifths of a seed's data,
+The tasks are those of reward_consistency.py. Rewards are fitted to three fifths of a seed's data,
 the threshold is the 5% quantile of a fourth fifth. The rate is measured on the last fifth, where it
 should be 5 +- 2%, and on episodes of another seed, with other starts, drawn the same way.
 
-A filter never judges true transitions but its own choices. For the Christoffel judge the table goes
-on with those that a filter of wide candidates makes on the last fifth and outside the data, its
-threshold calibrated on the "data" of the fourth fifth or on what is "selected" there: how many are
-stopped of either, and the errors, in deviations of a change, of those outside that are kept and
+A filter never rewards true transitions but its own choices. For the Christoffel reward the table
+goes on with those that a filter of wide candidates makes on the last fifth and outside the data,
+its threshold calibrated on the "data" of the fourth fifth or on what is "selected" there: how many
+are stopped of either, and the errors, in deviations of a change, of those outside that are kept and
 stopped.
 --noise is that of the labels. The first rates are of true transitions, whatever the calibration.
 """
@@ -92,19 +92,22 @@ def main() -> None:
             holdout_ensemble.fit(part, generator=generator)
             shape: dict[str, Any] = {"obs_dim": n, "action": env.action}
             sparse = SINDy(**shape, task=env.task, library=LibrarySettings(degree=3))
-            judges: dict[str, LearnedDynamicsReward] = {
+            dynamics_rewards: dict[str, LearnedDynamicsReward] = {
                 "christoffel": ChristoffelReward(**shape),
                 "sindy residual": SparseResidualReward(obs_dim=n, sparse=sparse),
                 "contrastive": ContrastiveReward(**shape, generator=generator),
             }
-            model: Dynamics = sparse  # these judges do not ask it
-            for name, judge in judges.items():
-                judge.fit(part, model, holdout_ensemble=holdout_ensemble, generator=generator)
-                known = judge.reward(rest.obs, rest.action, rest.next_obs)
+            model: Dynamics = sparse  # these rewards do not ask it
+            for name, dynamics_reward in dynamics_rewards.items():
+                dynamics_reward.fit(
+                    part, model, holdout_ensemble=holdout_ensemble, generator=generator
+                )
+                known = dynamics_reward.reward(rest.obs, rest.action, rest.next_obs)
                 threshold = torch.quantile(known.double(), 0.05)
                 rates = [
-                    (judge.reward(x.obs, x.action, x.next_obs) < threshold).double().mean().item()
+                    (rewards < threshold).double().mean().item()
                     for x in (held, fresh)
+                    for rewards in [dynamics_reward.reward(x.obs, x.action, x.next_obs)]
                 ]
                 told = [f"{rate:.4f}" for rate in rates]
                 found = [("data", [*told, *[""] * 4])]
@@ -121,7 +124,8 @@ def main() -> None:
     with options.out.open("w", newline="") as file:
         file.write(f"# python -m scripts.experiments.stop_rate {' '.join(sys.argv[1:])}\n")
         writer = csv.writer(file, lineterminator="\n")
-        head = ["task", "noise", "seed", "judge", "calibration", "held_out", "other_episodes"]
+        head = ["task", "noise", "seed", "dynamics_reward", "calibration"]
+        head += ["held_out", "other_episodes"]
         more = ["choices_held", "choices_outside", "error_kept", "error_stopped"]
         writer.writerows([[*head, *more], *rows])
 

@@ -297,7 +297,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train agent=mbpo learner=none", "learner=sac"),
     ("train agent=pets planner=none", "planner="),
     ("train agent=pets planner=mip", "planner=mip needs piecewise_linear"),
-    ("train agent=mip_mpc dynamics.schedule=[8,16]", "dynamics.schedule=[8, 16]: each stage should"),
+    ("train agent=mip_mpc dynamics.schedule=[8,16]", "dynamics.schedule=[8, 16]: each stage"),
     ("train agent=mip_mpc dynamics.cost=known", "dynamics.cost=known: this environment does not"),
     ("train agent=mip_mpc dynamics.schedule=[0]", "dynamics.schedule"),
     ("train env=push env.task.goal=pose", "env.task.goal=pose: a disc looks the same"),

@@ -32,7 +32,7 @@ def test_a_neuron_is_worth_what_the_outputs_make_of_it():
     net = GatedNetwork(1, 2, 1, (3, 1), generator=generator())
     first, second = net.layers
     with torch.no_grad():
-        first.weight[0] = torch.tensor([[1.0, 0, 1], [0, 1, 1]])
+        first.weight[0] = torch.tensor([[3.0, 0, 1], [0, 1, 1]])
         first.bias.zero_()
         second.weight.zero_()
         second.weight[0, 2:4, 0] = torch.tensor([100.0, 0])  # reads the first loudly ...
