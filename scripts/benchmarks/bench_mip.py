@@ -66,9 +66,7 @@ def incumbent(task: str, problem: Problem) -> np.ndarray:
     planner = MIP(action=problems.system(task).action, horizon=horizon, max_nodes=1, max_lps=0)
     model = problems.Exact(problem.network, problem.cost)
     state = torch.from_numpy(problem.obs)[None]
-    sampled = planner._sampler.plan(
-        state, model, generator=torch.Generator().manual_seed(0)
-    )
+    sampled = planner._sampler.plan(state, model, generator=torch.Generator().manual_seed(0))
     return sampled.actions[0].double().numpy()
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_mppi import MPPI as PeerMPPI  # pyright: ignore[reportMissingImports]  # extra: bench
@@ -80,10 +81,11 @@ def ours(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable
     )
     draws = torch.Generator().manual_seed(0)
     plan: Plan | None = None
+    system: Any = model  # planners call nothing but its step
 
     def turn() -> None:
         nonlocal plan
-        plan = planner.plan(starts, model, generator=draws, previous=plan)
+        plan = planner.plan(starts, system, generator=draws, previous=plan)
 
     return turn
 

@@ -7,7 +7,7 @@ run_mopo.py, gymnasium standing in for gym; both have 7 members of 3x64 (5 elite
 5,000 rollouts of 5 steps every 1,000 updates of which 5 are kept, 5% real rows, and the largest
 standard deviation in raw units as penalty, once. What is evaluated is the last policy, by our own
 evaluation on the same starts. Times are those of fitting and learning, on one thread. The dataset
-is that of `scripts/experiments/offline_study.py data --tasks pendulum`; MINARI_DATASETS_PATH says
+is that of `scripts/experiments/offline_data.py --tasks pendulum`; MINARI_DATASETS_PATH says
 where it is. Writes results/benchmarks/offlinerl_kit.csv.
 """
 

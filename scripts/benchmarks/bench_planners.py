@@ -49,12 +49,13 @@ def measure(planner: Planner, system: Any, envs: int, seconds: float) -> tuple[l
     draws = torch.Generator().manual_seed(1)
     obs = torch.randn(envs, OBS_DIM, generator=draws)
     state = obs if isinstance(system, Network) else system.initial(obs, generator=draws)
+    model: Any = system
     plan: Plan | None = None
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 7 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
-        plan = planner.plan(state, system, generator=draws, previous=plan)
+        plan = planner.plan(state, model, generator=draws, previous=plan)
         times.append((time.perf_counter() - start) * 1e3)
     assert plan is not None
     return times[2:], plan.info["evaluations"]

@@ -1,24 +1,25 @@
-"""Distill the policies of runs; print every seed and keep the table.
+"""Distill the policies of runs into formulas; print every seed and keep the table.
 
-python -m scripts.experiments.distill pendulum --seeds 0 1 2 --runs DIR [--agent sindy_rl] [option
-    ...]
+    python -m scripts.experiments.run learning --tasks pendulum --methods sindy_rl --keep --runs DIR
+    python -m scripts.experiments.distill pendulum --seeds 0 1 2 --runs DIR [option ...]
 
-Runs are taken from DIR/AGENT_ENV_SEED (scripts/experiments/learning.py --runs DIR makes them);
-options are those of `mbrl distill`. Rows go to results/experiments/distill.csv, replacing older
-ones of the same environment and seed. `kept` says whether the formula earns at least the teacher's
-mean less a quarter of its standard deviation, in the environment.
+Runs are taken from DIR/AGENT_ENV_SEED; options are those of `mbrl distill`. Rows go to
+results/experiments/distill.csv, replacing older ones of the same environment and seed. `kept` is
+whether the formula returns at least the teacher's mean less a quarter of its standard deviation, in
+the environment.
 """
 
 import argparse
-import csv
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-RESULTS = Path(__file__).parents[2] / "results" / "experiments" / "distill.csv"
+from scripts.experiments.run import run_mbrl
+from scripts.experiments.study import RESULTS
+from scripts.experiments.table import read_table, write_table
+
+OUT = RESULTS / "distill.csv"
 FIELDS = [
     "agent", "env", "seed", "terms", "teacher_weights", "fewer", "teacher_return", "teacher_std",
     "sparse_return", "sparse_std", "kept", "imitation_in_model", "polished_in_model", "cpu_seconds",
@@ -27,45 +28,44 @@ FIELDS = [
 
 
 def distill(agent: str, env: str, seed: int, runs: Path, out: Path, extra: list[str]) -> dict:
+    """Distill the policy of a run, and return its row."""
     arguments = ["distill", str(runs / f"{agent}_{env}_{seed}"), *extra]
-    command = [sys.executable, "-m", "mbrl", *arguments, "--out", str(out), "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    said = process.stdout.read().strip().splitlines()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"seed {seed} failed: {' '.join(command)}")
-    found = json.loads(said[-1])
-    least = found["teacher/mean_reward"] - 0.25 * found["teacher/std_reward"]
+    printed = out.with_suffix(".txt")
+    cpu = run_mbrl([*arguments, "--out", str(out), "--json"], output=printed)
+    *lines, last = printed.read_text().strip().splitlines()
+    metrics = json.loads(last)
+    least = metrics["teacher/mean_reward"] - 0.25 * metrics["teacher/std_reward"]
     return {
         "agent": agent,
         "env": env,
         "seed": seed,
-        "terms": found["terms"],
-        "teacher_weights": found["teacher_parameters"],
-        "fewer": round(found["teacher_parameters"] / found["terms"]),
-        "teacher_return": round(found["teacher/mean_reward"], 2),
-        "teacher_std": round(found["teacher/std_reward"], 2),
-        "sparse_return": round(found["sparse/mean_reward"], 2),
-        "sparse_std": round(found["sparse/std_reward"], 2),
-        "kept": found["sparse/mean_reward"] >= least,
-        "imitation_in_model": round(found["model/imitation"], 2),
-        "polished_in_model": round(found["model/polished"], 2),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "formula": "; ".join(line.partition("    #")[0] for line in said[:-1]),
+        "terms": metrics["terms"],
+        "teacher_weights": metrics["teacher_parameters"],
+        "fewer": round(metrics["teacher_parameters"] / metrics["terms"]),
+        "teacher_return": round(metrics["teacher/mean_reward"], 2),
+        "teacher_std": round(metrics["teacher/std_reward"], 2),
+        "sparse_return": round(metrics["sparse/mean_reward"], 2),
+        "sparse_std": round(metrics["sparse/std_reward"], 2),
+        "kept": metrics["sparse/mean_reward"] >= least,
+        "imitation_in_model": round(metrics["model/imitation"], 2),
+        "polished_in_model": round(metrics["model/polished"], 2),
+        "cpu_seconds": round(cpu, 1),
+        "formula": "; ".join(line.partition("    #")[0] for line in lines),
         "command": " ".join(["mbrl", "distill", f"DIR/{agent}_{env}_{seed}", *extra]),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Distill for every seed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("env")
     parser.add_argument("--agent", default="sindy_rl")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, required=True)
     options, extra = parser.parse_known_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             out = Path(folder) / str(seed)
@@ -77,19 +77,10 @@ def main() -> None:
                 f"kept {row['kept']}  {row['cpu_seconds']} CPU s\n  {row['formula']}",
                 flush=True,
             )
-    old = []
-    if RESULTS.exists():
-        with RESULTS.open() as file:
-            old = [
-                row
-                for row in csv.DictReader(line for line in file if not line.startswith("#"))
-                if row["env"] != options.env or int(row["seed"]) not in options.seeds
-            ]
-    with RESULTS.open("w", newline="") as file:
-        file.write("# python -m scripts.experiments.distill ENV --seeds ... --runs DIR\n")
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted([*old, *rows], key=lambda r: (r["env"], int(r["seed"]))))
+    done = {str(seed) for seed in options.seeds}
+    rows += [r for r in read_table(OUT) if r["env"] != options.env or r["seed"] not in done]
+    rows.sort(key=lambda row: (row["env"], int(row["seed"])))
+    write_table(OUT, "python -m scripts.experiments.distill ENV --runs DIR", FIELDS, rows)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from mbrl.planners import CEM, MIP, MPPI, BaB, Gradient
 from mbrl.planners.exact.piecewise_linear import Exact, obs_of
 from mbrl.roles import Plan
 from scripts.experiments import push_control
+from scripts.experiments.table import Table
 
 OUT = Path(__file__).parents[2] / "results" / "experiments" / "mip_closed_loop.csv"
 EVERY = 3  # steps between comparisons with CEM from the same state
@@ -242,8 +243,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    table = push_control.Table(
-        given.out, FIELDS, KEY, f"-m scripts.experiments.exact_closed {shlex.join(sys.argv[1:])}"
+    table = Table(
+        given.out,
+        FIELDS,
+        KEY,
+        f"python -m scripts.experiments.exact_closed {shlex.join(sys.argv[1:])}",
     )
     if given.pair:
         row = {key: getattr(given, key, None) for key in KEY} | {"loop": "closed"}

@@ -29,7 +29,7 @@ from mbrl.types import ActionSpec, Prediction
 
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 3
-COLOURS = {"cem": "#d97706", "icem": "#2563eb"}
+COLORS = {"cem": "#d97706", "icem": "#2563eb"}
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # state, action -> next state, reward
 
 
@@ -103,7 +103,7 @@ def planner(name: str, task: Known, budget: int, **settings: Any) -> Planner:
     raise ValueError(f"no iCEM within {budget} evaluations")
 
 
-def play(task: Known, found: Planner, seeds: range) -> tuple[Tensor, float, float]:
+def play(task: Known, planner: Planner, seeds: range) -> tuple[Tensor, float, float]:
     """Play an episode a seed.
 
     Returns:
@@ -111,9 +111,10 @@ def play(task: Known, found: Planner, seeds: range) -> tuple[Tensor, float, floa
     """
     state = torch.stack([task.start(torch.Generator().manual_seed(s)) for s in seeds])
     draws = torch.Generator().manual_seed(seeds.start)
+    model: Any = task  # planners call nothing but its step
     total, plan, spent, began = torch.zeros(len(seeds)), None, 0, time.process_time()
     for _ in range(task.length):
-        plan = found.plan(state, task, generator=draws, previous=plan)
+        plan = planner.plan(state, model, generator=draws, previous=plan)
         state, reward = task.move(state, plan.actions[:, 0])
         total += reward
         spent += plan.info["evaluations"]
@@ -134,12 +135,12 @@ def draw(rows: list[dict[str, Any]]) -> None:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure = Figure(figsize=(4.2 * len(tasks), 3.2), dpi=130, layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        for name, colour in COLOURS.items():
+        for name, color in COLORS.items():
             found = {n: torch.tensor(x) for (t, p, n), x in lost.items() if (t, p) == (task, name)}
             y = torch.stack([x.mean() for x in found.values()])
             error = torch.stack([1.96 * x.std() / len(x) ** 0.5 for x in found.values()])
-            axes.plot([*found], y, color=colour, marker="o", markersize=3, label=name)
-            axes.fill_between([*found], y - error, y + error, color=colour, alpha=0.2, linewidth=0)
+            axes.plot([*found], y, color=color, marker="o", markersize=3, label=name)
+            axes.fill_between([*found], y - error, y + error, color=color, alpha=0.2, linewidth=0)
             seeds = len(next(iter(found.values())))
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -165,7 +166,7 @@ def main() -> None:
     for name in args.tasks:
         task = TASKS[name]()
         for budget in args.budgets:
-            for which in COLOURS:
+            for which in COLORS:
                 found = planner(which, task, budget)
                 returns, spent, ms = play(task, found, range(args.seeds))
                 for seed, value in enumerate(returns.tolist()):

@@ -3,26 +3,26 @@
 python -m scripts.experiments.plot_learning
 """
 
-import csv
 from collections import defaultdict
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parents[2]
-COLOURS = ["#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#0891b2", "#65a30d", "#57534e"]
+from scripts.experiments.study import RESULTS, ROOT
+from scripts.experiments.table import read_table
+
+COLORS = ["#2563eb", "#d97706", "#059669", "#7c3aed", "#db2777", "#0891b2", "#65a30d", "#57534e"]
 
 
 def main() -> None:
+    """Draw an axis an environment, a color an agent."""
     curves: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    with (ROOT / "results" / "experiments" / "learning.csv").open() as file:
-        for row in csv.DictReader(line for line in file if not line.startswith("#")):
-            point = int(row["step"]), float(row["mean_reward"])
-            curves[row["env"]][row["agent"]][row["seed"]].append(point)
+    for row in read_table(RESULTS / "learning.csv"):
+        point = int(row["step"]), float(row["mean_reward"])
+        curves[row["env"]][row["agent"]][row["seed"]].append(point)
     names = sorted({agent for agents in curves.values() for agent in agents})
-    colours = dict(zip(names, COLOURS, strict=False))
+    colors = dict(zip(names, COLORS, strict=False))
     columns = min(3, len(curves))
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), dpi=130, layout="constrained")
@@ -33,7 +33,7 @@ def main() -> None:
         for agent, seeds in agents.items():
             for k, points in enumerate(seeds.values()):
                 label = f"{agent}, each of {len(seeds)} seeds" if k == 0 else None
-                style = {"color": colours[agent], "alpha": 0.7, "marker": "o", "markersize": 3}
+                style = {"color": colors[agent], "alpha": 0.7, "marker": "o", "markersize": 3}
                 axes.plot(*zip(*points, strict=True), label=label, **style)
         axes.set_title(env, loc="left", fontsize=10)
         axes.set_xlabel("environment steps", fontsize=9)

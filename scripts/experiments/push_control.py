@@ -15,7 +15,6 @@ an episode; "ever" at any step.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shlex
 import sys
@@ -37,6 +36,7 @@ from mbrl.planners import CEM, MIP, BaB
 from mbrl.relu import limits
 from mbrl.roles import needed_env_state
 from mbrl.types import Task, Transitions
+from scripts.experiments.table import Table
 
 FIELDS = [
     "task", "seed", "method", "first", "starts", "success", "success_wrong_side", "ever", "detail",
@@ -194,13 +194,6 @@ def play(
     return {**known, **found}
 
 
-def written(value: Any) -> str:
-    """Write a cell."""
-    if isinstance(value, float):
-        return f"{value:.5f}".rstrip("0").rstrip(".")
-    return "" if value is None else str(value)
-
-
 def kept_near(task: Task, reach: float) -> Task:
     """Charge plans for leading the pusher farther from the slider than the data go.
 
@@ -212,47 +205,6 @@ def kept_near(task: Task, reach: float) -> Task:
     far = np.full(2, reach)
     room = limits(-far, far, task.cost.stage[0].weight.shape[1], weight=0.5)
     return task._replace(cost=task.cost._replace(stage=(*task.cost.stage, room)))
-
-
-class Table:
-    """A CSV file that keeps each row as it is finished, below the commands that made them.
-
-    Args:
-        file: may hold rows from before.
-        fields: columns.
-        key: those that say which run a row is of.
-        command: added to the head.
-    """
-
-    def __init__(self, file: Path, fields: list[str], key: tuple[str, ...], command: str):
-        """Read what is there."""
-        self._file, self._fields, self._key = file, fields, key
-        lines = file.read_text().splitlines() if file.exists() else []
-        self._head = [line for line in lines if line.startswith("#")]
-        self.rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        if f"# python {command}" not in self._head:
-            self._head.append(f"# python {command}")
-
-    def find(self, row: Result, but: str = "") -> Result | None:
-        """Give the first row of the same run, whatever one of its key's columns says."""
-        names = [name for name in self._key if name != but]
-        wanted = [written(row.get(name)) for name in names]
-        return next((x for x in self.rows if [x.get(n) or "" for n in names] == wanted), None)
-
-    def has(self, row: Result) -> bool:
-        """Tell whether a row's run is there."""
-        return self.find(row) is not None
-
-    def add(self, row: Result) -> None:
-        """Add a row and write the file."""
-        self.rows.append({k: written(v) for k, v in row.items()})
-        print(self.rows[-1], flush=True)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("w", newline="") as file:
-            file.writelines(f"{line}\n" for line in self._head)
-            writer = csv.DictWriter(file, self._fields, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
 
 
 def main() -> None:
@@ -268,7 +220,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/experiments/push_control.csv"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    command = f"-m scripts.experiments.push_control {shlex.join(sys.argv[1:])}"
+    command = f"python -m scripts.experiments.push_control {shlex.join(sys.argv[1:])}"
     table = Table(given.out, FIELDS, KEY, command)
     for seed in given.seeds:
         for method in given.methods:

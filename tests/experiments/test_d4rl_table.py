@@ -1,32 +1,32 @@
 """The table of D4RL's and NeoRL's tasks: what is looked for, how it is scored, that it goes on."""
 
-import contextlib
 import sys
 
 import numpy as np
 import pytest
-import torch
 
-from mbrl.cli import main
+from mbrl.config import compose
 from scripts.experiments import d4rl_table as script
-from scripts.experiments import study
-from scripts.experiments.study import read_table
+from scripts.experiments import run as runner
+from scripts.experiments.study import Run, load_study
+from scripts.experiments.table import read_table, write_table
 from tests.data.test_array_files import d4rl, neorl, steps
 
 SHORT = ["--steps", "20", "--set", "learner.hidden=8", "learner.batch_size=8", "eval_episodes=2"]
 
 
-@pytest.mark.parametrize("method", script.METHODS)
-def test_every_run_of_the_table_is_a_valid_command(method):
-    from mbrl.config import compose
-
-    for task in (*list(script.D4RL)[1::4], *list(script.NEORL)[1::3]):  # one of each environment
-        own = script.TASKS[task]
-        config, notes = compose(script.settings(task, method, 3, "a.hdf5", None, []))
+@pytest.mark.parametrize("method", load_study("d4rl").methods)
+def test_every_run_has_the_settings_of_its_task(method):
+    study = load_study("d4rl")
+    d4rl_tasks, neorl_tasks = list(study.tasks)[:12], list(study.tasks)[12:]
+    for task in (*d4rl_tasks[1::4], *neorl_tasks[1::3]):  # one of each environment
+        own = study.tasks[task]
+        own["dataset"] = "a.hdf5"
+        config, notes = compose(study.arguments(Run(task, method, 3)))
         assert config["env"]["task"]["_target_"].rpartition(".")[2].lower() in task.lower()
         if method in ("mopo", "mobile", "morec", "morec_wide"):
             assert config["total_steps"] == 3_000_000 and "is applied" in notes[0]
-            assert config["agent"]["penalty"]["scale"] == getattr(own, method.split("_")[0])
+            assert config["agent"]["penalty"]["scale"] == own[method.split("_")[0]]
             base = config["dynamics"].get("base", config["dynamics"])
             assert (base["num_layers"], base["hidden"], base["uncertainty"]) == (4, 200, "raw_std")
 
@@ -44,9 +44,9 @@ def test_the_original_files_are_found_and_missing_ones_named(tmp_path, capsys):
     assert "gym_mujoco_v2/halfcheetah_medium_expert-v2.hdf5" in out
 
 
-def test_a_run_counts_by_its_last_ten_evaluations_on_the_benchmarks_scale():
+def test_a_run_counts_by_its_last_ten_evaluations_on_the_benchmarks_scale(tmp_path):
     rows = [{"method": "mopo", "seed": "1", "step": str(i), "return": i} for i in range(1, 13)]
-    scored = script.scored("Hopper-v3-low", rows)
+    scored = script.scored(tmp_path, "Hopper-v3-low", rows)
     low, high = script.references("Hopper-v3-low")
     assert (low, high) == (5, 3294)
     expected = 100 * (np.mean(range(3, 13)) - low) / (high - low)
@@ -54,15 +54,16 @@ def test_a_run_counts_by_its_last_ten_evaluations_on_the_benchmarks_scale():
 
 
 def test_the_table_has_means_over_seeds_and_over_tasks(tmp_path):
+    study = load_study("d4rl")
     for task, values in (("hopper-medium-v2", [10, 20]), ("walker2d-medium-v2", [40])):
         rows = [
-            {**dict.fromkeys(script.FIELDS, 0), "method": "mopo", "seed": s, "score": v}
+            {**dict.fromkeys(study.columns, 0), "method": "mopo", "seed": s, "score": v}
             for s, v in enumerate(values)
         ]
         if task == "hopper-medium-v2":
             rows.append({**rows[0], "method": "morec", "score": 99})
-        study.write_table(tmp_path / f"{task}.csv", "how", script.FIELDS, rows)
-    lines = script.table(tmp_path).splitlines()
+        write_table(study.path(tmp_path, task), "how", list(study.columns), rows)
+    lines = script.table(study, tmp_path).splitlines()
     assert "| task | mopo | morec | MOPO, published |" in lines
     assert "Shortened, so not to be compared: mopo (0 updates), morec (0 updates)." in lines[-1]
     assert "| hopper-medium-v2 | 15.0 ± 5.0 (2) | 99.0 ± 0.0 (1) | 62.8 ± 38.1 |" in lines
@@ -70,71 +71,39 @@ def test_the_table_has_means_over_seeds_and_over_tasks(tmp_path):
     assert "| mean of 2 of D4RL's 12 | 27.5 | – | – |" in lines
 
 
-def test_what_fails_does_not_keep_the_rest_from_being_done(capfd):
-    done = []
-
-    def fails():
-        study.run_mbrl(["eval", "nowhere"])
-
-    (failure,) = study.complete([fails, lambda: done.append(1)], num_jobs=1)
-    assert done == [1] and "ended with status 2" in str(failure)
-    assert "no such run folder" in capfd.readouterr().err
-
-
 def test_a_table_that_was_interrupted_is_completed(tmp_path, monkeypatch, capsys):
-    """Two tiny files; the second run is stopped half-way, then the same command goes on."""
+    """Two tiny files; the second run is stopped before its end, then the same command goes on."""
     made = steps([30, 20], ["timeout", "terminal"], dim=11)
     made["action"] = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     d4rl(tmp_path / "hopper_medium-v2.hdf5", made)
     with_x = {"obs": (made["obs"],), "next_obs": (made["next_obs"],)}
     shown = {k: np.concatenate([np.ones((50, 1), np.float32), *v], 1) for k, v in with_x.items()}
     neorl(tmp_path / "Hopper-v3-low-1000-train-noise.npz", {**made, **shown}, [30, 20])
-    began, stops = [], [2]
+    began, original = [], runner.run_mbrl
 
-    def run(arguments):
-        began.append(arguments)
-        with contextlib.ExitStack() as stack:
-            if stops and len(began) == stops[0]:
-                asked = iter([False] * 5)  # after 10 of 20 updates
-                patch = stack.enter_context(pytest.MonkeyPatch.context())
-                never = contextlib.nullcontext(lambda: next(asked, True))
-                patch.setattr("mbrl.cli.train._stop_on_signals", lambda: never)
-            else:
-                patch = stack.enter_context(pytest.MonkeyPatch.context())
-                patch.setattr(
-                    "mbrl.cli.train._stop_on_signals", lambda: contextlib.nullcontext(lambda: False)
-                )
-            status = main(arguments)
-        if status:
-            raise study.RunFailed(arguments, status)
+    def run(arguments, *more):
+        began.append("--resume" in arguments)
+        cpu = original(arguments, *more)
+        if len(began) == 2:  # as if the terminal were closed as its second run ends
+            raise KeyboardInterrupt
+        return cpu
 
-    monkeypatch.setattr(study, "run_mbrl", run)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-
-    def table(place, *tasks):
-        folders = ["--folder", str(tmp_path / f"runs_{place}"), "--results", str(tmp_path / place)]
-        options = ["--data", str(tmp_path), "--methods", "td3_bc", "--seeds", "0", *SHORT, *folders]
-        monkeypatch.setattr(sys, "argv", ["d4rl_table.py", *options, "--tasks", *tasks])
-        return script.main()
-
+    monkeypatch.setattr(runner, "run_mbrl", run)
     tasks = ("hopper-medium-v2", "walker2d-medium-v2", "Hopper-v3-low")
-    assert table("one", *tasks) == 130
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    options = ["--data", str(tmp_path), "--methods", "td3_bc", "--seeds", "0", *SHORT, *folders]
+    monkeypatch.setattr(sys, "argv", ["d4rl_table.py", *options, "--tasks", *tasks])
+    assert script.main() == 130
     assert "walker2d-medium-v2: no walker2d_medium-v2.hdf5" in capsys.readouterr().out
-    assert len(read_table(tmp_path / "one" / "hopper-medium-v2.csv")) == 10
-    assert not (tmp_path / "one" / "Hopper-v3-low.csv").exists()
-    stops.clear()
-    assert table("one", *tasks) == 0
-    assert [a[1] == "--resume" for a in began] == [False, False, True]
+    assert len(read_table(tmp_path / "d4rl" / "hopper-medium-v2.csv")) == 10
+    assert not (tmp_path / "d4rl" / "Hopper-v3-low.csv").exists()
+    assert script.main() == 0
+    assert began == [False, False], "what had ended is read"
     out = capsys.readouterr().out
     assert "mean of 1 of NeoRL's 9" in out and "62.8 ± 38.1" in out
-    assert table("one", *tasks) == 0 and len(began) == 3, "done is done"
-    assert not list((tmp_path / "runs_one").iterdir())
-
-    assert table("two", *tasks) == 0
-    for task in ("hopper-medium-v2", "Hopper-v3-low"):
-        found, whole = (read_table(tmp_path / p / f"{task}.csv") for p in ("one", "two"))
-        assert [(r["step"], r["score"]) for r in found] == [(r["step"], r["score"]) for r in whole]
-        assert len(found) == 10 and all(-5 < float(row["score"]) < 20 for row in found)
+    assert not list((tmp_path / "runs").iterdir())
+    rows = read_table(tmp_path / "d4rl" / "Hopper-v3-low.csv")
+    assert len(rows) == 10 and all(-5 < float(row["score"]) < 20 for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +113,10 @@ def test_a_table_that_was_interrupted_is_completed(tmp_path, monkeypatch, capsys
         (["--data", "nowhere"], "--data nowhere: no such folder"),
         (["--dataset", "hoper=a-v0"], "should be TASK=ID; tasks: halfcheetah-random-v2"),
         (["--data", ".", "--steps", "0"], "0 should be a whole number from 1"),
-        (["--data", ".", "--tasks", "hopper"], "invalid choice: 'hopper'"),
+        (
+            ["--data", ".", "--tasks", "hopper"],
+            "d4rl has no task hopper; it has halfcheetah-random-v2",
+        ),
     ],
 )
 def test_wrong_options_are_refused(monkeypatch, capsys, options, words):

@@ -1,4 +1,4 @@
-"""The studies of pushing and of exact planning: rows are kept, and plans are charged alike."""
+"""Planners in closed loop: a plan is charged alike in the model and in the simulator."""
 
 import argparse
 
@@ -9,31 +9,6 @@ import torch
 from mbrl.dynamics import SparseReLU
 from scripts.experiments import exact_closed, push_control
 from tests.toys import generator
-
-KEY = ("task", "seed", "first")
-FIELDS = ["task", "seed", "first", "cost"]
-
-
-def test_rows_are_kept_and_found_again(tmp_path):
-    file = tmp_path / "deep" / "table.csv"
-    table = push_control.Table(file, FIELDS, KEY, "study.py --seeds 0")
-    row = {"task": "push", "seed": 0, "first": None, "cost": 1.23456789}
-    assert not table.has(row)
-    table.add(row)
-    assert table.has(row)
-    again = push_control.Table(file, FIELDS, KEY, "study.py --seeds 1")
-    assert (
-        again.has(row) and not again.has({**row, "seed": 1}) and not again.has({**row, "first": 20})
-    )
-    again.add({**row, "seed": 1, "cost": 2.0})
-    assert file.read_text().splitlines() == [
-        "# python study.py --seeds 0",
-        "# python study.py --seeds 1",
-        "task,seed,first,cost",
-        "push,0,,1.23457",
-        "push,1,,2",
-    ]
-    assert again.find({**row, "seed": 7}, but="seed") == again.rows[0]
 
 
 @pytest.mark.parametrize("hold", [1, 3])
