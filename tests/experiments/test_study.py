@@ -19,12 +19,14 @@ def loaded(name: str) -> Study:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_planned_run_is_a_valid_command(name):
+def test_every_method_and_every_task_makes_a_valid_command(name):
     study = loaded(name)
-    runs = {run[:2]: run for run in study.runs() if run.method in study.methods}
-    first = next(iter(study.tasks))
-    runs |= {(first, m): Run(first, m, 3) for m in study.methods if (first, m) not in runs}
-    for run in runs.values():
+    first, checked = next(iter(study.tasks)), []
+    for run in [*study.runs(), *(Run(first, method, 3) for method in study.methods)]:
+        tasks, methods = ({other[place] for other in checked} for place in (0, 1))
+        if run.method in study.methods and (run.task not in tasks or run.method not in methods):
+            checked.append(run)
+    for run in checked:
         config = compose([x for x in study.arguments(run) if x != "device=cuda"]).config
         assert config["seed"] == run.seed
     for reference in study.references.values():
