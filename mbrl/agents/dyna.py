@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.branched_rollouts import BranchedRollouts
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import (
     ActionSelector,
     Agent,
@@ -20,7 +20,7 @@ from mbrl.roles import (
     PlanningSelector,
     PolicyLearner,
 )
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -61,7 +61,7 @@ class Dyna(Agent):
         action: ActionSpec,
         dynamics: Dynamics,
         learner: PolicyLearner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         rollout_actions: ActionSelector | None = None,
         exploration_actions: ActionSelector | None = None,
         penalty: Penalty | None = None,
@@ -74,6 +74,7 @@ class Dyna(Agent):
         drop_invalid: bool = False,
     ):
         """Store the parts."""
+        generator = as_generator(generator, action.low.device)
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: rollouts start from stored observations, which do not hold a "
@@ -109,6 +110,7 @@ class Dyna(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
+        obs = as_rows("obs", obs)
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
         if self._num_transitions < self._learning_starts:

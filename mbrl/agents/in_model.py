@@ -12,9 +12,9 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
 from mbrl.imagination.model_env import ImaginedVecEnv
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, Dynamics, ModelEnvLearner, Penalty
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Transitions, as_rows
 from mbrl.values import Count, NonNegative, checked
 
 
@@ -54,7 +54,7 @@ class InModelAgent(Agent):
         action: ActionSpec,
         dynamics: Dynamics,
         learner: ModelEnvLearner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         penalty: Penalty | None = None,
         learning_starts: Count = 500,
         retrain_interval: Count = 250,
@@ -66,6 +66,7 @@ class InModelAgent(Agent):
         total_steps: int | None = None,
     ):
         """Store the parts."""
+        generator = as_generator(generator, action.low.device)
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: episodes in the model start from stored observations, which do not hold "
@@ -98,6 +99,7 @@ class InModelAgent(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
+        obs = as_rows("obs", obs)
         if explore and self._num_transitions < self._learning_starts:
             action = self._action.sample(obs.shape[0], generator=self._generator)
         else:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, PolicyLearner
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, checked
 
 
@@ -32,11 +32,12 @@ class ModelFree(Agent):
         *,
         action: ActionSpec,
         learner: PolicyLearner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         learning_starts: Count = 1000,
         updates_per_step: Count = 1,
     ):
         """Store the parts."""
+        generator = as_generator(generator, action.low.device)
         self._action = action
         self.learner = learner
         self._generator = generator
@@ -46,6 +47,7 @@ class ModelFree(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
+        obs = as_rows("obs", obs)
         if explore and self._num_transitions < self._learning_starts:
             return self._action.sample(obs.shape[0], generator=self._generator)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)

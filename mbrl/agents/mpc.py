@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.imagination.hold import ActionHold
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ActionSelector, Agent, Dynamics, Plan, Planner
-from mbrl.types import ActionSpec, map_tensors, where_rows
+from mbrl.types import ActionSpec, as_rows, map_tensors, where_rows
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -42,13 +42,14 @@ class MPC(Agent):
         action: ActionSpec,
         dynamics: Dynamics,
         planner: Planner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         learning_starts: Count = 500,
         retrain_interval: CountOrZero = 250,
         warmup: ActionSelector | None = None,
         warmup_hold: Count | None = None,
     ):
         """Store the parts."""
+        generator = as_generator(generator, action.low.device)
         self._action = action
         self.dynamics = dynamics
         self.planner = planner
@@ -65,6 +66,7 @@ class MPC(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim), those of the warm-up before the first fit; each is held."""
+        obs = as_rows("obs", obs)
         episodes = self._training if explore else self._evaluation
         hold = episodes.hold
         due = episodes.due(obs)

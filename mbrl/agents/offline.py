@@ -10,8 +10,9 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.branched_rollouts import BranchedRollouts
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Dynamics, OfflineAgent, Penalty, PolicyLearner
+from mbrl.types import as_rows
 from mbrl.values import Count, checked
 
 
@@ -24,13 +25,15 @@ class Offline(OfflineAgent):
         generator: source of the actions' randomness.
     """
 
-    def __init__(self, *, learner: PolicyLearner, generator: torch.Generator):
+    def __init__(self, *, learner: PolicyLearner, generator: torch.Generator | int):
         """Store the parts."""
+        generator = as_generator(generator)
         self.learner = learner
         self._generator = generator
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return the policy's actions (E, act_dim)."""
+        obs = as_rows("obs", obs)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
@@ -84,7 +87,7 @@ class OfflineDyna(OfflineAgent):
         *,
         dynamics: Dynamics,
         learner: PolicyLearner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         penalty: Penalty | None = None,
         num_rollouts: Count = 50_000,
         rollout_length: Count = 5,
@@ -93,6 +96,7 @@ class OfflineDyna(OfflineAgent):
         drop_invalid: bool = False,
     ):
         """Store the parts."""
+        generator = as_generator(generator)
         if not dynamics.learned:
             raise BadInput(
                 "dynamics: a simulator cannot be fitted to a dataset; choose a learned model"
@@ -116,6 +120,7 @@ class OfflineDyna(OfflineAgent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return the policy's actions (E, act_dim)."""
+        obs = as_rows("obs", obs)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:

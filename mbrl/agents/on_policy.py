@@ -11,8 +11,9 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.learners.sb3_ppo import SB3PPO, Sampled
+from mbrl.nn.generators import as_generator
 from mbrl.roles import Agent
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Transitions, as_rows
 from mbrl.values import Count, checked
 
 
@@ -42,10 +43,11 @@ class OnPolicy(Agent):
         action: ActionSpec,
         num_envs: Count,
         learner: SB3PPO,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_steps: Count = 2048,
     ):
         """Allocate the rollout buffer."""
+        generator = as_generator(generator, action.low.device)
         algorithm = learner.algorithm
         if num_steps * num_envs < 2:
             raise BadInput("num_steps=1: a rollout needs at least two transitions")
@@ -68,6 +70,7 @@ class OnPolicy(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); in training, also store what the update will need."""
+        obs = as_rows("obs", obs)
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
         self._pending = self.learner.sample(obs)

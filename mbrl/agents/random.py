@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 
 
 @final
@@ -22,8 +22,9 @@ class Random(Agent):
         generator: source of the draws; an evaluation has its own, with another seed.
     """
 
-    def __init__(self, *, action: ActionSpec, generator: torch.Generator):
+    def __init__(self, *, action: ActionSpec, generator: torch.Generator | int):
         """Seed the generator of evaluation."""
+        generator = as_generator(generator, action.low.device)
         self._action = action
         self._generator = generator
         self._eval_generator = torch.Generator(generator.device).manual_seed(
@@ -32,6 +33,7 @@ class Random(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Sample actions (E, act_dim)."""
+        obs = as_rows("obs", obs)
         generator = self._generator if explore else self._eval_generator
         return self._action.sample(obs.shape[0], generator=generator)
 

@@ -84,7 +84,7 @@ def instantiate(
         return make(**injected, **given)
     except BadInput as error:
         name = re.match(r"\w+(?=[=:])", str(error))
-        if part and name and name[0] in taken and name[0] not in injected:  # say the key, not only the parameter
+        if part and name and name[0] in taken and name[0] not in injected:
             raise BadInput(f"{part}.{error}") from error
         raise
 

@@ -17,6 +17,7 @@ from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
+from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, rename_old_layers, split_blocks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
@@ -106,7 +107,7 @@ class GaussianEnsemble(MarkovDynamics):
         obs_dim: int,
         action: ActionSpec,
         task: Task,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_members: Count = 7,
         num_elites: Annotated[int, Ge(1), AtMost("num_members")] = 5,
         hidden: Count = 200,
@@ -119,6 +120,7 @@ class GaussianEnsemble(MarkovDynamics):
         device: torch.device | str = "cpu",
     ):
         """Build the networks and sample their weights."""
+        generator = as_generator(generator, device)
         super().__init__()
         for name, choice, known in (
             ("reward", reward, task.reward),
@@ -172,8 +174,10 @@ class GaussianEnsemble(MarkovDynamics):
         """Read the elites' numbers, which particles are divided among."""
         self.particle_members = self.elites.tolist()
 
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
+        data = data.as_float32()
+        generator = as_generator(generator, data.obs.device)
         settings = self._training
         x, y = self._examples(data)
         self.inputs.fit(x)

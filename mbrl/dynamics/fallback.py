@@ -11,6 +11,7 @@ from torch import Tensor
 from mbrl.dynamics.base import candidates_of
 from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.sindy.model import SINDy
+from mbrl.nn.generators import as_generator
 from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions
 
@@ -37,8 +38,9 @@ class FallbackDynamics(Dynamics):
         self.sparse, self.dense = sparse, dense
         self.register_buffer("falls_back", torch.tensor(False))
 
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit the sparse model and, if it is unstable, the dense one; see Dynamics.fit."""
+        generator = as_generator(generator, data.obs.device)
         metrics = self.sparse.fit(data, generator=generator)
         self.falls_back.copy_(~self.sparse.stable)
         if self.falls_back:

@@ -14,6 +14,7 @@ from mbrl.dynamics.ensemble import GaussianEnsemble
 from mbrl.dynamics.sindy.data import hold_out
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.imagination.open_loop import open_loop_errors
+from mbrl.nn.generators import as_generator
 from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions
 from mbrl.values import Count, checked
@@ -67,8 +68,9 @@ class ResidualDynamics(Dynamics):
         self._horizon, self._least_gain = horizon, least_gain
         self.register_buffer("open", torch.tensor(False))
 
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit the equations, then the ensemble to their residual; see Dynamics.fit."""
+        generator = as_generator(generator, data.obs.device)
         blocks, train = hold_out(data, self._horizon)
         part = Transitions(*(x[train] for x in data))
         metrics = self.sparse.fit(part, generator=generator)

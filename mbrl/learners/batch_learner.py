@@ -13,7 +13,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer, mix
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners.sac_networks import Adam, forward, initial, layers
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
 from mbrl.values import Count, Fraction, NonNegative, Positive, checked
@@ -110,7 +110,7 @@ class BatchLearner(ABC):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         hidden: Count = 256,
         num_layers: Count = 2,
         learning_rate: Positive = 3e-4,
@@ -119,6 +119,7 @@ class BatchLearner(ABC):
         exploration_noise: NonNegative = 0.1,
     ):
         """Initialize the actor."""
+        generator = as_generator(generator, action.low.device)
         name = type(self).__name__
         if action.kind != "continuous" or not torch.isfinite(action.high - action.low).all():
             raise BadInput(f"action: {name} takes continuous actions with finite bounds")

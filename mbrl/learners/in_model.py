@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import CountsPolicyParameters, ModelVecEnv, PolicyLearner
 from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, checked
@@ -42,7 +42,7 @@ class InModelLearner:
         obs_dim: Count,
         action: ActionSpec,
         learner: PolicyLearner,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_model_envs: Count = 32,
         num_steps: Count = 1000,
         updates_per_step: Count = 1,
@@ -51,6 +51,7 @@ class InModelLearner:
         device: torch.device | str = "cpu",
     ):
         """Allocate the buffer of transitions in the model."""
+        generator = as_generator(generator, device)
         self.learner = learner
         self.num_model_envs = num_model_envs
         self._generator = generator

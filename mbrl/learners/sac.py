@@ -27,7 +27,7 @@ from mbrl.learners.sac_networks import (
     squash,
 )
 from mbrl.nn.cuda_graphs import Graphed
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
 from mbrl.values import Count, Fraction, NonNegative, Positive, checked
@@ -153,7 +153,7 @@ class SAC:
         *,
         obs_dim: Count,
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         hidden: Count = 256,
         num_layers: Count = 2,
         learning_rate: Positive = 3e-4,
@@ -168,6 +168,7 @@ class SAC:
         backward: Literal["manual", "autograd"] = "manual",
     ):
         """Initialize the networks."""
+        generator = as_generator(generator, action.low.device)
         if action.kind != "continuous":
             raise BadInput("action: SAC takes continuous actions; these are discrete")
         if not (torch.isfinite(action.low).all() and torch.isfinite(action.high).all()):

@@ -24,6 +24,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from mbrl.nn.generators import as_generator
 from mbrl.planners.clock import Clock
 from mbrl.planners.objective import Objective
 from mbrl.roles import Model, Plan, Planner
@@ -127,11 +128,12 @@ class SamplingPlanner(Planner[P], Generic[P]):
         state: State,
         model: Model[State],
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         previous: Plan[P] | None = None,
         deadline: float | None = None,
     ) -> Plan[P]:
         """Plan for every environment of a model state; see Planner.plan."""
+        generator = as_generator(generator, self.action.low.device)
         clock = Clock(deadline)
         scorer = _Scorer(self.objective, model, state, generator, self._by_gradient)
         if previous is None:

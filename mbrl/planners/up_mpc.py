@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from mbrl.planners.noise import colored_noise
 from mbrl.roles import ActionSelector, Model, ValuesStates
 from mbrl.types import ActionSpec, Prediction, State
@@ -76,7 +76,7 @@ class UPMPC(Generic[State]):
         learner: ActionSelector,
         dynamics: Model[State],
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_candidates: Count = 5,
         horizon: Count = 5,
         alpha: float = 1.0,
@@ -90,6 +90,7 @@ class UPMPC(Generic[State]):
         chunk: Count = 1024,
     ):
         """Store the parts and the settings."""
+        generator = as_generator(generator, action.low.device)
         if not isinstance(learner, ActionSelector):
             raise BadInput("learner: UP-MPC needs a policy that proposes actions, such as SAC")
         if terminal_value and not isinstance(learner, ValuesStates):

@@ -1,5 +1,6 @@
 """The ensemble on systems whose answer is known."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -244,3 +245,29 @@ def test_discrete_actions_are_one_hot_inputs():
     model.fit(rows, generator=generator(1))
     _, pred = model.step(model.initial(obs), action)
     assert (pred.next_obs - after).abs().mean() < 0.05
+
+
+def test_seeds_float64_and_arrays_are_taken_and_other_shapes_named():
+    rng = np.random.default_rng(0)
+    obs, action = rng.normal(size=(64, 2)), rng.normal(size=(64, 1))
+    spec = ActionSpec.box(-1, 1)
+
+    def fitted(seed, fields):
+        small = EnsembleTraining(max_updates=20, min_updates=1)
+        model = GaussianEnsemble(
+            obs_dim=2, action=spec, task=Task(), generator=seed, hidden=8, training=small
+        )
+        metrics = model.fit(Transitions(*fields), generator=seed)
+        return metrics, model.step(model.initial(obs[:3]), torch.zeros(3, 1))[1].next_obs
+
+    data = Transitions.from_arrays(obs, action, obs + 1, reward=obs[:, 0])
+    doubles = (x.double() if x.is_floating_point() else x for x in data)
+    arrays = (x.numpy() for x in data)
+    runs = [fitted(5, fields) for fields in (data, doubles, arrays)]
+    generator = torch.Generator().manual_seed(5)
+    assert runs[0][0] == runs[1][0] == runs[2][0]
+    assert runs[0][1].equal(runs[1][1]) and runs[0][1].equal(runs[2][1])
+    with pytest.raises(ValueError, match=r"action: shape \(64,\) should be \(64, N\)"):
+        fitted(5, data._replace(action=data.action[:, 0]))
+    with pytest.raises(ValueError, match=r"obs: shape \(2,\) should be \(B, N\)"):
+        GaussianEnsemble(obs_dim=2, action=spec, task=Task(), generator=generator).initial(obs[0])

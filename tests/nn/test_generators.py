@@ -1,8 +1,9 @@
 """Saved generators go on where they were; a state of another device's kind is taken as a seed."""
 
+import pytest
 import torch
 
-from mbrl.nn.generators import restore
+from mbrl.nn.generators import as_generator, restore
 from tests.toys import generator
 
 
@@ -22,3 +23,14 @@ def test_the_state_of_another_kind_of_device_is_a_seed():
         drawn.append(torch.rand(5, generator=own))
     assert drawn[0].equal(drawn[1])
     assert not drawn[1].equal(drawn[2])
+
+
+def test_a_seed_stands_for_a_generator():
+    drawn = [torch.rand(3, generator=as_generator(7)) for _ in range(2)]
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(7))
+    assert drawn[0].equal(expected) and drawn[1].equal(expected)
+    own = torch.Generator()
+    assert as_generator(own) is own
+    for wrong in (-1, 0.5, "x"):
+        with pytest.raises(ValueError, match=f"generator={wrong!r}: should be"):
+            as_generator(wrong)  # type: ignore[arg-type]

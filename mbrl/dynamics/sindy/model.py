@@ -28,6 +28,7 @@ from mbrl.dynamics.sindy.settings import (
 from mbrl.dynamics.sindy.step import SparseStep, lay_out
 from mbrl.errors import BadInput
 from mbrl.imagination.open_loop import open_loop_errors
+from mbrl.nn.generators import as_generator
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import AtMost, Count, checked
 
@@ -139,7 +140,7 @@ class SINDy(MarkovDynamics):
     # ---- fitting ---------------------------------------------------------------------------
 
     @torch.no_grad()
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to four fifths of the blocks, measure the rest, then fit to all data.
 
         See Dynamics.fit.
@@ -148,6 +149,7 @@ class SINDy(MarkovDynamics):
             BadInput: if there are too few transitions.
             NumericalFault: if an observation, action or reward is not finite.
         """
+        generator = as_generator(generator, data.obs.device)
         data = usable(data, self._limits, torch.float64)
         rows, least = data.obs.shape[0], self.obs_dim + self.act_dim + 2
         if rows < least:

@@ -20,6 +20,7 @@ from mbrl.dynamics.sparse_relu.interaction_network import (
 )
 from mbrl.dynamics.sparse_relu.training import RolloutTraining, rollout_error
 from mbrl.errors import BadInput
+from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import split_blocks
 from mbrl.relu import PiecewiseLinearCost, ReluNetwork, average, learned_reward
 from mbrl.roles import Dynamics
@@ -73,7 +74,7 @@ class SparseReLU(Dynamics):
         obs_dim: Count,
         action: ActionSpec,
         task: Task,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         hidden: tuple[Count, ...] = (32, 32),
         schedule: tuple[Count, ...] = (32, 16),
         num_members: Count = 1,
@@ -84,6 +85,7 @@ class SparseReLU(Dynamics):
         device: torch.device | str = "cpu",
     ):
         """Draw the initial weights."""
+        generator = as_generator(generator, device)
         super().__init__()
         if cost == "known" and task.cost is None:
             raise BadInput(
@@ -127,12 +129,14 @@ class SparseReLU(Dynamics):
 
     # ---- fitting ---------------------------------------------------------------------------
 
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Train all neurons, from the last fit's weights, then prune in stages; see Dynamics.fit.
 
         Raises:
             NumericalFault: if the loss is not finite.
         """
+        data = data.as_float32()
+        generator = as_generator(generator, data.obs.device)
         x, change = torch.cat([data.obs, data.action], 1), self._targets(data)
         self.target_std.copy_(change.double().std(0, correction=0).clamp(min=1e-3))
         train, held = self._training.windows(data)

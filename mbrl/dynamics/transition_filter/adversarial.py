@@ -14,6 +14,7 @@ from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import NumericalFault
+from mbrl.nn.generators import as_generator
 from mbrl.nn.networks import Networks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
@@ -64,7 +65,7 @@ class AdversarialReward(PointwiseReward):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_runs: Count = 3,
         num_snapshots: Count = 20,
         hidden: Count = 64,
@@ -78,6 +79,7 @@ class AdversarialReward(PointwiseReward):
         floor: NonNegative = 1e-4,
     ):
         """Draw the initial weights."""
+        generator = as_generator(generator, action.low.device)
         super().__init__()
         inputs = obs_dim + action.dim
         self._num_runs, self._num_snapshots, self._obs_dim = num_runs, num_snapshots, obs_dim

@@ -19,6 +19,7 @@ from mbrl.dynamics.transition_filter.base import Candidates
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomial_model import PolynomialModel
 from mbrl.errors import BadInput
+from mbrl.nn.generators import as_generator
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import Count, checked
@@ -92,7 +93,7 @@ class CandidateGenerator(nn.Module):
         obs_dim: Count,
         action: ActionSpec,
         task: Task,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         kind: Literal["plain", "wide", "polynomial", "search"] = "wide",
         num_samples: Count = 10,
         num_means: Count = 5,
@@ -103,6 +104,7 @@ class CandidateGenerator(nn.Module):
         holdout_ensemble: dict[str, Any] | None = None,
     ):
         """Build the networks that the candidates need."""
+        generator = as_generator(generator, action.low.device)
         super().__init__()
         self.kind = kind
         self.num_samples = num_samples

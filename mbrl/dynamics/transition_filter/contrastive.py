@@ -10,6 +10,7 @@ from torch import Tensor
 from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.errors import BadInput
+from mbrl.nn.generators import as_generator
 from mbrl.nn.networks import Networks, train
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
@@ -44,7 +45,7 @@ class ContrastiveReward(PointwiseReward):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         num_members: Count = 4,
         hidden: Count = 64,
         num_updates: Count = 1000,
@@ -52,6 +53,7 @@ class ContrastiveReward(PointwiseReward):
         num_negatives: Count = 6,
     ):
         """Draw the initial weights."""
+        generator = as_generator(generator, action.low.device)
         super().__init__()
         width = 2 * obs_dim + action.dim
         self._obs_dim, self._num_members, self._num_updates = obs_dim, num_members, num_updates

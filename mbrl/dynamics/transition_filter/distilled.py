@@ -18,6 +18,7 @@ from mbrl.dynamics.transition_filter.base import (
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import BadInput
+from mbrl.nn.generators import as_generator
 from mbrl.nn.networks import Networks, train
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
@@ -62,7 +63,7 @@ class DistilledReward(LearnedDynamicsReward):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         teacher: LearnedDynamicsReward,
         hidden: Annotated[int, Ge(2)] = 32,
         degree: Count = 2,
@@ -73,6 +74,7 @@ class DistilledReward(LearnedDynamicsReward):
         fit_teacher: bool = True,
     ):
         """Draw the initial weights."""
+        generator = as_generator(generator, action.low.device)
         super().__init__()
         width = 2 * obs_dim + action.dim
         self.teacher = teacher

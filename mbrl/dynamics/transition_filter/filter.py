@@ -19,6 +19,7 @@ from mbrl.dynamics.transition_filter.candidates import (
 )
 from mbrl.errors import BadInput
 from mbrl.nn.early_stopping import split_holdout
+from mbrl.nn.generators import as_generator
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import Count, NonNegative, checked
@@ -74,7 +75,7 @@ class RewardConsistent(Dynamics):
         task: Task,
         base: Dynamics,
         dynamics_reward: DynamicsReward,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         candidates: CandidateGenerator | None = None,
         temperature: NonNegative = 0.0,
         stop_rate: Annotated[float, Ge(0), Lt(1)] = 0.05,
@@ -84,6 +85,7 @@ class RewardConsistent(Dynamics):
         device: torch.device | str = "cpu",
     ):
         """Initialize with a threshold that stops nothing."""
+        generator = as_generator(generator, device)
         super().__init__()
         if not base.learned:
             raise BadInput("base: a simulator is never wrong; filter a learned model")
@@ -113,11 +115,12 @@ class RewardConsistent(Dynamics):
             return self.dynamics_reward
         return None
 
-    def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
+    def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit the base to all data and the reward to four fifths; calibrate on the last fifth.
 
         See Dynamics.fit.
         """
+        generator = as_generator(generator, data.obs.device)
         metrics = self.base.fit(data, generator=generator)
         if self.is_base:
             return metrics

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
+from mbrl.nn.generators import as_generator
 from mbrl.planners.cem import CEM
 from mbrl.planners.exact.piecewise_linear import Exact, PiecewiseLinearModel, obs_of
 from mbrl.planners.gradient import Gradient
@@ -194,7 +195,7 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         state: State,
         model: Model[State],
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | int,
         previous: Plan[AnytimeWarmStart] | None = None,
         deadline: float | None = None,
     ) -> Plan[AnytimeWarmStart]:
@@ -207,6 +208,7 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         Raises:
             BadInput: if the model is not piecewise linear.
         """
+        generator = as_generator(generator)
         if not isinstance(model, PiecewiseLinearModel):
             raise BadInput(
                 f"planner={self._name} plans on ReLU networks only: choose dynamics=sparse_relu"
