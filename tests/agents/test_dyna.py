@@ -116,7 +116,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence():
     assert "num_candidates" in refusal and "at most" in refusal
 
 
-def test_the_papers_reading_is_one_choice():
+def test_the_papers_variant_is_one_choice():
     config = compose(["agent=coplanner", "env=hopper", "experiment=coplanner_paper"]).config
     assert config["dynamics"]["uncertainty"] == "samples"
     for name, alpha in (("rollout", -2), ("exploration", 1)):

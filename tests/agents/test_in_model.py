@@ -14,7 +14,7 @@ from tests.learners.test_in_model import in_model
 from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyLearner, collect, generator
 
 
-def dyna(**options):
+def in_model_agent(**options):
     return InModelAgent(
         action=ACTION, dynamics=ToyDynamics(), generator=generator(), learning_starts=20,
         retrain_interval=20, updates_per_refit=1, max_episode_steps=20,
@@ -22,8 +22,8 @@ def dyna(**options):
     )  # fmt: skip
 
 
-def test_the_last_policy_is_judged_and_no_further_one_made():
-    buffer, agent = collect(ToyEnv(1), 20), dyna(rollback_tolerance=0.0, total_steps=40)
+def test_the_last_policy_is_measured_and_no_further_one_is_made():
+    buffer, agent = collect(ToyEnv(1), 20), in_model_agent(rollback_tolerance=0.0, total_steps=40)
     assert agent.update(buffer)["train/rolled_back"] == 0
     weights = agent.learner.learner.networks.actor.clone()
     more = collect(ToyEnv(1), 40, seed=1).all()
@@ -35,8 +35,8 @@ def test_the_last_policy_is_judged_and_no_further_one_made():
     assert agent.learner.learner.networks.actor.equal(weights)
 
 
-def test_held_actions_need_a_learner_that_acts_in_the_model():
-    agent = dyna(action_hold=4)
+def test_actions_are_held_and_the_learner_must_act_in_the_model():
+    agent = in_model_agent(action_hold=4)
     obs = torch.randn(8, 3, 2)
     taken = [agent.act(o, explore=False) for o in obs]
     assert all(taken[t].equal(taken[t - t % 4]) for t in range(8))
@@ -44,10 +44,10 @@ def test_held_actions_need_a_learner_that_acts_in_the_model():
     agent.reset(explore=False)
     assert not agent.act(obs[5], explore=False).equal(taken[7])
     with pytest.raises(BadInput, match="learner=sac_in_model"):
-        dyna(learner=ToyLearner())
+        in_model_agent(learner=ToyLearner())
 
 
-def test_it_is_a_configuration_of_the_dyna_agent():
+def test_it_is_a_configuration():
     for env in ("pendulum", "cartpole_swingup"):
         config = compose(["agent=sindy_rl", f"env={env}"]).config
         assert config["agent"]["_target_"] == "mbrl.agents.InModelAgent"

@@ -8,7 +8,8 @@ import torch
 from mbrl.agents import MPC
 from mbrl.cli import main
 from mbrl.config import build, compose
-from mbrl.roles import Plan, Planner
+from mbrl.dynamics import Simulator
+from mbrl.roles import Plan, Planner, needed_env_state
 from mbrl.types import Transitions
 from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
 
@@ -161,3 +162,26 @@ def test_twenty_transitions_are_enough_for_the_pendulum(seed, tmp_path):
 def test_nine_hundred_transitions_swing_the_pole_up(tmp_path):
     step, reward = score("cartpole_swingup", 0, tmp_path, "eval_episodes=2")
     assert step <= 1000 and reward >= 650
+
+
+def test_the_simulators_state_is_read_only_for_a_model_that_is_the_simulator():
+    class Silent(ToyEnv):
+        def env_state(self):
+            raise AssertionError("reading it costs time")
+
+    learned = agent(Counting())
+    assert needed_env_state(learned, Silent()) is None
+    env = ToyEnv(2)
+    env.reset(0)
+    true = MPC(
+        action=ACTION, dynamics=Simulator(env=env), planner=Counting(), generator=generator()
+    )
+    state = needed_env_state(true, env)
+    assert state is not None and state.equal(env.env_state())
+    true.act(torch.zeros(2, 2), explore=True, env_state=state)
+
+
+def test_another_number_of_environments_starts_new_episodes():
+    mine = agent(Counting())
+    mine.act(torch.zeros(3, 2), explore=False)
+    assert counts(mine.act(torch.zeros(5, 2), explore=False)) == [1] * 5

@@ -6,7 +6,7 @@ import torch
 from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination import ModelEnv
-from tests.imagination.worlds import PUSHES, STARTS, Pushed, Unsure, world
+from tests.imagination.worlds import PUSHES, STARTS, Bounded, Pushed, world
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator
 
 
@@ -20,8 +20,8 @@ def ensemble():
     return model
 
 
-def test_doubt_truncates_and_termination_terminates():
-    env = world(Unsure(), num_envs=200, stochastic=False)
+def test_an_invalid_step_truncates_and_termination_terminates():
+    env = world(Bounded(), num_envs=200, stochastic=False)
     env.reset(0)
     step = env.step(torch.zeros(200, 1))
     position = step.next_obs[:, 0]
@@ -36,15 +36,15 @@ def test_doubt_truncates_and_termination_terminates():
 
 
 def test_time_limit_counts_each_environment_apart():
-    env = world(Unsure(), num_envs=50, max_episode_steps=4, stochastic=False)
+    env = world(Bounded(), num_envs=50, max_episode_steps=4, stochastic=False)
     env.reset(0)
     age = torch.zeros(50, dtype=torch.int64)
     for _ in range(20):
         step = env.step(torch.zeros(50, 1))
         age += 1
         assert (age <= 4).all()
-        doubted = step.next_obs[:, 0] >= 0.5
-        assert step.truncated.equal(((age == 4) | doubted) & ~step.terminated)
+        invalid = step.next_obs[:, 0] >= 0.5
+        assert step.truncated.equal(((age == 4) | invalid) & ~step.terminated)
         age[step.terminated | step.truncated] = 0
 
 
@@ -91,7 +91,7 @@ def test_bad_input_is_named():
 
 
 def test_held_steps_add_up_and_stop_at_the_end():
-    held, single = (world(Unsure(), stochastic=False, num_envs=50, action_hold=h) for h in (3, 1))
+    held, single = (world(Bounded(), stochastic=False, num_envs=50, action_hold=h) for h in (3, 1))
     obs = held.reset(2)
     assert obs.equal(single.reset(2))
     action = ACTION.sample(50, generator=generator(3))
@@ -100,7 +100,7 @@ def test_held_steps_add_up_and_stop_at_the_end():
     total, last = torch.zeros(50), obs.clone()
     ended, cut = ~alive, ~alive
     for _ in range(3):
-        pred = Unsure().step(last, action)[1]
+        pred = Bounded().step(last, action)[1]
         total += torch.where(alive, pred.reward, 0)
         last = torch.where(alive[:, None], pred.next_obs, last)
         ended, cut = ended | (alive & pred.terminated), cut | (alive & ~pred.valid)
@@ -118,13 +118,13 @@ def test_held_steps_count_towards_the_time_limit():
     assert cut == [False, False, True, False, False, True]
 
 
-def test_what_is_outside_can_be_given_a_value():
+def test_an_invalid_step_can_be_given_a_terminal_value():
     plain, valued = (
-        world(Unsure(), stochastic=False, num_envs=50, invalid_state_value=v) for v in (None, -7.0)
+        world(Bounded(), stochastic=False, num_envs=50, invalid_state_value=v) for v in (None, -7.0)
     )
     assert plain.reset(1).equal(valued.reset(1))
     a, b = (made.step(torch.ones(50, 1)) for made in (plain, valued))
-    outside = a.truncated
-    assert outside.any() and not outside.all() and not b.truncated.any()
-    assert b.terminated.equal(a.terminated | outside)
-    torch.testing.assert_close(b.reward, a.reward - 7.0 * outside)
+    invalid = a.truncated
+    assert invalid.any() and not invalid.all() and not b.truncated.any()
+    assert b.terminated.equal(a.terminated | invalid)
+    torch.testing.assert_close(b.reward, a.reward - 7.0 * invalid)

@@ -19,8 +19,8 @@ class Pushed(ToyModel):
         return super().step(state, action @ torch.tensor([[-1.0], [0.0], [1.0]]), **kwargs)
 
 
-class Unsure(ToyModel):
-    """Stands by nothing beyond position 0.5; terminates beyond -0.5."""
+class Bounded(ToyModel):
+    """Invalid beyond position 0.5; terminates beyond -0.5."""
 
     def step(self, state, action, **kwargs):
         state, pred = super().step(state, action, **kwargs)

@@ -9,7 +9,7 @@ from mbrl.types import Prediction, Transitions
 from tests.toys import ACTION, TASK, ToyLearner, ToyModel, generator
 
 
-class Doubtful(ToyModel):
+class Apart(ToyModel):
     """Two successors of each row, apart by twice the action."""
 
     def candidates(self, state, action, num, *, generator):
@@ -27,20 +27,20 @@ def ensemble(**options) -> GaussianEnsemble:
     )  # fmt: skip
 
 
-def test_mobile_charges_for_values_apart():
+def test_mobile_penalizes_the_spread_of_the_values():
     learner = ToyLearner()
     learner.value = lambda obs: obs[:, 0]
     obs, action = torch.randn(6, 2), torch.randn(6, 1)
     nothing = torch.zeros(6)
     given = Transitions(obs, action, nothing, obs, nothing > 0, nothing > 0, nothing.long())
-    found = BellmanPenalty(scale=2.0, num_candidates=2, discount=0.5)(given, Doubtful(), learner)
+    found = BellmanPenalty(scale=2.0, num_candidates=2, discount=0.5)(given, Apart(), learner)
     expected = 2 * 0.5 * action[:, 0].abs()  # values obs +- action: std |action|
     first = torch.tensor([0.0, (obs[0, 0] - action[0, 0]).item()]).std(correction=0)  # one ended
     expected[0] = 2 * 0.5 * first
     torch.testing.assert_close(found, expected)
 
 
-def test_mopo_charges_for_the_models_uncertainty():
+def test_mopo_penalizes_the_models_uncertainty():
     obs, action = torch.randn(6, 2), torch.randn(6, 1)
     nothing = torch.zeros(6)
     given = Transitions(obs, action, nothing, obs, nothing > 0, nothing > 0, nothing.long())

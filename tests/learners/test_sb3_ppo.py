@@ -126,7 +126,7 @@ def test_ppo_in_the_model_learns_and_resumes_bit_for_bit(tmp_path):
         assert a.equal(found[key]) if isinstance(a, torch.Tensor) else a == found[key], key
 
 
-def test_penalties_are_charged_inside_the_model():
+def test_penalties_are_subtracted_inside_the_model():
     real = collect(ToyEnv(2), 60)
     metrics = [
         in_model(penalty).update(real)["train/model_ep_rew_mean"]

@@ -11,7 +11,7 @@ from mbrl.cli import main
 from mbrl.errors import NumericalFault
 from mbrl.imagination import ImaginedVecEnv
 from mbrl.symbolic.distillation import ModelReturns, _population, distill
-from tests.imagination.worlds import Unsure
+from tests.imagination.worlds import Bounded
 from tests.symbolic.test_sparse_policy import student
 from tests.toys import ACTION, ToyModel, ToySelector, generator
 
@@ -88,7 +88,7 @@ def test_the_stage_is_the_imagined_environment():
 
 def test_leaving_where_the_model_is_valid_never_pays():
     """Rewards are negative: without a charge a row outside would earn more than one inside."""
-    flee, stay = (ModelReturns(Unsure(), torch.tensor([[0.4, 0.0]]), 50, 1).evaluate(p)[1].item()
+    flee, stay = (ModelReturns(Bounded(), torch.tensor([[0.4, 0.0]]), 50, 1).evaluate(p)[1].item()
                   for p in (torch.ones_like, lambda o: -o.sum(1, keepdim=True)))  # fmt: skip
     assert flee < stay < 0
 
