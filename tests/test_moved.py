@@ -267,3 +267,10 @@ def test_the_command_line_warns_in_one_line_of_stderr_for_each_name(renamed, cap
 
 def test_the_package_finds_its_old_modules():
     assert str(moved.__path__[0]) in mbrl.__path__
+
+
+def test_renamed_parts_draw_what_they_drew_under_their_old_names():
+    assert moved.seed_name("dynamics.candidates") == "dynamics.pool"
+    assert moved.seed_name("dynamics.dynamics_reward.teacher") == "dynamics.judge.teacher"
+    assert moved.seed_name("dynamics.candidates_too") == "dynamics.candidates_too"
+    assert moved.seed_name("learner") == "learner"
