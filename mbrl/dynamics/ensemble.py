@@ -12,13 +12,14 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
+from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, complete_prediction
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
-from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, rename_old_layers, split_blocks
+from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import AtMost, Count, NonNegative, Positive, checked
@@ -145,7 +146,7 @@ class GaussianEnsemble(MarkovDynamics):
         self.networks = MLP(
             widths, num_members, generator=generator, initialization="truncated_normal"
         )
-        rename_old_layers(self, "networks")
+        moved.state_keys(self, {"weights.": "networks.weights.", "biases.": "networks.biases."})
         self.max_log_var = nn.Parameter(torch.full((self.num_targets,), 0.5))
         self.min_log_var = nn.Parameter(torch.full((self.num_targets,), -10.0))
         self.inputs = Normalizer(inputs, floor=floor)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from mbrl import moved
 from mbrl.nn.early_stopping import batch_size_for
 from mbrl.nn.minimize import minimize
-from mbrl.nn.mlp import MLP, rename_old_layers, split_blocks
+from mbrl.nn.mlp import MLP, split_blocks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import Transitions
 from mbrl.values import Count, Positive, checked
@@ -61,7 +62,7 @@ class TerminationClassifier(nn.Module):
         """Build the networks and sample their weights."""
         super().__init__()
         self.networks = MLP([obs_dim, hidden, hidden, 1], num_members, generator=generator)
-        rename_old_layers(self, "networks")
+        moved.state_keys(self, {"weights.": "networks.weights.", "biases.": "networks.biases."})
         self.inputs = Normalizer(obs_dim, floor=floor)
         self.register_buffer("bias", torch.tensor(-torch.inf))
         self._learning_rate = learning_rate

@@ -190,13 +190,3 @@ def split_blocks(x: Tensor, num_blocks: int) -> Tensor:
 def cycle(x: Tensor, num: int) -> Tensor:
     """Return num of the members' x (M, ...), from the first again where num > M: (num, ...)."""
     return x[:num] if num <= len(x) else x.repeat(-(-num // len(x)), *[1] * (x.dim() - 1))[:num]
-
-
-def rename_old_layers(module: nn.Module, name: str) -> None:
-    """Load checkpoints in which the layers of `module.name`, an MLP, stood in `module` itself."""
-
-    def rename(_: nn.Module, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        for key in [k for k in state if k.startswith((f"{prefix}weights.", f"{prefix}biases."))]:
-            state[f"{prefix}{name}.{key.removeprefix(prefix)}"] = state.pop(key)
-
-    module.register_load_state_dict_pre_hook(rename)

@@ -271,3 +271,39 @@ def test_seeds_float64_and_arrays_are_taken_and_other_shapes_named():
         fitted(5, data._replace(action=data.action[:, 0]))
     with pytest.raises(ValueError, match=r"obs: shape \(2,\) should be \(B, N\)"):
         GaussianEnsemble(obs_dim=2, action=spec, task=Task(), generator=generator).initial(obs[0])
+
+
+def test_checkpoints_whose_layers_stood_in_the_model_itself_are_loaded(data):
+    model, other = make(Task()), make(Task())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    old = {key.replace("networks.", ""): value for key, value in model.state_dict().items()}
+    assert "weights.0" in old and "ends.biases.1" in old
+    other.load_state_dict(old)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert a.equal(b)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("num_members", 0), ("num_elites", 0), ("hidden", 0), ("num_layers", 0), ("floor", 0.0)),
+        *(("reward", "auto"), ("termination", "never"), ("uncertainty", "spread")),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name, value):
+    with pytest.raises(BadInput, match=f"^{name}="):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("learning_rate", 0.0), ("weight_decay", -1e-4), ("batch_size", 0), ("holdout", 0.0)),
+        *(("holdout", 0.6), ("patience", 0), ("min_updates", 0), ("max_updates", 2.5)),
+    ],
+)
+def test_a_wrong_training_is_refused_by_name(name, value):
+    with pytest.raises(BadInput, match=f"^{name}="):
+        EnsembleTraining(**{name: value})

@@ -13,7 +13,6 @@ from mbrl.nn.mlp import (
     cycle,
     draw_layers,
     evaluate_transposed,
-    rename_old_layers,
     split_blocks,
 )
 from tests.toys import generator
@@ -112,19 +111,3 @@ def test_members_come_in_turn():
     x = torch.tensor([[1.0], [2.0], [3.0]])
     assert cycle(x, 2).flatten().tolist() == [1, 2]
     assert cycle(x, 7).flatten().tolist() == [1, 2, 3, 1, 2, 3, 1]
-
-
-def test_checkpoints_of_layers_that_stood_in_the_module_itself_are_loaded():
-    class Part(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.networks = make()
-            rename_old_layers(self, "networks")
-
-    whole, saved = nn.Sequential(Part()), make()
-    with torch.no_grad():
-        saved.weights[0].zero_()
-    whole.load_state_dict({f"0.{key}": value for key, value in saved.state_dict().items()})
-    part = whole[0]
-    assert isinstance(part, Part) and not part.networks.weights[0].any()
-    whole.load_state_dict(whole.state_dict())  # today's keys as well

@@ -15,7 +15,7 @@ from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import NumericalFault
 from mbrl.nn.generators import as_generator
-from mbrl.nn.networks import Networks
+from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
@@ -92,9 +92,9 @@ class AdversarialReward(PointwiseReward):
             width, degree=degree, max_features=max_features, floor=floor
         )
         sizes = [self.features.size, hidden, hidden, 1]
-        self.model = Networks([inputs, hidden, hidden, 2 * obs_dim], num_runs, generator=generator)
-        self.discriminator = Networks(sizes, num_runs, generator=generator)
-        self.snapshots = Networks(sizes, num_runs * num_snapshots, generator=generator)
+        self.model = MLP([inputs, hidden, hidden, 2 * obs_dim], num_runs, generator=generator)
+        self.discriminator = MLP(sizes, num_runs, generator=generator)
+        self.snapshots = MLP(sizes, num_runs * num_snapshots, generator=generator)
         self.snapshots.requires_grad_(False)
         self.scale = Normalizer(width, floor=1e-6)
         moved.state_keys(self, {"kept.": "snapshots."})

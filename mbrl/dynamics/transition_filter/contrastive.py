@@ -11,7 +11,8 @@ from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
-from mbrl.nn.networks import Networks, train
+from mbrl.nn.minimize import minimize
+from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
@@ -58,7 +59,7 @@ class ContrastiveReward(PointwiseReward):
         width = 2 * obs_dim + action.dim
         self._obs_dim, self._num_members, self._num_updates = obs_dim, num_members, num_updates
         self._batch_size, self._num_negatives = batch_size, num_negatives
-        self.networks = Networks([width, hidden, hidden, 1], num_members, generator=generator)
+        self.networks = MLP([width, hidden, hidden, 1], num_members, generator=generator)
         self.scale = Normalizer(width, floor=1e-6)
 
     def fit(
@@ -105,7 +106,7 @@ class ContrastiveReward(PointwiseReward):
             score = score.view(members, len(changes), count)
             return -score.log_softmax(1)[:, 0].mean(1).sum()
 
-        value = train(self.networks, loss, self._num_updates, learning_rate=1e-3)
+        value = minimize(self.networks, loss, self._num_updates, learning_rate=1e-3)
         return {"model/contrastive_loss": value / members}
 
     @torch.no_grad()

@@ -19,7 +19,8 @@ from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
-from mbrl.nn.networks import Networks, train
+from mbrl.nn.minimize import minimize
+from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
@@ -80,7 +81,7 @@ class DistilledReward(LearnedDynamicsReward):
         self.teacher = teacher
         self.features = WhitenedMonomials(width, degree=degree)
         sizes = [self.features.size, hidden, hidden // 2, 1]
-        self.student = Networks(sizes, 1, generator=generator)
+        self.student = MLP(sizes, 1, generator=generator)
         self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
         self._num_updates, self._batch_size = num_updates, batch_size
         self._max_extrapolation, self._rollout_length = max_extrapolation, rollout_length
@@ -125,7 +126,7 @@ class DistilledReward(LearnedDynamicsReward):
             error = (predicted - y[:, rows]) * weight[rows]
             return (error - error.mean(0)).square().mean() + 0.1 * error.square().mean()
 
-        value = train(self.student, loss, self._num_updates, learning_rate=2e-3)
+        value = minimize(self.student, loss, self._num_updates, learning_rate=2e-3)
         return {**metrics, "model/distilled_mse": value}
 
     @torch.no_grad()

@@ -14,7 +14,8 @@ import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from mbrl.nn.networks import Networks, train
+from mbrl.nn.minimize import minimize
+from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import Transitions
 from mbrl.values import Count, CountOrZero, checked
@@ -70,7 +71,7 @@ class TailHoldoutEnsemble(nn.Module):
         inputs = obs_dim + act_dim
         self.num_axes = min(max_axes, inputs)
         self.members_per_tail = members_per_tail
-        self.networks = Networks(
+        self.networks = MLP(
             [inputs, hidden, hidden, obs_dim],
             members_per_tail * 2 * self.num_axes,
             generator=generator,
@@ -110,7 +111,7 @@ class TailHoldoutEnsemble(nn.Module):
             )  # (M, n)
             return (self.networks(z[rows]) - y[rows]).square().mean((1, 2)).sum()
 
-        value = train(self.networks, loss, self._num_updates, learning_rate=2e-3)
+        value = minimize(self.networks, loss, self._num_updates, learning_rate=2e-3)
         return {"model/tail_holdout_mse": value / len(cores)}
 
     def _fit_axes(self, x: Tensor) -> None:

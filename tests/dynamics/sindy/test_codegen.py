@@ -10,12 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbrl.dynamics import SINDy
-from mbrl.dynamics.sindy import kernel
 from mbrl.dynamics.sindy.codegen import System, python_source
-from mbrl.dynamics.sindy.kernel import find_compiler
 from mbrl.dynamics.sindy.library import Library, Term, polynomial
 from mbrl.dynamics.sindy.predictor import Predictor
-from mbrl.errors import BadInput
 
 P, F = pysindy.PolynomialLibrary, pysindy.FourierLibrary
 LIBRARIES = {
@@ -69,38 +66,6 @@ def test_prediction_equals_pysindys(name, seed, batch):
         assert worst(pred, exact) < tolerance
         members = model.steps.by_blocks(*rows, [0])
         assert worst(members, exact) < tolerance
-
-
-@pytest.mark.parametrize("name", LIBRARIES)
-def test_there_and_back(name):
-    reference = random_model(name, 5)
-    model = SINDy.from_pysindy(reference)
-    again = model.to_pysindy()
-    rows = np.random.default_rng(0).normal(size=(50, 4))
-    expected = np.asarray(reference.predict(rows[:, :3], u=rows[:, 3:]))
-    assert worst(again.predict(rows[:, :3], u=rows[:, 3:]), expected) < 1e-12
-    if name != "affine":  # which has u twice
-        np.testing.assert_array_equal(again.coefficients(), reference.coefficients())
-        counts = [[e.count(" + ") for e in m.equations()] for m in (again, reference)]
-        assert counts[0] == counts[1]
-    third = SINDy.from_pysindy(again)
-    assert third.steps.layout.library == model.steps.layout.library
-    assert third.steps.members.equal(model.steps.members)
-
-
-@pytest.mark.parametrize("name", ["quadratic", "product", "affine"])
-def test_the_kernel_equals_pysindy(name):
-    reference = random_model(name, 9)
-    compiled = Predictor(SINDy.from_pysindy(reference).system(), compile=True)
-    assert (compiled.kernel is None) == (find_compiler() is None)
-    for batch in (1, 63, 64, 65, 1000):
-        rows = np.random.default_rng(batch).normal(size=(batch, 4))
-        obs, action = rows[:, :3].copy(), rows[:, 3:].copy()
-        expected = np.asarray(reference.predict(obs, u=action))
-        assert worst(compiled.numpy(obs, action), expected) < 1e-12
-        tensors = torch.from_numpy(obs).float(), torch.from_numpy(action).float()
-        single = np.asarray(reference.predict(*(t.double().numpy() for t in tensors)))
-        assert worst(compiled.torch(*tensors), single) < 1e-5
 
 
 STRUCTURED = System(
@@ -183,27 +148,3 @@ def test_only_active_terms_are_in_the_code():
     source = python_source(System(2, 0, False, (0, 1), polynomial([0, 1], 2), weights))
     assert "v0 * v0" not in source and "v1 * v1" in source
     assert source.count("=") == 3  # the square and two equations
-
-
-def test_without_a_compiler_the_array_code_is_used(monkeypatch):
-    monkeypatch.setattr(kernel, "find_compiler", lambda: None)
-    predictor = Predictor(STRUCTURED, compile=True)
-    assert predictor.kernel is None and "no C compiler" in predictor.why_not
-    obs, action = np.ones((3, 4)), np.ones((3, 1))
-    assert worst(predictor.numpy(obs, action), step_by_hand(obs, action[:, 0])) < 1e-14
-
-
-def test_a_failing_compiler_is_named(monkeypatch):
-    monkeypatch.setattr(kernel, "find_compiler", lambda: "false")
-    assert "false failed" in Predictor(STRUCTURED, compile=True).why_not
-
-
-def test_what_pysindy_cannot_give_or_take_is_refused():
-    with pytest.raises(BadInput, match="DiscreteSINDy"):
-        SINDy.from_pysindy(pysindy.SINDy())
-    custom = pysindy.CustomLibrary([lambda x: np.exp(x)])
-    model = pysindy.DiscreteSINDy(feature_library=custom)
-    rows = np.random.default_rng(0).normal(size=(20, 2))
-    model.fit(rows, 1.0, x_next=rows)
-    with pytest.raises(BadInput, match="CustomLibrary cannot be read"):
-        SINDy.from_pysindy(model)

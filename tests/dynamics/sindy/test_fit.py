@@ -20,7 +20,7 @@ from mbrl.dynamics.sindy.fit import (
     moments,
     stlsq,
 )
-from mbrl.dynamics.sindy.library import Library, Term, polynomial
+from mbrl.dynamics.sindy.library import polynomial
 from tests.toys import generator
 
 
@@ -196,15 +196,3 @@ def test_whole_degrees_wait_for_rows():
 def test_all_terms_may_fall():
     x = np.random.default_rng(8).normal(size=(30, 3))
     assert (ours(x, 1e-3 * x[:, :1], threshold=0.1) == 0).all()
-
-
-def test_libraries_are_sums_and_products():
-    a, b = polynomial([0, 1], 1), Library([Term((2,))])
-    assert (a | b).names(["x", "y", "u"]) == ["1", "x", "y", "u"]
-    assert (a @ b).names(["x", "y", "u"]) == ["u", "x u", "y u"]
-    wave = Library([Term((), (("sin", 2, 1),))])
-    product = (b @ wave)[0]
-    assert product.text(["x", "y", "u"]) == "u sin(2 y)"
-    columns = [torch.tensor([0.3]), torch.tensor([0.5]), torch.tensor([2.0])]
-    value = Library([product]).evaluate(columns)
-    torch.testing.assert_close(value, torch.tensor([[2 * np.sin(1.0)]], dtype=torch.float32))

@@ -4,17 +4,16 @@ import logging
 
 import numpy as np
 import pytest
-import sympy
 import torch
 
-from mbrl.dynamics import EnsembleTraining, FallbackDynamics, GaussianEnsemble, SINDy
+from mbrl.dynamics import SINDy
 from mbrl.dynamics.sindy import LibrarySettings, RegressionSettings, ValiditySettings
-from mbrl.dynamics.sindy.data import hold_out, read_limits, usable
-from mbrl.dynamics.sindy.equations import equations
+from mbrl.dynamics.sindy.data import read_limits, usable
 from mbrl.envs import pendulum
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.report.model_error import k_step_error
 from mbrl.types import ActionSpec, Task, Transitions
+from tests.dynamics.sindy.helpers import found, rows
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward
 
 SWING = {  # the preset of sindy_mpc
@@ -23,23 +22,11 @@ SWING = {  # the preset of sindy_mpc
 }
 
 
-def rows(obs, action, next_obs, reward=None, episode=None):
-    count = obs.shape[0]
-    never = torch.zeros(count, dtype=torch.bool)
-    reward = torch.zeros(count) if reward is None else reward
-    episode = torch.zeros(count, dtype=torch.int64) if episode is None else episode
-    return Transitions(obs, action, reward, next_obs, never, never, episode)
-
-
 @pytest.fixture(scope="module")
 def toy():
     data = collect(ToyEnv(4), 200).all()
     model = SINDy(obs_dim=2, action=ACTION, task=TASK)
     return model, data, model.fit(data, generator=generator(1))
-
-
-def found(model, digits=4):
-    return {e.left: e.right(digits) for e in equations(model)}
 
 
 def test_finds_the_equations_of_a_linear_system(toy):
@@ -239,30 +226,6 @@ def test_transitions_beyond_a_limit_are_not_regressed():
     assert found(polluted)["position' - position"] != found(model)["position' - position"]
 
 
-def test_what_is_left_out_cuts_an_episode():
-    obs = torch.arange(8.0)[:, None]
-    data = rows(obs, obs, obs + 1, episode=torch.tensor([0, 1] * 4))
-    kept = usable(data, [(0, -1.0, 2.5), (0, -1.0, 100.0)], torch.float64)
-    assert kept.obs[:, 0].tolist() == [0, 1]
-    data = data._replace(obs=torch.tensor([0.0, 0, 9, 0, 0, 0, 0, 0])[:, None], next_obs=0 * obs)
-    kept = usable(data, [(0, -1.0, 1.0)], torch.float64)
-    names = kept.episode.tolist()
-    assert len(set(names)) == 3  # episode 0 in two parts, episode 1 whole
-    assert names[1] == names[2] == names[4] == names[6] and names[3] == names[5] != names[0]
-
-
-def test_blocks_held_out_are_consecutive_rows_of_one_episode():
-    episode = torch.tensor([0, 1]).repeat(100)
-    obs = torch.arange(200.0)[:, None]
-    held, train = hold_out(rows(obs, obs, obs, episode=episode), 7)
-    assert held.shape[1] == 7
-    assert (episode[held] == episode[held[:, :1]]).all() and (held.diff(dim=1) == 2).all()
-    assert not train[held.flatten()].any() and train.sum() == 200 - held.numel()
-    short = rows(obs, obs, obs, episode=torch.arange(200) // 3)
-    held, _ = hold_out(short, 7)
-    assert held.shape[1] == 3 and (held[:, 0] % 3 == 0).all()
-
-
 def test_saved_coefficients_come_back(toy):
     model, data, _ = toy
     other = SINDy(obs_dim=2, action=ACTION, task=TASK)
@@ -278,71 +241,6 @@ def test_a_compiled_model_predicts_the_same(toy):
     other.load_state_dict(model.state_dict())
     a, b = (m.step(m.initial(data.obs), data.action)[1] for m in (model, other))
     torch.testing.assert_close(a.next_obs, b.next_obs)
-
-
-def test_equations_as_sympy_and_latex(toy):
-    model, data, _ = toy
-    first, second = equations(model)
-    v, u = sympy.symbols("velocity u", real=True)
-    assert sympy.simplify(second.sympy(4) - (0.3 * u - 0.1 * v)) == 0
-    assert second.latex(2) == (
-        r"\mathrm{velocity}' - \mathrm{velocity} = 0.3 \mathrm{u} - 0.1 \mathrm{velocity}"
-    )
-    values = {"position": data.obs[:, 0], "velocity": data.obs[:, 1], "u": data.action[:, 0]}
-    expression = first.sympy()
-    symbols = sorted(expression.free_symbols, key=str)
-    made = sympy.lambdify(symbols, expression, "numpy")(*(values[str(s)].numpy() for s in symbols))
-    change = (data.next_obs - data.obs)[:, 0].numpy()
-    np.testing.assert_allclose(made, change, atol=1e-5)
-
-
-def test_a_delta_model_goes_to_pysindy_and_a_structured_one_does_not(toy):
-    model, data, _ = toy
-    reference = model.to_pysindy()
-    predicted = np.asarray(reference.predict(data.obs.numpy(), u=data.action.numpy()))
-    np.testing.assert_allclose(predicted, move(data.obs, data.action).numpy(), atol=1e-5)
-    assert reference.feature_names == ["position", "velocity", "u"]
-    env = pendulum()
-    with pytest.raises(BadInput, match="turns angles"):
-        SINDy(obs_dim=3, action=env.action, task=env.task, structured=True).to_pysindy()
-
-
-def test_an_unstable_model_says_so_and_the_ensemble_takes_over(caplog):
-    draws = generator(9)
-    obs = [torch.full((10,), 0.3) + 0.05 * torch.randn(10, generator=draws)]
-    for _ in range(60):  # the logistic map: no model can be right for long
-        obs.append(3.99 * obs[-1] * (1 - obs[-1]) + 1e-3 * torch.randn(10, generator=draws))
-        obs[-1] = obs[-1].clamp(0, 1)
-    path = torch.stack(obs)
-    action = ACTION.sample(600, generator=draws)
-    data = rows(
-        path[:-1].reshape(-1, 1),
-        action,
-        path[1:].reshape(-1, 1),
-        episode=torch.arange(10).repeat(60),
-    )
-    task = Task(reward=reward, obs_names=("x",))
-    given = {"obs_dim": 1, "action": ACTION, "task": task}
-    training = EnsembleTraining(min_updates=5, max_updates=5)
-    small = {"hidden": 8, "num_layers": 1, "training": training}
-    dense = GaussianEnsemble(generator=generator(), reward="known", **small, **given)
-    model = FallbackDynamics(
-        sparse=SINDy(**given, validity=ValiditySettings(horizon=30)), dense=dense
-    )
-    with caplog.at_level(logging.WARNING):
-        metrics = model.fit(data, generator=generator(1))
-    assert metrics["model/stable"] == 0 and metrics["model/falls_back"] == 1
-    assert "unstable: error" in caplog.text and "ensemble is used" in caplog.text
-    _, pred = model.step(model.initial(data.obs[:5]), action[:5])
-    _, own = dense.step(dense.initial(data.obs[:5]), action[:5])
-    assert pred.next_obs.equal(own.next_obs)
-    again = FallbackDynamics(
-        sparse=SINDy(**given, validity=ValiditySettings(horizon=30)),
-        dense=GaussianEnsemble(generator=generator(3), reward="known", **small, **given),
-    )
-    again.load_state_dict(model.state_dict())
-    _, other = again.step(again.initial(data.obs[:5]), action[:5])
-    assert other.next_obs.equal(own.next_obs)
 
 
 def test_bad_input_gets_one_line(toy):
