@@ -43,7 +43,7 @@ def cpu_seconds(pids: list[int]) -> float:
 def rate(
     step: Callable[[np.ndarray], object], actions: np.ndarray, pids, seconds: float
 ) -> tuple[float, float]:
-    """Give environment steps per CPU second and per second; actions (T, E, act_dim)."""
+    """Return environment steps per CPU second and per second; actions (T, E, act_dim)."""
     for action in actions[:20]:
         step(action)
     steps, began, clock = 0, cpu_seconds(pids), time.monotonic()

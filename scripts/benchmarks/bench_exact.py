@@ -98,7 +98,7 @@ def cost_of(model: Any, state: Any, plan: Plan, hold: int) -> float:
 
 
 def interval(values: np.ndarray) -> str:
-    """Give mean and 95% interval by bootstrap over the first axis."""
+    """Return mean and 95% interval by bootstrap over the first axis."""
     draws = np.random.default_rng(0)
     means = values[draws.integers(0, len(values), (2000, len(values)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -114,7 +114,7 @@ def compare(
     hold: int,
     seconds: float,
 ) -> list[str]:
-    """Have every planner plan from every start; one line for each planner."""
+    """Plan with every planner from every start; one line for each planner."""
     names = [*PLANNERS, "cem_200k"]
     costs, walls = np.zeros((2, len(states), len(names)))
     bounds = np.full((len(states), len(names)), -np.inf)

@@ -126,7 +126,7 @@ def our_tasks() -> dict[str, Task]:
 
 
 def watch(owner: Any, name: str) -> list[Any]:
-    """Keep what a function returns from now on."""
+    """Record what a function returns from now on."""
     function, seen = getattr(owner, name), []
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -256,7 +256,7 @@ class Side:
 
 
 def peer_python(folder: Path) -> str:
-    """Give the Python of mbrl-lib's environment, made where there is none."""
+    """Return the Python of mbrl-lib's environment, made where there is none."""
     python = folder / "bin" / "python"
     if not python.exists():
         install = [str(python), "-m", "pip", "install", "--quiet"]

@@ -61,7 +61,7 @@ def clocked(call: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, 
 
 
 def incumbent(task: str, problem: Problem) -> np.ndarray:
-    """Give the plan that planner=mip begins with (H, act_dim)."""
+    """Return the plan that planner=mip starts from (H, act_dim)."""
     horizon = len(problem.action_low)
     planner = MIP(action=problems.system(task).action, horizon=horizon, max_nodes=1, max_lps=0)
     model = problems.Exact(problem.network, problem.cost)
@@ -230,7 +230,7 @@ def speed(starts: int) -> tuple[str, list[str]]:
 
 
 def hand_over(program: Any, point: np.ndarray) -> Any:
-    """Do what highs.solve does before it runs."""
+    """Run what highs.solve does before it runs."""
     solver = highs.make(highs.TUNED)
     solver.passModel(highs.as_lp(program))
     start = import_module("highspy").HighsSolution()

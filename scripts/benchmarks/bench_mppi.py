@@ -55,7 +55,7 @@ class Network:
         return obs + torch.nn.functional.linear(x, *self.layers[-1])
 
     def paid(self, next_obs: Tensor, action: Tensor, sign: float) -> Tensor:
-        """Give the reward (sign -1) or the cost (sign 1), at the same price."""
+        """Return the reward (sign -1) or the cost (sign 1), at the same price."""
         effort = (0.1 * sign) * action.square().sum(1)
         return torch.add(effort, next_obs.square().sum(1), alpha=sign)
 
@@ -115,7 +115,7 @@ def peer(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable
 
 @torch.no_grad()
 def measure(sides: list[Callable[[], object]], seconds: float) -> list[list[float]]:
-    """Give CPU milliseconds of each side, turn by turn."""
+    """Return CPU milliseconds of each side, turn by turn."""
     times: list[list[float]] = [[] for _ in sides]
     for side in sides * 3:
         side()

@@ -45,7 +45,7 @@ def model(name: str) -> Any:
 
 
 def measure(planner: Planner, system: Any, envs: int, seconds: float) -> tuple[list[float], int]:
-    """Give the milliseconds of warm plans, and the sequences that each evaluates."""
+    """Return the milliseconds of warm plans, and the sequences that each evaluates."""
     draws = torch.Generator().manual_seed(1)
     obs = torch.randn(envs, OBS_DIM, generator=draws)
     state = obs if isinstance(system, Network) else system.initial(obs, generator=draws)

@@ -81,7 +81,7 @@ def ours(rows: Transitions, hidden: int, backward: str) -> Callable[[int], objec
 def measure(
     sides: dict[str, Callable[[int], object]], rounds: int, updates: int
 ) -> dict[str, float]:
-    """Give the median milliseconds of an update, the sides taking turns."""
+    """Return the median milliseconds of an update, the sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side(updates)

@@ -32,7 +32,7 @@ OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "sindy_speed.csv"
 
 
 def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Give the median seconds of each side, the sides taking turns."""
+    """Return the median seconds of each side, the sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side()

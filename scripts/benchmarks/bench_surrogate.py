@@ -63,7 +63,7 @@ def surrogate(id: str, compile: bool) -> ModelVectorEnv:
 
 
 def rates(envs: dict[str, gymnasium.vector.VectorEnv], rounds: int) -> dict[str, float]:
-    """Give the median steps per CPU second of each side."""
+    """Return the median steps per CPU second of each side."""
     space = next(iter(envs.values())).single_action_space
     space.seed(0)
     actions = np.stack([[space.sample() for _ in range(NUM_ENVS)] for _ in range(NUM_STEPS)])

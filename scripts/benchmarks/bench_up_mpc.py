@@ -66,7 +66,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
 
 def fitted(arguments: list[str]) -> Any:
-    """Give an agent's parts, its model fitted to 1000 transitions of random actions."""
+    """Return an agent's parts, its model fitted to 1000 transitions of random actions."""
     config = compose(["agent=mbpo", "env=pendulum", "experiment=none", *arguments]).config
     parts: Any = build(config)
     draws = torch.Generator().manual_seed(0)
@@ -108,7 +108,7 @@ def correlations(model: GaussianEnsemble, policy, obs: Tensor) -> tuple[float, f
 
 
 def measure(sides: dict[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
-    """Give the median CPU milliseconds of a call, the sides taking turns."""
+    """Return the median CPU milliseconds of a call, the sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side()
@@ -122,7 +122,7 @@ def measure(sides: dict[str, Callable[[], object]], rounds: int, calls: int) -> 
 
 
 def sides_of(parts: Any, obs: Tensor) -> dict[str, Callable[[], object]]:
-    """Give the three ways to choose actions at obs."""
+    """Return the three ways to choose actions at obs."""
     model, policy = parts.agent.dynamics, parts.agent.learner
     draws = torch.Generator().manual_seed(1)
 

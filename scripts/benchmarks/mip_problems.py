@@ -32,7 +32,7 @@ class System(NamedTuple):
 
 
 def system(name: str) -> System:
-    """Say what a task is."""
+    """Return what a task is made of."""
     if name == "smooth":
         action = ActionSpec("continuous", torch.tensor([-2.0]), torch.tensor([2.0]))
         weight = np.diag([1.0, 0.1, 0.01])
@@ -53,7 +53,7 @@ def starts(name: str, count: int, seed: int) -> np.ndarray:
 
 
 def move(name: str, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
-    """Take a true step: obs (B, obs_dim), action (B, act_dim)."""
+    """Simulate a true step: obs (B, obs_dim), action (B, act_dim)."""
     if name == "smooth":
         angle, speed = obs.T
         for _ in range(10):
@@ -78,7 +78,7 @@ def _disc_starts(count: int, draws: np.random.Generator, spread: float) -> np.nd
 
 
 def trained(name: str, width: int, seed: int = 0, updates: int = 4000) -> ReluNetwork:
-    """Give a network of N = width ReLUs, trained the first time."""
+    """Return a network of N = width ReLUs, trained the first time."""
     file = CACHE / f"{name}_{width}_{seed}.npz"
     task = system(name)
     if not file.exists():
@@ -144,12 +144,12 @@ def _predict(parts: list[Tensor], gain: Tensor, x: Tensor, u: Tensor) -> Tensor:
 
 
 def model(name: str, width: int, seed: int = 0) -> Exact:
-    """Give a task's network and cost as a model, which every planner takes."""
+    """Return a task's network and cost as a model that every planner accepts."""
     return Exact(trained(name, width, seed), system(name).cost)
 
 
 def problem(name: str, width: int, horizon: int, obs: np.ndarray, seed: int = 0) -> Problem:
-    """Ask for the best actions from obs (obs_dim,)."""
+    """Build the program for the best actions from obs (obs_dim,)."""
     task = system(name)
     low, high = (
         np.tile(x.double().numpy(), (horizon, 1)) for x in (task.action.low, task.action.high)
@@ -158,7 +158,7 @@ def problem(name: str, width: int, horizon: int, obs: np.ndarray, seed: int = 0)
 
 
 def error(name: str, width: int, seed: int = 0) -> tuple[float, float]:
-    """Give one-step and four-step errors, each as a share of the states' change in a step."""
+    """Return one-step and four-step errors, each as a share of the states' change in a step."""
     network, task = trained(name, width, seed), system(name)
     draws = np.random.default_rng(99)
     obs = starts(name, 2000, 99)

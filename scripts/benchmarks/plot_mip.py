@@ -44,10 +44,10 @@ def draw_path(axis: Any, task: str | None, outputs: np.ndarray, obs: np.ndarray,
     """Draw obs, then the outputs (T, n) of the plan; the true path, if there is one, in dashes."""
     path = np.concatenate([obs[None], outputs[:, : len(obs)]])
     if task == "contact":
-        for columns, name, colour in ((slice(0, 2), "pusher", "C0"), (slice(2, 4), "disc", "C1")):
-            axis.plot(*path[:, columns].T, "o-", ms=3, color=colour, label=name)
-            axis.plot(*true[:, columns].T, "--", color=colour, lw=1)
-            axis.plot(*path[0, columns], "s", ms=7, color=colour)
+        for columns, name, color in ((slice(0, 2), "pusher", "C0"), (slice(2, 4), "disc", "C1")):
+            axis.plot(*path[:, columns].T, "o-", ms=3, color=color, label=name)
+            axis.plot(*true[:, columns].T, "--", color=color, lw=1)
+            axis.plot(*path[0, columns], "s", ms=7, color=color)
         axis.add_patch(plt.Circle((path[-1, 2], path[-1, 3]), 0.05, fill=False, color="C1", lw=0.5))
         axis.plot(0, 0, "*", ms=14, color="C2", label="goal")
         axis.set_aspect("equal")
@@ -68,8 +68,8 @@ def draw_neurons(axis: Any, problem: Problem, before: np.ndarray) -> None:
     low, high = problem.held(problem.action_low), problem.held(problem.action_high)
     limits = crown(problem.network, problem.obs, low, high, hold=problem.hold)
     code = np.where(limits.low >= 0, 3, np.where(limits.high <= 0, 0, np.where(before > 0, 2, 1)))
-    colours = ListedColormap(["#dddddd", "#9ecae1", "#e6550d", "#636363"])
-    image = axis.imshow(code.T, cmap=colours, vmin=-0.5, vmax=3.5, aspect="auto", origin="lower")
+    colors = ListedColormap(["#dddddd", "#9ecae1", "#e6550d", "#636363"])
+    image = axis.imshow(code.T, cmap=colors, vmin=-0.5, vmax=3.5, aspect="auto", origin="lower")
     bar = axis.figure.colorbar(image, ax=axis, ticks=range(4), shrink=0.7)
     bar.ax.set_yticklabels(KINDS, fontsize=8)
     regions = len({tuple(row) for row in before > 0})
@@ -80,14 +80,14 @@ def draw_neurons(axis: Any, problem: Problem, before: np.ndarray) -> None:
 def draw_gap(axis: Any, planners: dict[str, Any], model: Any, state: Any, seconds: float) -> None:
     """Plan under longer and longer deadlines."""
     times = np.geomspace(0.02, seconds, 9)
-    for (name, planner), colour in zip(planners.items(), ("C0", "C3"), strict=True):
+    for (name, planner), color in zip(planners.items(), ("C0", "C3"), strict=True):
         plan_of(planner, model, state, 0.05)  # what a first call alone costs
         plans = [plan_of(planner, model, state, t) for t in times]
         costs = np.minimum.accumulate([-p.value.item() for p in plans])
         bounds = np.maximum.accumulate([p.info["lower_bound"].item() for p in plans])
         shown = np.isfinite(bounds)
-        axis.plot(times, costs, "o-", ms=3, color=colour, label=f"{name}: cost of the plan")
-        axis.plot(times[shown], bounds[shown], "v--", ms=4, color=colour, label=f"{name}: bound")
+        axis.plot(times, costs, "o-", ms=3, color=color, label=f"{name}: cost of the plan")
+        axis.plot(times[shown], bounds[shown], "v--", ms=4, color=color, label=f"{name}: bound")
     axis.set_xscale("log")
     axis.set(xlabel="seconds given", ylabel="cost")
     axis.legend(fontsize=8)
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def problem_of(model: Any, action: ActionSpec, obs: np.ndarray, horizon: int, hold: int) -> Problem:
-    """Ask for the best actions of a model from obs."""
+    """Build the program for the best actions of a model from obs."""
     network, cost = attach(model.network(), model.cost)
     low, high = (x.double().numpy()[None].repeat(horizon, 0) for x in (action.low, action.high))
     return Problem(network.simplify(), cost, obs, low, high, hold)

@@ -1,11 +1,11 @@
-"""Say where the CPU time of a training run goes, beside the least that its arithmetic takes.
+"""Measure where the CPU time of a training run goes, beside the least that its arithmetic takes.
 
     python -m scripts.benchmarks.profile_training [key=value ...]
 
 By default MBPO's preset for Hopper, 5,000 steps. The run is `mbrl train` with clocks around its
 parts; what one part spends inside another counts for the inner one alone. The floor of a part is
 the time of the matrix products that it cannot do without, of the same shapes and on one thread:
-no activation, optimiser, sampling or copying. Writes results/benchmarks/profile.csv.
+no activation, optimizer, sampling or copying. Writes results/benchmarks/profile.csv.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Clock:
         self._since = time.process_time()
 
     def book(self) -> None:
-        """Give the time since the last call to the part that runs."""
+        """Add the time since the last call to the part that runs."""
         now = time.process_time()
         self.seconds[self._running[-1]] += now - self._since
         self._since = now
 
     def wrap(self, name: str, owner: Any, method: str) -> None:
-        """Put a clock around a function."""
+        """Wrap a clock around a function."""
         function = getattr(owner, method)
 
         def clocked(*args: Any, **options: Any) -> Any:

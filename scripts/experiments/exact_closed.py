@@ -93,20 +93,20 @@ def problem(given: argparse.Namespace, starts: int) -> tuple[Any, Any]:
 
 
 def goal_reward(task: str, env: Any) -> Any:
-    """Give the reward without shaping, which charges a place that moves with each step."""
+    """Return the reward without shaping, which charges a place that moves with each step."""
     shaped = task.startswith(("push", "sort")) and task != "push_unshaped"
     return (push_control.make(task, 1, shaping=0.0) if shaped else env).task.reward
 
 
 def value_in(path: Tensor, actions: Tensor, state: Tensor, cost: Any) -> np.ndarray:
-    """Charge true obs (E, T, obs_dim) as the model would, with what a plan takes as fixed: (E,)."""
+    """Compute costs (E,) of true obs (E, T, obs_dim), with what a plan takes as fixed."""
     fixed = state[:, None, path.shape[2] :].expand(-1, path.shape[1], -1)
     outputs = torch.cat([path.double(), fixed.double()], 2).numpy()
     return cost.total(outputs, actions.double().numpy())
 
 
 def compare(env: Any, model: Any, state: Any, plans: list[Plan], hold: int) -> np.ndarray:
-    """Charge plans in the model and in the simulator: (2, plans, E)."""
+    """Compute costs of plans in the model and in the simulator: (2, plans, E)."""
     here = obs_of(state).double()
     network, cost = model.network(), model.cost
     found = np.zeros((2, len(plans), len(here)))
@@ -165,7 +165,7 @@ def play(name: str, given: argparse.Namespace, starts: int) -> dict[str, Any]:
 
 
 def first_plans(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Have every planner plan once from every start; a row for each planner."""
+    """Plan once with every planner from every start; a row for each planner."""
     env, model = problem(given, given.starts)
     state = model.initial(env.reset(1_000_000 + 1_000 * given.seed + given.first))
     plans, spent = [], []
@@ -210,7 +210,7 @@ def info_of(plans: list[Plan]) -> dict[str, float]:
 
 
 def interval(prefix: str, values: np.ndarray, name: str | None = None) -> dict[str, float]:
-    """Give mean and 95% interval by bootstrap over the first axis."""
+    """Return mean and 95% interval by bootstrap over the first axis."""
     draws = np.random.default_rng(0)
     means = values[draws.integers(0, len(values), (4000, len(values)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
@@ -218,7 +218,7 @@ def interval(prefix: str, values: np.ndarray, name: str | None = None) -> dict[s
 
 
 def paired(one: dict[str, Any], other: dict[str, Any], column: str = "costs") -> np.ndarray:
-    """Say what the first of two rows costs more than the other, start by start."""
+    """Return what the first of two rows costs more than the other, start by start."""
     costs = [np.array([float(x) for x in row[column].split()]) for row in (one, other)]
     count = min(len(x) for x in costs)
     return costs[0][:count] - costs[1][:count]

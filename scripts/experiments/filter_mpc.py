@@ -74,7 +74,7 @@ def make_models(seed: int, generator: torch.Generator) -> dict[str, Dynamics]:
 
 
 def play(model: Dynamics, seed: int, episodes: int) -> tuple[list[float], float]:
-    """Give the return of each episode, and the CPU seconds of planning."""
+    """Return the return of each episode, and the CPU seconds of planning."""
     env = pendulum(num_envs=episodes, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     agent = MPC(

@@ -59,7 +59,7 @@ def make(name: str, num_envs: int, **task: Any) -> Any:
 
 
 def explorer(env: Any) -> Any:
-    """Give what collects the data of a task; None for uniform random actions."""
+    """Return what collects the data of a task; None for uniform random actions."""
     task = env.simulation._task
     return {Push: lambda: Nudge(env.task), Sort: NudgePucks, Rope: lambda: None}[type(task)]()
 
@@ -87,7 +87,7 @@ def collect(name: str, steps: int, seed: int, hold: int = 2) -> Transitions:
 
 
 def fitted(name: str, relus: int, seed: int, steps: int = 12_000) -> tuple[Any, Result]:
-    """Give a network with so many ReLUs, 0 for all; it is fitted the first time."""
+    """Return a network with so many ReLUs, 0 for all; it is fitted the first time."""
     env = make(name, 1)
     options: dict[str, Any] = (
         {"dense_updates": 3000} if relus == 0 else {}
@@ -195,7 +195,7 @@ def play(
 
 
 def kept_near(task: Task, reach: float) -> Task:
-    """Charge plans for leading the pusher farther from the slider than the data go.
+    """Penalize plans for leading the pusher farther from the slider than the data go.
 
     Args:
         task: of one of the push environments.

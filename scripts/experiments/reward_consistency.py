@@ -120,7 +120,7 @@ def open_loop(model: Dynamics, setting: Setting, generator: torch.Generator) -> 
 
 @torch.no_grad()
 def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generator) -> list[float]:
-    """Ask along the true rollouts: distance to the oracle's pick, rank correlation, stop rate."""
+    """Compare along true rollouts: distance to the oracle's pick, rank correlation, stop rate."""
     obs, action = setting.obs[:-1].flatten(0, 1), setting.action.flatten(0, 1)
     true = setting.obs[1:].flatten(0, 1)
     scale = (true - obs).std(0).clamp(min=1e-6)
@@ -147,7 +147,7 @@ def one_step(model: RewardConsistent, setting: Setting, generator: torch.Generat
 def study(
     task: str, seed: int, noise: float, methods: list[tuple[str, str, str]]
 ) -> list[dict[str, Any]]:
-    """Give the rows of one seed."""
+    """Return the rows of one seed."""
     generator = torch.Generator().manual_seed(seed)
     setting = TASKS[task](seed, generator)
     data = setting.data
@@ -217,7 +217,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def summarise(rows: list[dict[str, Any]]) -> None:
+def summarize(rows: list[dict[str, Any]]) -> None:
     """Print the table: median and worst ratio, and the seeds."""
     for key in dict.fromkeys((r["task"], float(r["noise"])) for r in rows):
         here = [r for r in rows if (r["task"], float(r["noise"])) == key]
@@ -295,7 +295,7 @@ def main() -> None:
                 writer = csv.DictWriter(file, FIELDS, lineterminator="\n", restval="")
                 writer.writeheader()
                 writer.writerows(rows)
-    summarise(rows)
+    summarize(rows)
     plot(rows, options.out.parent, options.out.stem)
 
 

@@ -43,7 +43,7 @@ class Thermostat:
 
 
 def roll(env: VecEnv, act: Any, steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Give obs (H + 1, B, n) and actions (H, B, m) of one episode of each environment."""
+    """Return obs (H + 1, B, n) and actions (H, B, m) of one episode of each environment."""
     seen, acted = [env.reset(seed)], []
     for _ in range(steps):
         acted.append(act(seen[-1]))
@@ -52,7 +52,7 @@ def roll(env: VecEnv, act: Any, steps: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def flat(obs: Tensor, action: Tensor) -> Transitions:
-    """Put rollouts into transitions, episode by episode."""
+    """Convert rollouts into transitions, episode by episode."""
     steps, rows = action.shape[:2]
     parts = [x.transpose(0, 1).flatten(0, 1) for x in (obs[:-1], action, obs[1:])]
     zero = torch.zeros(steps * rows)
@@ -76,7 +76,7 @@ def refrigerator(seed: int, generator: torch.Generator) -> Setting:
 
 
 def swung(obs: Tensor, action: Tensor) -> Tensor:
-    """Give the pendulum's successor."""
+    """Return the pendulum's successor."""
     angle, speed = torch.atan2(obs[:, 1], obs[:, 0]), obs[:, 2]
     speed = speed + (15.0 * torch.sin(angle) + 3.0 * action[:, 0].clamp(-2, 2)) * 0.05
     speed = speed.clamp(-8, 8)
@@ -99,7 +99,7 @@ class Held:
 
 
 def hang(env: SimulatedVecEnv, generator: torch.Generator) -> None:
-    """Let every pendulum hang nearly still."""
+    """Reset every pendulum to hang nearly still."""
     state = 0.1 * torch.randn(env.num_envs, 2, generator=generator, dtype=torch.float64)
     env.simulation.set_state((state + torch.tensor([torch.pi, 0.0])).numpy())
 

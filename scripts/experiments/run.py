@@ -329,7 +329,7 @@ class Runner:
             )
 
     def stop(self) -> None:
-        """Let no run start any more, and tell those that go on to save and stop."""
+        """Stop: no run starts any more, those that go on save and end."""
         self._stopped.set()
 
 
@@ -339,7 +339,7 @@ def command_of(study: Study) -> str:
 
 
 def run_study(study: Study, runs: Iterable[Run], options: Options) -> int:
-    """Do what is not done; a run that fails does not keep the others from being done.
+    """Run what is not done; a run that fails does not keep the others from being done.
 
     Args:
         study: what is run.

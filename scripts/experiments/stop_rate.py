@@ -44,7 +44,7 @@ from scripts.experiments.reward_consistency_tasks import TASKS, Setting
 def choices(
     setting: Setting, seen: Transitions, held: Transitions, calibration: Any, seed: int
 ) -> list[float]:
-    """Give the share of a filter's choices stopped on held rows, outside, and the errors there."""
+    """Return the share of choices stopped on held rows, outside, and the errors there."""
     env, draw = setting.env, torch.Generator().manual_seed(seed)
     shape: dict[str, Any] = {"obs_dim": env.obs_dim, "action": env.action, "task": env.task}
     model = RewardConsistent(

@@ -1,4 +1,4 @@
-"""Give the command line what it cannot take; each is to be answered in one line.
+"""Run commands that cannot be carried out; each should be answered in one line.
 
 python -m scripts.robustness.bad_input [--out results/robustness/bad_input.csv]
 
@@ -59,7 +59,7 @@ MINE = {  # config folders: file -> content
 
 
 def prepare(folder: Path, good: Path) -> None:
-    """Lay out what the cases speak of; good is a finished run of TINY."""
+    """Write the files that the cases name; good is a finished run of TINY."""
     shutil.copytree(good, folder / "good")
     for name, content in MINE.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

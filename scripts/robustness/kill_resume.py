@@ -163,7 +163,7 @@ def newest(run: Path) -> int:
 
 
 def ends(run: Path) -> dict[str, object]:
-    """Give what a run has come to: its last checkpoint's files and its record, times left out."""
+    """Return what a run has come to: its last checkpoint's files and its record, times left out."""
     last = sorted((run / "checkpoints").glob("[0-9]*"))[-1]
     found: dict[str, object] = {
         name: hashlib.sha256((last / name).read_bytes()).hexdigest()

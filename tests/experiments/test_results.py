@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+HOURS = {"mutants.csv"}  # takes too long to be there in every state of the code
 ROOMS = sorted(path for path in (ROOT / "results").iterdir() if path.is_dir())
 
 
@@ -16,7 +17,7 @@ def test_every_table_of_a_folder_is_listed_with_a_sentence(room):
     assert all(name == link for name, link in rows)
     listed = {name for name, _ in rows}
     there = {path.name for path in room.iterdir() if path.suffix == ".csv" or path.is_dir()}
-    assert listed == there
+    assert there <= listed and listed - there <= HOURS
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
