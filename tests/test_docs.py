@@ -22,42 +22,26 @@ HOUSE = Path(mbrl.__file__).parent
 ROOMS = [f"mbrl.{init.parent.name}" for init in sorted(HOUSE.glob("*/__init__.py"))]
 FILES = [f"mbrl.{file.stem}" for file in sorted(HOUSE.glob("*.py")) if file.stem[0] != "_"]
 ON_DEMAND = ["mbrl.GymAgent", "mbrl.load", "mbrl.make_vec"]
-# rooms whose functions begin with a verb of VERBS, and whose classes say what they are
-IN_PLAIN_WORDS = (
-    "agents",
-    "api",
-    "buffer",
-    "cli",
-    "config",
-    "errors",
-    "imagination",
-    "learners",
-    "manifest",
-    "moved",
-    "report",
-    "roles",
-    "symbolic",
-    "training",
-    "types",
-    "values",
-)
+# rooms that are still to be put in plain words
+NOT_YET = ("planners", "relu")
 VERBS = set(
     re.findall(
         r"\w+",
         """
     Return Compute Sample Fit Predict Load Save Check Raise Draw Write Read Build Update Run
-    Act Adapt Add Advance Aggregate Allocate Append Apply Assign Average Bound Branch Call Capture
-    Choose Clear Clip Close Collect Combine Compare Compile Complete Compose Convert Copy Count
-    Create Decode Decompose Delete Describe Differentiate Distill Divide Drop Encode Enter Estimate
-    Evaluate Expand Export Extract Fill Filter Find Format Freeze Generate Group Handle Hash Hold
-    Ignore Import Improve Initialize Insert Integrate Invert Iterate Join List Log Make Map Mark
-    Mask Maximize Measure Merge Minimize Mix Move Multiply Normalize Observe Open Pack Pad Parse
-    Penalize Plan Plot Print Project Propagate Propose Prune Record Reduce Refine Refit Register
-    Reject Release Rename Remove Render Repeat Replace Replay Report Request Rescale Reset Reshape
-    Resolve Restore Retrain Roll Round Scale Schedule Score Search Seed Select Send Set Shift Shrink
-    Simulate Skip Smooth Solve Sort Split Stack Standardize Start Step Stop Store Subtract Suggest
-    Sum Switch Synchronize Terminate Test Tighten Train Transform Translate Truncate Undo Unpack
-    Unroll Validate Verify Wait Warn Whiten Wrap Yield Do Optimize
+    Act Adapt Add Advance Aggregate Allocate Append Apply Assign Average Bound Branch Call
+    Capture Choose Clear Clip Close Collect Combine Concatenate Compare Compile Complete
+    Compose Convert Copy Count Create Decode Decompose Delete Describe Differentiate Distill
+    Divide Download Drop Encode Enter Estimate Evaluate Expand Export Extract Fill Filter
+    Find Format Freeze Generate Group Handle Hash Hold Ignore Import Improve Initialize
+    Insert Integrate Invert Iterate Join List Log Make Map Mark Mask Maximize Measure Merge
+    Minimize Mix Move Multiply Normalize Observe Open Pack Pad Parse Penalize Plan Plot
+    Print Project Propagate Propose Prune Record Reduce Refine Refit Register Reject Release
+    Rename Remove Render Repeat Replace Replay Report Request Rescale Reset Reshape Resolve
+    Restore Retrain Roll Rotate Round Scale Schedule Score Search Seed Select Send Set Shift
+    Shrink Simulate Skip Smooth Solve Sort Split Stack Standardize Start Step Stop Store
+    Subtract Suggest Sum Switch Synchronize Terminate Test Tighten Train Transform Translate
+    Truncate Undo Unpack Unroll Validate Verify Wait Warn Whiten Wrap Yield Do Optimize
     """,
     )
 )
@@ -152,7 +136,7 @@ def check_errors(function: Any, doc: str) -> None:
     "file", sorted(HOUSE.rglob("*.py")), ids=lambda f: str(f.relative_to(HOUSE))
 )
 def test_functions_say_what_they_do_and_classes_what_they_are(file):
-    if file.relative_to(HOUSE).parts[0].removesuffix(".py") not in IN_PLAIN_WORDS:
+    if file.relative_to(HOUSE).parts[0] in NOT_YET:
         pytest.skip("not yet in plain words")
     wrong = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

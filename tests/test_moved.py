@@ -169,7 +169,7 @@ def renamed(monkeypatch, tmp_path):
             "_target_": f"{HERE}.Machine",
             "reward": {"_target_": f"{HERE}.Model", "size": 2, "mode": "old"},
         },
-        "agent/toy": {"_target_": "tests.test_config.Agent"},
+        "agent/toy": {"_target_": "tests.config.parts.Agent"},
     }
     for name, node in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -221,7 +221,7 @@ def test_old_words_are_understood_on_the_command_line(renamed):
 
 
 def test_an_experiment_in_old_words_wins_over_the_choice_in_new_ones(renamed):
-    agent = "defaults: [override /dynamics@_group_: toy]\n_target_: tests.test_config.Agent"
+    agent = "defaults: [override /dynamics@_group_: toy]\n_target_: tests.config.parts.Agent"
     (renamed / "agent" / "toy.yaml").write_text(agent)
     (renamed / "experiment").mkdir()
     text = "# @package _global_\ndynamics: {judge: {size: 9}}"

@@ -322,7 +322,7 @@ def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Minari's advice on authors and licenses."""
+    """Ignore Minari's advice on authors and licenses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

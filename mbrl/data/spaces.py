@@ -59,7 +59,7 @@ class Spaces:
         """Restore nothing."""
 
     def close(self) -> None:
-        """Free nothing."""
+        """Close nothing."""
 
     def _refuse(self) -> NoReturn:
         raise BadInput(

@@ -32,7 +32,7 @@ class FunctionModel:
         reward: TaskFunction,
         terminated: TaskFunction | None = None,
     ):
-        """Keep the functions."""
+        """Store the functions."""
         self._next_obs = next_obs
         self._reward = reward
         self._terminated = terminated

@@ -127,7 +127,7 @@ class ClosedFormSimulation(Simulation):
         self._state = state.copy()
 
     def close(self) -> None:
-        """Free nothing."""
+        """Close nothing."""
 
 
 @checked

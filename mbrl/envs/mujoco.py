@@ -152,7 +152,7 @@ class MujocoSimulation(Simulation):
         return self._sequences.simulate(state, action, with_state=with_state)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         if self._pool is not None:
             self._pool.close()
         if self._sequences is not None:

@@ -218,7 +218,7 @@ class SequenceSimulator:
                 mujoco.mj_getState(model, data, last[row], INTEGRATION)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._threads.close()
         if self._pool is not None:
             self._pool.close()

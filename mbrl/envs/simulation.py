@@ -100,7 +100,7 @@ class Simulation(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free threads and memory."""
+        """Release threads and memory."""
 
 
 def task_outcome(
@@ -271,5 +271,5 @@ class SimulatedVecEnv:
         self._steps = state["steps"]
 
     def close(self) -> None:
-        """Free the simulation."""
+        """Close the simulation."""
         self.simulation.close()

@@ -61,7 +61,7 @@ class MbrlVectorEnv(VectorEnv):
         return obs.numpy().astype(self._obs_dtype)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Free the VecEnv."""
+        """Close the VecEnv."""
         self.env.close()
 
 
@@ -100,7 +100,7 @@ class MbrlEnv(gymnasium.Env):
         return obs[0].numpy().astype(self.observation_space.dtype)
 
     def close(self) -> None:
-        """Free the VecEnv."""
+        """Close the VecEnv."""
         self.env.close()
 
 

@@ -62,7 +62,7 @@ class DaemonPool:
             raise failure
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         if self._started:
             for _ in range(self._num_threads):
                 self._jobs.put(None)

@@ -10,7 +10,7 @@ import pytest
 
 from mbrl.cli import main
 from mbrl.training.run_folder import RunFolder
-from tests.test_config import write
+from tests.config.parts import write
 
 ARGUMENTS = [
     "train", "--config-dir=mine", "env=toy", "agent=gain", "total_steps=60", "save_every=20",
@@ -66,7 +66,7 @@ def disk(tmp_path, monkeypatch) -> Disk:
         tmp_path / "mine",
         {
             "env/toy": "_target_: tests.toys.ToyEnv\nnum_envs: 1",
-            "agent/gain": "_target_: tests.test_cli.Gain",
+            "agent/gain": "_target_: tests.cli.test_main.Gain",
         },
     )
     return Disk(monkeypatch)

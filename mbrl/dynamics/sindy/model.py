@@ -105,7 +105,7 @@ class SINDy(MarkovDynamics):
         compile: bool = False,
         device: torch.device | str = "cpu",
     ):
-        """Lay out the equations; all coefficients are zero."""
+        """Build the equations; all coefficients are zero."""
         super().__init__()
         if structured and not (task.angle_pairs or task.positions):
             raise BadInput("structured=True: should be False: the task has no angles or positions")

@@ -69,7 +69,7 @@ class SparseStep(nn.Module):
             self._active.append((terms, members[..., places]))
 
     def use_kernel(self) -> None:
-        """Use a C kernel from now on, where a compiler is found."""
+        """Compile a C kernel for all further steps, where there is a compiler."""
         self._compile = True
         self.rebuild()
 

@@ -42,7 +42,7 @@ class Reacher(MujocoTask):
     )
 
     def __init__(self):
-        """Look up the two bodies whose distance is the cost."""
+        """Find the two bodies whose distance is the cost."""
         model = mujoco.MjModel.from_xml_path(str(self.model_path))
         self._tip, self._target = (model.body(name).id for name in ("fingertip", "target"))
 

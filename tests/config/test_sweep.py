@@ -144,7 +144,7 @@ def test_checking_imports_no_torch(tmp_path):
         "assert not {'torch', 'wandb'} & set(sys.modules)"
     )
     run = [sys.executable, "-c", code, str(tmp_path / "sweep.yaml")]
-    subprocess.run(run, check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run(run, check=True, cwd=Path(__file__).parents[2])
 
 
 # --- W&B's macros, as the installed client writes them

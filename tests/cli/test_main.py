@@ -17,9 +17,9 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import Agent
 from mbrl.training.run_folder import RunFolder
 from tests import toys
-from tests.test_config import write
+from tests.config.parts import write
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HERE = __name__
 
 
