@@ -2,7 +2,8 @@
 
     VecEnv          environments stepped side by side; SimulatesFromState: some of them can also be
                     simulated from given states, HasGymnasiumSpaces: some come from gymnasium
-    Model           what a planner or an imagined rollout asks of a dynamics model
+    Model           what planners and rollouts need of a dynamics model; SimulatesSequences,
+                    HasTerminalValue, KnowsUncertainty: optional abilities
     Dynamics        a Model that is fitted to transitions
     OffersCandidates  a Model that samples several successors of a row at once
     Planner         chooses action sequences by their return in a Model
@@ -130,14 +131,14 @@ class HasGymnasiumSpaces(Protocol):
 
 @runtime_checkable
 class Model(Protocol[State]):
-    """Imagine steps: all that a planner or an imagined rollout asks of a dynamics model."""
+    """Dynamics model as planners and rollouts need it: it predicts steps from a state."""
 
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> State:
         """Return the belief at obs (B, obs_dim): num_particles * B rows, particle by particle.
 
-        Without a generator the belief is the mean one (all members together).
+        Without a generator it is that of the mean prediction (all members together).
         """
         ...
 
@@ -185,7 +186,7 @@ class OffersCandidates(Protocol[State]):
 
 @runtime_checkable
 class SimulatesSequences(Protocol):
-    """A Model that also predicts whole action sequences at once, without noise."""
+    """Optional ability of a Model: whole action sequences at once, without noise."""
 
     def simulate(self, state: Any, actions: Tensor) -> Prediction:
         """Predict the steps of actions (B, H, act_dim) from a state of B rows: (B, H, ...)."""
@@ -194,7 +195,7 @@ class SimulatesSequences(Protocol):
 
 @runtime_checkable
 class HasTerminalValue(Protocol):
-    """A Model that knows the value of where a plan ends."""
+    """Optional ability of a Model: the value of the state in which a plan ends."""
 
     def terminal_value(self, obs: Tensor) -> Tensor:
         """Return the value (B,) of obs (B, obs_dim), the last ones of a plan."""
@@ -203,7 +204,7 @@ class HasTerminalValue(Protocol):
 
 @runtime_checkable
 class KnowsUncertainty(Protocol):
-    """A Model that also gives its uncertainty of a step from an observation."""
+    """Optional ability of a Model: its uncertainty of a step from an observation."""
 
     def uncertainty(self, obs: Tensor, action: Tensor) -> Tensor:
         """Return the uncertainty (B,) of a step from obs (B, obs_dim) by action (B, act_dim)."""
@@ -212,7 +213,7 @@ class KnowsUncertainty(Protocol):
 
 @runtime_checkable
 class ValuesStates(Protocol):
-    """A policy or learner that estimates the return from an observation."""
+    """Optional ability of a policy: an estimate of the return from an observation."""
 
     def value(self, obs: Tensor) -> Tensor:
         """Estimate the return (B,) from obs (B, obs_dim) under the policy."""

@@ -37,7 +37,7 @@ class Ascent:
         self.value = torch.full((starts.shape[0],), -torch.inf, device=starts.device)
 
     def step(self, returns: Tensor) -> None:
-        """Take one step up the returns (E, S); a sequence that is ruled out goes back."""
+        """Step up the returns (E, S); a sequence that is ruled out goes back."""
         # Adam does not depend on the gradient's scale: each start climbs at its own
         downhill = -torch.ones_like(returns)  # Adam minimizes
         (gradient,) = torch.autograd.grad(returns, self.candidates, downhill)
@@ -140,7 +140,7 @@ class Gradient(SamplingPlanner[AscentProposal]):
     def update(
         self, proposal: AscentProposal, iteration: Iteration, candidates: Tensor, returns: Tensor
     ) -> Update[AscentProposal]:
-        """Take one step of all candidates (E, S, H, A) up their returns (E, S), keep the best."""
+        """Step candidates (E, S, H, A) up their returns (E, S), and keep the best so far."""
         sequence, ascent = proposal
         leader, value = winner(ascent.candidates.detach(), returns.detach())
         is_better = value > ascent.value

@@ -15,7 +15,7 @@ from mbrl.types import ActionSpec, State
 
 
 class Objective:
-    """Return of action sequences in a model, averaged over particles.
+    """Objective of planners: returns of action sequences in a model, averaged over particles.
 
     Args:
         action: the environment's actions.

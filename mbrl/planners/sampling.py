@@ -34,7 +34,7 @@ Discount = Annotated[float, Interval(gt=0, le=1)]
 
 
 class Proposal(Protocol):
-    """What candidates are drawn from, of E environments: tensors (E, ...), as a named tuple."""
+    """Source of candidates, of E environments: tensors (E, ...), as a named tuple."""
 
     def shift(self, *, generator: torch.Generator) -> Self:
         """Return the proposal for the plan of the next decision, one decision later."""
@@ -53,7 +53,7 @@ class Iteration(NamedTuple):
 
 
 class Update(NamedTuple, Generic[P]):
-    """What an iteration leads to."""
+    """Result of an iteration."""
 
     proposal: P  # of the next iteration
     actions: Tensor  # (E, H, A) the plan if this iteration is the last

@@ -31,7 +31,7 @@ class Ranges(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """What is proven of each of B boxes."""
+    """Bounds of each of B boxes."""
 
     cost: Tensor  # (B,) no plan inside costs less
     corner: Tensor  # (B, H, act_dim) where the linear bound is least

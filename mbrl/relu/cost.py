@@ -59,7 +59,7 @@ class Term(NamedTuple):
 
 
 class PiecewiseLinearCost(NamedTuple):
-    """What a planner minimises: stage terms after every step, terminal terms after the last.
+    """Cost that a planner minimizes: stage terms after every step, terminal terms after the last.
 
     Stage terms see [outputs, features, action] of one step, terminal terms the last next_obs. The
     features are what a head, a ReLU network over [outputs, action], makes of a step: a way to
@@ -71,7 +71,7 @@ class PiecewiseLinearCost(NamedTuple):
     head: ReluNetwork | None = None
 
     def step(self, outputs: Tensor, action: Tensor) -> Tensor:
-        """Charge steps: outputs (B, num_outputs), action (B, act_dim) -> (B,)."""
+        """Compute the cost (B,) of steps: outputs (B, num_outputs), action (B, act_dim)."""
         action = action.to(outputs)
         y = torch.cat([outputs, action], -1)
         if self.head is not None:
@@ -79,11 +79,11 @@ class PiecewiseLinearCost(NamedTuple):
         return sum((term(y) for term in self.stage), torch.zeros_like(y[..., 0]))
 
     def last(self, obs: Tensor) -> Tensor:
-        """Charge where rollouts end: obs (..., obs_dim) -> (...,)."""
+        """Compute the terminal cost (...,) of obs (..., obs_dim)."""
         return sum((term(obs) for term in self.terminal), torch.zeros_like(obs[..., 0]))
 
     def total(self, outputs: Array, actions: Array, discount: float = 1.0) -> Array:
-        """Charge whole rollouts, numpy; the head's features are among the outputs (attach).
+        """Compute the cost of rollouts, numpy; the head's features are among the outputs (attach).
 
         Args:
             outputs: (B, T, num_outputs).
@@ -124,7 +124,7 @@ def least_cost(
 def attach(
     network: ReluNetwork, cost: PiecewiseLinearCost
 ) -> tuple[ReluNetwork, PiecewiseLinearCost]:
-    """Make a cost's head a part of the network: the features become outputs.
+    """Append a cost's head to the network: the features become outputs.
 
     Args:
         network: of the dynamics.
@@ -138,12 +138,12 @@ def attach(
 def distance(
     pairs: tuple[tuple[int, int], ...], dim: int, *, weight: float = 1.0, kind: Kind = "l1"
 ) -> Term:
-    """Charge weight * |y[i] - y[j]| for each pair (i, j).
+    """Return the term weight * |y[i] - y[j]| for each pair (i, j).
 
     Args:
         pairs: indices of y.
         dim: num_outputs + act_dim.
-        weight: what a unit of distance costs.
+        weight: cost of a unit of distance.
         kind: "l1" adds the pairs up, "linf" takes the largest.
     """
     rows = np.zeros((len(pairs), dim))
@@ -153,13 +153,13 @@ def distance(
 
 
 def limits(low: Array, high: Array, dim: int, *, weight: float) -> Term:
-    """Charge weight for each unit by which the first entries of y leave [low, high].
+    """Return the term of weight for each unit by which the first entries of y leave [low, high].
 
     Args:
         low: (n,), -inf where there is no limit.
         high: (n,), inf where there is none.
         dim: num_outputs + act_dim.
-        weight: what a unit of slack costs.
+        weight: cost of a unit of slack.
     """
     over, under = np.flatnonzero(np.isfinite(high)), np.flatnonzero(np.isfinite(low))
     rows = np.concatenate([np.eye(dim)[over], -np.eye(dim)[under]])
@@ -167,7 +167,7 @@ def limits(low: Array, high: Array, dim: int, *, weight: float) -> Term:
 
 
 def learned_reward(num_outputs: int, act_dim: int) -> PiecewiseLinearCost:
-    """Charge minus the last output, a reward that the network has learned.
+    """Return the cost that is minus the last output, a reward that the network has learned.
 
     Args:
         num_outputs: of the network.
@@ -179,7 +179,7 @@ def learned_reward(num_outputs: int, act_dim: int) -> PiecewiseLinearCost:
 
 
 def intrusion(pairs: tuple[tuple[int, float, float], ...], dim: int) -> ReluNetwork:
-    """Make a head whose one output says how deep a point is inside a box; 0 outside.
+    """Build a head whose one output is the depth of a point inside a box; 0 outside.
 
     Args:
         pairs: (index of y, low, high) of each side of the box.

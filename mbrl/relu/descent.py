@@ -33,40 +33,40 @@ def descend(
     """
     import highspy
 
-    problem, began = program.problem, time.monotonic()
+    problem, start_time = program.problem, time.monotonic()
     sides = np.flatnonzero(program.integer).astype(np.int32)
     low, high = problem.action_low, problem.action_high
     solver: Any = make({"presolve": "off", "solver": "simplex"})
     solver.passModel(as_lp(program, relaxed=True))
 
     def best_with(fixed: Array, below: float) -> Array | None:
-        """Solve with fixed sides; what the program itself does not promise is not looked at."""
+        """Solve with fixed sides; None unless the program promises a cost below."""
         solver.changeColsBounds(len(sides), sides, fixed, fixed)
         solver.run()
         if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
         if solver.getInfo().objective_function_value >= below:
             return None
-        found = np.array(solver.getSolution().col_value)[program.actions]
-        return np.clip(found, low, high)
+        candidate = np.array(solver.getSolution().col_value)[program.actions]
+        return np.clip(candidate, low, high)
 
-    def late() -> bool:
-        return deadline is not None and time.monotonic() - began > deadline
+    def is_late() -> bool:
+        return deadline is not None and time.monotonic() - start_time > deadline
 
     costs, _, before = problem.simulate(starts)
     best, least = starts[int(costs.argmin())], float(costs.min())
     for k, cost in enumerate(costs):
         actions = starts[k]
         tries, solved = [_sides(program, actions, before[k])[sides]], 0
-        while tries and solved < max_lps and not late():
+        while tries and solved < max_lps and not is_late():
             solved += 1
             below = cost - 1e-9 * (1 + abs(cost))
-            found = best_with(tries.pop(0), below)
-            if found is None:
+            candidate = best_with(tries.pop(0), below)
+            if candidate is None:
                 continue
-            reached, _, pre = problem.simulate(found[None])
-            if reached[0] < below:
-                actions, cost = found, float(reached[0])
+            costs_there, _, pre = problem.simulate(candidate[None])
+            if costs_there[0] < below:
+                actions, cost = candidate, float(costs_there[0])
                 tries = _across(program, actions, pre[0], sides)
         if cost < least:
             best, least = actions, float(cost)
@@ -74,7 +74,7 @@ def descend(
 
 
 def _sides(program: Program, actions: Array, before: Array) -> Array:
-    """Give the integer columns of a plan with preactivations (T, num_neurons), 0 elsewhere."""
+    """Return the integer columns of a plan with preactivations (T, num_neurons), 0 elsewhere."""
     x = np.zeros(len(program.cost))
     x[program.actions] = np.round(actions)
     for t, begin in enumerate(program.first):
@@ -84,7 +84,7 @@ def _sides(program: Program, actions: Array, before: Array) -> Array:
 
 
 def _across(program: Program, actions: Array, before: Array, sides: Any) -> list[Array]:
-    """Give the sides at a plan, and those with one neuron at its edge on the other side."""
+    """Return the sides at a plan, and those with one neuron at its edge on the other side."""
     x = _sides(program, actions, before)
     tries = [x[sides]]
     for t, begin in enumerate(program.first):

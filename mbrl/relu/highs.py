@@ -32,7 +32,7 @@ EXACT: dict[str, Any] = {
 
 
 class Solution(NamedTuple):
-    """What a solver has proven of a program."""
+    """Proof that a solver gives of a program."""
 
     status: str  # optimal, time_limit, node_limit, infeasible or failed
     actions: Array | None  # (H, act_dim) the best known; None without one

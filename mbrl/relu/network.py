@@ -1,4 +1,4 @@
-"""ReLU networks for optimisation: float64, raw units, each neuron a ReLU, an identity or nothing.
+"""ReLU networks for optimization: float64, raw units, each neuron a ReLU, an identity or nothing.
 
 Every layer sees the inputs and all neurons before it, so that the family is closed under removing
 neurons: an identity is folded into whatever reads it, the affine skip is the first columns of the
@@ -29,7 +29,7 @@ class Layer(NamedTuple):
 
 
 class ReluNetwork(NamedTuple):
-    """The map from [obs, action] to what follows: next_obs first, then a reward if it is learned.
+    """Map from [obs, action] to next_obs, then a reward if it is learned.
 
     outputs = weight @ [obs, action, neurons] + bias.
     """
@@ -41,32 +41,32 @@ class ReluNetwork(NamedTuple):
 
     @property
     def num_outputs(self) -> int:
-        """Count next_obs and what comes after it."""
+        """Return the length of next_obs and what comes after it."""
         return self.weight.shape[0]
 
     @property
     def num_neurons(self) -> int:
-        """Count the neurons of all layers."""
+        """Return the number of neurons of all layers."""
         return sum(layer.bias.shape[0] for layer in self.layers)
 
     @property
     def num_inputs(self) -> int:
-        """Count obs and action."""
+        """Return the length of obs and action together."""
         return self.weight.shape[1] - self.num_neurons
 
     @property
     def act_dim(self) -> int:
-        """Count the actions."""
+        """Return the length of an action."""
         return self.num_inputs - self.obs_dim
 
     @property
     def kinds(self) -> Kinds:
-        """Give the kind of every neuron (num_neurons,)."""
+        """Return the kind of every neuron (num_neurons,)."""
         return np.concatenate([np.zeros(0, np.int8), *(layer.kind for layer in self.layers)])
 
     @property
     def skip(self) -> Array:
-        """Give the affine skip (num_outputs, num_inputs)."""
+        """Return the affine skip (num_outputs, num_inputs)."""
         return self.weight[:, : self.num_inputs]
 
     def forward(self, inputs: Array) -> tuple[Array, Array]:
@@ -75,25 +75,25 @@ class ReluNetwork(NamedTuple):
         Returns:
             Outputs (B, num_outputs) and preactivations (B, num_neurons).
         """
-        seen, before = inputs, [inputs[:, :0]]
+        values, before = inputs, [inputs[:, :0]]
         for layer in self.layers:
-            pre = seen @ layer.weight.T + layer.bias
+            pre = values @ layer.weight.T + layer.bias
             post = np.where(layer.kind == RELU, np.maximum(pre, 0), pre)
-            seen = np.concatenate([seen, np.where(layer.kind == ZERO, 0, post)], 1)
+            values = np.concatenate([values, np.where(layer.kind == ZERO, 0, post)], 1)
             before.append(pre)
-        return seen @ self.weight.T + self.bias, np.concatenate(before, 1)
+        return values @ self.weight.T + self.bias, np.concatenate(before, 1)
 
     def evaluate(self, inputs: Tensor) -> Tensor:
         """Evaluate inputs (B, num_inputs) in torch: outputs (B, num_outputs)."""
-        seen = inputs
+        values = inputs
         for layer in self.layers:
-            weight, bias = (torch.from_numpy(x).to(seen) for x in (layer.weight, layer.bias))
-            pre = torch.addmm(bias, seen, weight.T)
+            weight, bias = (torch.from_numpy(x).to(values) for x in (layer.weight, layer.bias))
+            pre = torch.addmm(bias, values, weight.T)
             kind = torch.from_numpy(layer.kind)
             post = pre.relu() if (layer.kind == RELU).all() else _gated(pre, kind)
-            seen = torch.cat([seen, post], 1)
-        weight, bias = (torch.from_numpy(x).to(seen) for x in (self.weight, self.bias))
-        return torch.addmm(bias, seen, weight.T)
+            values = torch.cat([values, post], 1)
+        weight, bias = (torch.from_numpy(x).to(values) for x in (self.weight, self.bias))
+        return torch.addmm(bias, values, weight.T)
 
     def simulate(self, obs: Array, actions: Array) -> tuple[Array, Array]:
         """Roll out actions (B, T, act_dim) from obs (B, obs_dim).
@@ -110,15 +110,15 @@ class ReluNetwork(NamedTuple):
         return np.stack(outputs, 1), np.stack(before, 1)
 
     def simplify(self, kinds: Kinds | None = None) -> ReluNetwork:
-        """Fold identities into their readers and drop zeros, so that every neuron is a ReLU.
+        """Return an equal network of ReLUs: identities folded into their readers, zeros dropped.
 
         Args:
             kinds: (num_neurons,) to take instead of the layers' own.
         """
         kinds = self.kinds if kinds is None else kinds
-        inputs, kept = self.num_inputs, int((kinds == RELU).sum())
+        inputs, num_kept = self.num_inputs, int((kinds == RELU).sum())
         # each input and old neuron as a row over [inputs, kept neurons, 1]
-        rows = np.zeros((inputs + len(kinds), inputs + kept + 1))
+        rows = np.zeros((inputs + len(kinds), inputs + num_kept + 1))
         rows[:inputs, :inputs] = np.eye(inputs)
         layers, old, new = [], inputs, inputs
         for layer in self.layers:
@@ -143,7 +143,7 @@ def _gated(pre: Tensor, kind: Tensor) -> Tensor:
 
 
 def average(networks: tuple[ReluNetwork, ...]) -> ReluNetwork:
-    """Give the mean of networks over the same inputs as one network: an ensemble's prediction.
+    """Return the mean of networks over the same inputs as one network: an ensemble's prediction.
 
     Layer i of the result holds layer i of every network, block by block.
 
@@ -155,17 +155,21 @@ def average(networks: tuple[ReluNetwork, ...]) -> ReluNetwork:
     columns = [list(range(inputs)) for _ in members]  # where a member's own columns stand
     layers, width = [], inputs
     for index in range(depth):
-        here = [(m, networks[m].layers[index]) for m in members if index < len(networks[m].layers)]
+        blocks = [
+            (m, networks[m].layers[index]) for m in members if index < len(networks[m].layers)
+        ]
         rows = []
-        for m, layer in here:
+        for m, layer in blocks:
             row = np.zeros((len(layer.bias), width))
             row[:, columns[m]] = layer.weight
             rows.append(row)
-        for m, layer in here:
+        for m, layer in blocks:
             columns[m] = columns[m] + list(range(width, width + len(layer.bias)))
             width += len(layer.bias)
-        bias = np.concatenate([layer.bias for _, layer in here])
-        layers.append(Layer(np.concatenate(rows), bias, np.concatenate([x.kind for _, x in here])))
+        bias = np.concatenate([layer.bias for _, layer in blocks])
+        layers.append(
+            Layer(np.concatenate(rows), bias, np.concatenate([x.kind for _, x in blocks]))
+        )
     weight = np.zeros((networks[0].num_outputs, width))
     for m, network in enumerate(networks):
         weight[:, columns[m]] += network.weight / len(networks)
@@ -174,15 +178,15 @@ def average(networks: tuple[ReluNetwork, ...]) -> ReluNetwork:
 
 
 def append(network: ReluNetwork, head: ReluNetwork) -> ReluNetwork:
-    """Let a head read [outputs, action] of a network; its outputs come after the network's.
+    """Append a head that reads [outputs, action]; its outputs come after the network's.
 
     Args:
         network: of the dynamics.
         head: over num_outputs + act_dim inputs.
     """
-    inputs, kept = network.num_inputs, network.num_neurons
+    inputs, num_kept = network.num_inputs, network.num_neurons
     # the head's inputs as rows over [inputs, neurons, 1]
-    reads = np.zeros((head.num_inputs, inputs + kept + 1))
+    reads = np.zeros((head.num_inputs, inputs + num_kept + 1))
     reads[: network.num_outputs, :-1] = network.weight
     reads[: network.num_outputs, -1] = network.bias
     reads[network.num_outputs :, network.obs_dim : inputs] = np.eye(network.act_dim)
@@ -194,7 +198,7 @@ def append(network: ReluNetwork, head: ReluNetwork) -> ReluNetwork:
     layers = [Layer(*through(x.weight, x.bias), x.kind) for x in head.layers]
     weight, bias = through(head.weight, head.bias)
     plain = np.zeros((network.num_outputs, weight.shape[1]))
-    plain[:, : inputs + kept] = network.weight
+    plain[:, : inputs + num_kept] = network.weight
     return ReluNetwork(
         (*network.layers, *layers),
         np.concatenate([plain, weight]),
@@ -215,12 +219,12 @@ def random_network(
         generator: source of the weights.
     """
     inputs = obs_dim + act_dim
-    layers, seen = [], inputs
+    layers, values = [], inputs
     for width in widths:
-        weight = generator.normal(size=(width, seen)) / np.sqrt(seen)
+        weight = generator.normal(size=(width, values)) / np.sqrt(values)
         bias = 0.5 * generator.normal(size=width)
         layers.append(Layer(weight, bias, np.full(width, RELU, np.int8)))
-        seen += width
-    weight = generator.normal(size=(obs_dim, seen)) / np.sqrt(seen)
+        values += width
+    weight = generator.normal(size=(obs_dim, values)) / np.sqrt(values)
     weight[:, :obs_dim] += 0.5 * np.eye(obs_dim)
     return ReluNetwork(tuple(layers), weight, 0.1 * generator.normal(size=obs_dim), obs_dim)

@@ -28,16 +28,16 @@ def tighten(
     max_lps: int | None = None,
     patience: int | None = None,
 ) -> Bounds:
-    """Shrink the bounds of unstable neurons, those of early steps first.
+    """Tighten the bounds of unstable neurons, those of early steps first.
 
     Args:
-        problem: what is asked.
+        problem: the planning problem.
         bounds: proven bounds to start from.
         cutoff: the cost of a known plan; plans above it need not stay inside the new bounds.
         deadline: seconds.
         max_lps: linear programs solved at most, two for each neuron.
-        patience: neurons after which it is given up, if they have lost less than a tenth of their
-            width together.
+        patience: neurons after which it stops, if they have lost less than a tenth of their width
+            together.
     """
     began = time.monotonic()
     program = build(problem, bounds)
@@ -78,7 +78,7 @@ def tighten(
 
 
 class _Relaxation:
-    """The program without integrality, in HiGHS, one objective after another."""
+    """Linear relaxation of a program in HiGHS, for one objective after another."""
 
     def __init__(self, program: Program, cutoff: float):
         self.highs: Any = make({"presolve": "off", "solver": "simplex", "simplex_strategy": 4})
@@ -104,7 +104,7 @@ class _Relaxation:
         self.costs = np.zeros_like(program.cost)
 
     def minimum(self, z: int, s: int, side: int) -> float:
-        """Bound side * (x[z] - x[s]) from below; -inf where HiGHS finds nothing."""
+        """Bound side * (x[z] - x[s]) from below; -inf if HiGHS does not solve it."""
         import highspy
 
         columns = np.array([z, s], dtype=np.int32)
@@ -135,7 +135,7 @@ class _Relaxation:
         return float(bound - 4 * (count + len(dual)) * EPS * error)
 
     def shrink(self, row: int, k: int, count: int, begin: int, low: float, high: float) -> None:
-        """Take the new range of neuron k of a step whose columns begin at `begin`.
+        """Set the new range of neuron k of a step whose columns start at `begin`.
 
         Args:
             row: of z <= high * d; the row of s <= -low * (1 - d) is `count` later.

@@ -21,7 +21,7 @@ INF = float("inf")
 
 
 class Problem(NamedTuple):
-    """What is asked: the best actions from obs."""
+    """Planning problem: the best actions from obs."""
 
     network: ReluNetwork  # simplified: all neurons ReLUs
     cost: PiecewiseLinearCost
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
 
     @property
     def num_steps(self) -> int:
-        """Count the model's steps T."""
+        """Return the number of the model's steps T."""
         return len(self.action_low) * self.hold
 
     def held(self, actions: Array) -> Array:
@@ -102,7 +102,7 @@ class Program(NamedTuple):
     choices: tuple[Choice, ...] = ()  # of each step in the disjunctive form; z, s, d are left out
 
     def complete(self, actions: Array) -> Array:
-        """Give the whole vector that goes with decisions (H, act_dim), by simulation."""
+        """Return the whole point (columns,) of decisions (H, act_dim), by simulation."""
         problem = self.problem
         x = np.zeros(len(self.cost))
         _, outputs, before = problem.simulate(actions[None])
@@ -122,8 +122,8 @@ class Program(NamedTuple):
         y = np.concatenate([outputs[0], problem.held(actions)], 1)
         for charge in self.charges:
             kind, columns = charge.term.kind, charge.columns
-            weight, seen = charge.term.weight, y[charge.step]
-            value = weight @ seen[: weight.shape[1]] + charge.term.bias
+            weight, step = charge.term.weight, y[charge.step]
+            value = weight @ step[: weight.shape[1]] + charge.term.bias
             if kind == "l1":
                 x[columns] = np.concatenate([np.maximum(value, 0), np.maximum(-value, 0)])
             elif kind == "linf":
@@ -139,7 +139,7 @@ def build(
     """Write the program of a problem.
 
     Args:
-        problem: what is asked.
+        problem: the planning problem.
         bounds: hold for its network, obs and action limits.
         regions: of each step, for the disjunctive form; None for one binary for each neuron.
     """
@@ -169,12 +169,12 @@ class _Builder:
         self.offset = 0.0
 
     def columns(self, low: Array, high: Array) -> Index:
-        """Add columns; gives their numbers."""
-        found = np.arange(self.count, self.count + len(low))
+        """Add columns, and return their numbers."""
+        columns = np.arange(self.count, self.count + len(low))
         self.count += len(low)
         self.low.append(low)
         self.high.append(high)
-        return found
+        return columns
 
     def constrain(self, low: Array, high: Array, *blocks: tuple[Array, Index]) -> None:
         """Add rows low <= sum of matrix @ x[columns] <= high."""
@@ -185,7 +185,7 @@ class _Builder:
         self.row_high.append(high)
 
     def run(self) -> Program:
-        """Lay out actions, obs, then each step."""
+        """Build the columns and rows of actions, obs, then of each step."""
         problem, bounds = self.problem, self.bounds
         shape = problem.action_low.shape
         actions = self.columns(problem.action_low.ravel(), problem.action_high.ravel())
@@ -201,13 +201,13 @@ class _Builder:
         outputs, first, first_row = [], [], []
         unstable = bounds.unstable()
         for t in range(problem.num_steps):
-            seen = np.concatenate([state, actions[t // problem.hold]])
+            inputs = np.concatenate([state, actions[t // problem.hold]])
             first.append(self.count)
             first_row.append(self.rows)
             if self.regions is None:
-                out = self._step(t, seen, unstable[t])
+                out = self._step(t, inputs, unstable[t])
             else:
-                out = self._choice(t, seen, self.regions[t])
+                out = self._choice(t, inputs, self.regions[t])
             outputs.append(out)
             state = out[: problem.network.obs_dim]
             y = np.concatenate([out, actions[t // problem.hold]])
@@ -218,8 +218,8 @@ class _Builder:
             self._charge(term, last, y, problem.discount ** (last + 1))
         return self._finish(actions, obs, np.stack(outputs), unstable, first, first_row)
 
-    def _step(self, t: int, seen: Index, unstable: NDArray[np.bool_]) -> Index:
-        """Add the neurons and outputs of a step that sees columns [obs, action]."""
+    def _step(self, t: int, inputs: Index, unstable: NDArray[np.bool_]) -> Index:
+        """Add the neurons and outputs of a step with input columns [obs, action]."""
         bounds = self.bounds
         network = self.problem.network.simplify(bounds.kinds(t))
         low, high = bounds.low[t, unstable], bounds.high[t, unstable]
@@ -232,25 +232,29 @@ class _Builder:
         done = 0
         for layer in network.layers:
             size = len(layer.bias)
-            here = slice(done, done + size)
-            reads = np.concatenate([seen, z[:done]])
+            own_rows = slice(done, done + size)
+            reads = np.concatenate([inputs, z[:done]])
             own = np.eye(size)
             self.constrain(
-                layer.bias, layer.bias, (own, z[here]), (-own, s[here]), (-layer.weight, reads)
+                layer.bias,
+                layer.bias,
+                (own, z[own_rows]),
+                (-own, s[own_rows]),
+                (-layer.weight, reads),
             )
             done += size
         if count:
             self.constrain(np.full(count, -INF), zero, (eye, z), (-np.diag(high), d))
             self.constrain(np.full(count, -INF), -low, (eye, s), (-np.diag(low), d))
         out = self.columns(bounds.out_low[t], bounds.out_high[t])
-        reads = np.concatenate([seen, z])
+        reads = np.concatenate([inputs, z])
         self.constrain(
             network.bias, network.bias, (np.eye(len(out)), out), (-network.weight, reads)
         )
         return out
 
-    def _choice(self, t: int, seen: Index, regions: tuple[Region, ...]) -> Index:
-        """Add the outputs of a step that sees columns [obs, action], as a choice of a region.
+    def _choice(self, t: int, inputs: Index, regions: tuple[Region, ...]) -> Index:
+        """Add the outputs of a step with input columns [obs, action], as a choice of a region.
 
         The convex hull of the regions' graphs (Balas 1985): the inputs are a sum of copies, one
         for each region, each inside its region scaled by how much of it is chosen.
@@ -263,7 +267,7 @@ class _Builder:
         )
         low = np.concatenate([state[0], self.problem.action_low[decision]])
         high = np.concatenate([state[1], self.problem.action_high[decision]])
-        count, width = len(regions), len(seen)
+        count, width = len(regions), len(inputs)
         chosen = self.columns(np.zeros(count), np.ones(count))
         self.binary.append(chosen)
         flat = self.columns(np.tile(np.minimum(low, 0), count), np.tile(np.maximum(high, 0), count))
@@ -271,7 +275,7 @@ class _Builder:
         one, eye = np.ones(1), np.eye(width)
         self.constrain(one, one, (np.ones((1, count)), chosen))
         zero = np.zeros(width)
-        self.constrain(zero, zero, (-eye, seen), (np.tile(eye, count), flat))
+        self.constrain(zero, zero, (-eye, inputs), (np.tile(eye, count), flat))
         out = self.columns(bounds.out_low[t], bounds.out_high[t])
         zero = np.zeros(len(out))
         maps = np.concatenate([region.out[:, :-1] for region in regions], 1)
@@ -304,7 +308,7 @@ class _Builder:
         y_low, y_high = np.concatenate(low)[:width], np.concatenate(high)[:width]
         least = above @ y_low + below @ y_high + term.bias
         most = above @ y_high + below @ y_low + term.bias
-        # a hair of room, so that rounding in these two sums cuts nothing off
+        # some room, so that rounding in these two sums cuts nothing off
         room = 1e-9 * (1 + np.abs(term.weight) @ np.maximum(np.abs(y_low), np.abs(y_high)))
         positive, negative = np.maximum(most, 0) + room, np.maximum(-least, 0) + room
         zero, eye, rhs = np.zeros(count), np.eye(count), -term.bias
@@ -333,7 +337,7 @@ class _Builder:
         first: list[int],
         first_row: list[int],
     ) -> Program:
-        """Turn blocks into rows of a sparse matrix."""
+        """Return the program, its blocks as rows of a sparse matrix."""
         where, index, value = [], [], []
         for matrix, row, columns in self.blocks:
             i, j = np.nonzero(matrix)
@@ -372,5 +376,5 @@ class _Builder:
 
 
 def relu_only(network: ReluNetwork) -> ReluNetwork:
-    """Give a network whose neurons are all ReLUs, as programs ask for."""
+    """Return a network whose neurons are all ReLUs, as programs need."""
     return network if bool((network.kinds == RELU).all()) else network.simplify()

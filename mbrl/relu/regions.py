@@ -1,4 +1,4 @@
-"""The linear regions that a step of a ReLU network can be in, by depth-first search.
+"""Linear regions that a step of a ReLU network can be in, by depth-first search.
 
 A network of few neurons has few regions near where a plan can be, so that a step can be written as
 a choice among them (Program, disjunctive form): a relaxation as tight as a single step allows.
@@ -46,10 +46,10 @@ def enumerate_regions(
     obs_low = obs_high = problem.obs
     for t in range(problem.num_steps):
         box = np.concatenate([obs_low, low[t]]), np.concatenate([obs_high, high[t]])
-        found = _step(problem.network, bounds, t, box, max_regions, ends)
-        if found is None:
+        regions = _step(problem.network, bounds, t, box, max_regions, ends)
+        if regions is None:
             return None
-        steps.append(found)
+        steps.append(regions)
         n = problem.network.obs_dim
         obs_low, obs_high = bounds.out_low[t, :n], bounds.out_high[t, :n]
     return tuple(steps)
@@ -88,16 +88,16 @@ def _step(
 def _rows(network: ReluNetwork, kinds: Kinds) -> _Rows:
     """Write the network as one affine map, each neuron an identity or nothing."""
     inputs = network.num_inputs
-    seen = np.eye(inputs, inputs + 1)
+    values = np.eye(inputs, inputs + 1)
     pres, done = [np.zeros((0, inputs + 1))], 0
     for layer in network.layers:
-        pre = layer.weight @ seen
+        pre = layer.weight @ values
         pre[:, -1] += layer.bias
         on = kinds[done : done + len(pre)] == IDENTITY
-        seen = np.concatenate([seen, np.where(on[:, None], pre, 0)])
+        values = np.concatenate([values, np.where(on[:, None], pre, 0)])
         pres.append(pre)
         done += len(pre)
-    out = network.weight @ seen
+    out = network.weight @ values
     out[:, -1] += network.bias
     return _Rows(np.concatenate(pres), out)
 
@@ -105,7 +105,7 @@ def _rows(network: ReluNetwork, kinds: Kinds) -> _Rows:
 def _holds_ball(
     pre: Array, kinds: Kinds, neurons: NDArray[np.int64], box: tuple[Array, Array]
 ) -> bool:
-    """Tell whether a ball fits between the sides of some neurons inside a box."""
+    """Return whether a ball fits between the sides of some neurons inside a box."""
     import highspy
 
     sign = np.where(kinds[neurons] == IDENTITY, -1.0, 1.0)

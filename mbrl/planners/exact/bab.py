@@ -1,7 +1,7 @@
 """Branch and bound over the actions, with CROWN bounds of many boxes at once.
 
-After BaB-ND (Shen et al. 2025): boxes of action sequences are bounded, searched and split. Here no
-box is dropped before its bound says so, so that the lower bound holds for every plan.
+After BaB-ND (Shen et al. 2025): boxes of action sequences are bounded, searched and split. Here a
+box is dropped only by its bound, so that the lower bound holds for every plan.
 """
 
 from __future__ import annotations

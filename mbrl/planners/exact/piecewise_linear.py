@@ -1,4 +1,4 @@
-"""The role of a model that can be planned with exactly: a ReLU network and a convex cost."""
+"""Role of a model that can be planned with exactly: a ReLU network and a convex cost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mbrl.types import Prediction
 
 @runtime_checkable
 class PiecewiseLinearModel(Protocol):
-    """Predict by a ReLU network in the mean, and pay minus a piecewise linear cost; a Model.
+    """A Model whose mean prediction is a ReLU network, and whose reward is minus a convex cost.
 
-    Its belief is the network's state (B, obs_dim): obs, and whatever else is fixed when a plan
-    begins; or a tuple with such an `obs`.
+    Its state is that of the network (B, obs_dim): obs, and whatever else is fixed when a plan
+    starts; or a tuple with such an `obs`.
 
     Attributes:
         cost: of [outputs, action], where outputs are the next state, then a learned reward if any.
@@ -25,7 +25,7 @@ class PiecewiseLinearModel(Protocol):
     cost: PiecewiseLinearCost
 
     def network(self) -> ReluNetwork:
-        """Give the mean prediction in float64, raw units."""
+        """Return the mean prediction in float64, raw units."""
         ...
 
 
@@ -38,23 +38,23 @@ class Exact:
     """
 
     def __init__(self, network: ReluNetwork, cost: PiecewiseLinearCost):
-        """Take both; nothing is copied."""
+        """Store both; nothing is copied."""
         self._network, self.cost = network, cost
 
     def network(self) -> ReluNetwork:
-        """Give the network."""
+        """Return the network."""
         return self._network
 
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Begin at obs (B, obs_dim)."""
+        """Return the state at obs (B, obs_dim)."""
         return obs.double().repeat(num_particles, 1)
 
     def observe(
         self, state: Tensor, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Tensor:
-        """Move to obs (B, obs_dim)."""
+        """Return the state at obs (B, obs_dim), after a real step."""
         return obs.double().repeat(state.shape[0] // obs.shape[0], 1)
 
     def step(
@@ -73,17 +73,11 @@ class Exact:
         reward = -self.cost.step(out, action)
         return following, Prediction(following, reward, never, ~never, None)
 
-    def candidates(
-        self, state: Tensor, action: Tensor, num: int, *, generator: torch.Generator
-    ) -> tuple[Tensor, Prediction]:
-        """Offer the one successor of each row num times; K leads."""
-        return self.step(state.repeat(num, 1), action.repeat(num, 1))
-
     def terminal_value(self, obs: Tensor) -> Tensor:
-        """Give minus the terminal cost of obs (B, obs_dim): (B,)."""
+        """Return minus the terminal cost (B,) of obs (B, obs_dim)."""
         return -self.cost.last(obs)
 
 
 def obs_of(state: Any) -> Tensor:
-    """Give the observations (B, obs_dim) of a Markov model's belief."""
+    """Return the observations (B, obs_dim) of a Markov model's state."""
     return state if isinstance(state, Tensor) else state.obs
