@@ -8,7 +8,8 @@ import torch
 from mbrl.errors import NumericalFault
 from mbrl.imagination.rollout import rollout
 from mbrl.planners import CEM, ICEM, MPPI, Gradient
-from mbrl.planners.sampling import best
+from mbrl.planners.distributions import initial_distribution
+from mbrl.planners.sampling import SamplingPlanner, Update, best, winner
 from mbrl.types import ActionSpec, Prediction
 from tests.planners.linear import LinearQuadratic, bounds, states
 from tests.toys import ACTION, ToyModel, generator
@@ -263,3 +264,30 @@ def test_elites_that_are_ruled_out_have_no_weight():
     elites, weights = best(samples, value, 3)
     assert elites[0, :2].flatten().tolist() == [0, 2]
     assert weights.tolist() == [[0.5, 0.5, 0]]
+
+
+class RandomShooting(SamplingPlanner):
+    """A planner as a user would write it: no constructor of its own, three methods."""
+
+    def start(self, num_envs):
+        return initial_distribution(self.action, num_envs, self.horizon, std=1.0)
+
+    def propose(self, proposal, iteration, *, generator):
+        return proposal.sample(300, generator=generator)
+
+    def update(self, proposal, iteration, candidates, returns):
+        return Update(proposal, *winner(candidates, returns))
+
+
+def test_a_planner_of_three_methods_plans():
+    obs = torch.tensor([[0.9, 0.0], [-0.5, 0.3]])
+    planner = RandomShooting(action=ACTION, horizon=4, num_iterations=1, warm_iterations=2)
+    plan = planner.plan(obs, ToyModel(), generator=generator(1))
+    candidates = planner.start(2).sample(300, generator=generator(1))
+    returns = planner.objective(ToyModel(), obs, candidates, generator=None)
+    rows = torch.arange(2)
+    actual = planner.objective(ToyModel(), obs, plan.actions[:, None], generator=None)[:, 0]
+    assert (actual >= returns.mean(1)).all() and plan.info["evaluations"] == 300
+    assert (candidates == plan.actions[:, None]).flatten(2).all(2).any(1)[rows].all()
+    warm = planner.plan(obs, ToyModel(), generator=generator(2), previous=plan)
+    assert warm.info["evaluations"] == 600 and warm.info["iterations"] == 2
