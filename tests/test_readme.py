@@ -314,5 +314,5 @@ def test_there_are_enough_examples_and_a_page_names_them_all():
 def test_own_parts_are_one_short_file_and_one_yaml():
     own = ROOT / "examples" / "own"
     files = sorted(own.glob("*.py"))
-    assert len(files) == 3 == len(list(own.glob("*/*.yaml")))
+    assert len(files) == len(list(own.glob("*/*.yaml"))) >= 3
     assert [f.name for f in files if len(f.read_text().splitlines()) > 60] == []
