@@ -272,8 +272,8 @@ class Runner:
             arguments = [*self.study.arguments(run, self.options.extra), f"run_dir={path}"]
         if not (resumed and is_finished(path)):
             cpu = run_mbrl(["train", *arguments], lambda: self._should_stop(path))
-        if self._stopped.is_set():
-            return
+        if self._stopped.is_set() or not (path / "summary.json").exists():
+            return  # stopped, perhaps before it could begin
         rows = measure(self.study, run, path, None if resumed else cpu, command)
         if not rows:
             return
