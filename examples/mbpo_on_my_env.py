@@ -3,37 +3,33 @@
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 
 import mbrl
-from mbrl.agents import Dyna
-from mbrl.dynamics import GaussianEnsemble
-from mbrl.envs import GymnasiumVecEnv
-from mbrl.learners import SAC
+from mbrl import agents, dynamics, envs, learners
 
 
 class Thermostat(gymnasium.Env):
     """Keep a room at 20 degrees; observation: (temperature - 20) / 10, action: heating."""
 
-    observation_space = spaces.Box(-5, 5, (1,), np.float32)
-    action_space = spaces.Box(-1, 1, (1,), np.float32)
+    observation_space = gymnasium.spaces.Box(-5, 5, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self._deviation = self.np_random.uniform(-1, 1)
-        return np.array([self._deviation], np.float32), {}
+        self.obs = self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return self.obs, {}
 
     def step(self, action):
-        self._deviation += 0.1 * float(np.clip(action[0], -1, 1)) - 0.05 * self._deviation
-        cost = self._deviation**2
-        return np.array([self._deviation], np.float32), -cost, False, False, {}
+        self.obs = 0.95 * self.obs + 0.1 * action
+        return self.obs, -float(self.obs[0] ** 2), False, False, {}
 
 
-env = GymnasiumVecEnv.around([gymnasium.wrappers.TimeLimit(Thermostat(), 40)], seed=0)
-parts = {"action": env.action, "generator": torch.Generator().manual_seed(0)}
-model = GaussianEnsemble(obs_dim=1, task=env.task, hidden=32, max_updates=1000, **parts)
-sac = SAC(obs_dim=1, hidden=32, **parts)
-agent = Dyna(dynamics=model, learner=sac, learning_starts=200, num_rollouts=2000, **parts)
+env = envs.GymnasiumVecEnv.around([gymnasium.wrappers.TimeLimit(Thermostat(), 40)])
+shape = {"obs_dim": 1, "action": env.action, "generator": 0, "hidden": 32}
+model = dynamics.GaussianEnsemble(task=env.task, **shape)
+agent = agents.Dyna(
+    action=env.action, dynamics=model, learner=learners.SAC(**shape), generator=0, num_rollouts=2000
+)
 mbrl.train(env, agent, 600)
-actions = agent.act(torch.tensor([[-0.5], [0.5]]), explore=False)
-print("heating when cold, when warm:", actions.flatten().tolist())
+cold_and_warm = torch.tensor([[-0.5], [0.5]])
+print("heating when cold, when warm:", agent.act(cold_and_warm, explore=False).tolist())
