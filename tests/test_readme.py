@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mbrl import cli
 from mbrl.cli import main
 from mbrl.config import compose
 from mbrl.config.library import CONFIGS, Library
@@ -191,6 +192,11 @@ def keys_of(group: str) -> set[str]:
     nodes = [library.read(group, file.stem) for file in (CONFIGS / group).glob("*.yaml")]
     targets = {node["_target_"] for node in nodes if "_target_" in node}
     return {key for target in targets for key in read_signature(target).parameters}
+
+
+def test_every_command_is_on_the_page_of_commands():
+    page = text_of("docs/commands.md")
+    assert [name for name in cli.COMMANDS if f"`mbrl {name}" not in page] == []
 
 
 def test_few_files_hold_a_method():
