@@ -20,7 +20,5 @@ def main(arguments: list[str]) -> int:
     file = find_sweep(options.file)
     keys = check_sweep(file)
     run = f"`wandb sweep {shlex.quote(str(file))}`, then `wandb agent ID` with the id it prints"
-    print(
-        f"{file}: every value of {', '.join(keys)} fits; W&B checks the rest and runs it: {run}"
-    )
+    print(f"{file}: every value of {', '.join(keys)} fits; W&B checks the rest and runs it: {run}")
     return 0

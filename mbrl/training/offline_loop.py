@@ -81,11 +81,7 @@ def train_offline(
             logger.log({**metrics, **counters.metrics()}, 0)
             save()
     else:
-        if saved["loop"]["dataset"] != digest:
-            raise BadInput(
-                f"{run.path}: its dataset is not the one it began with (SHA-256 {digest[:16]}, was "
-                f"{saved['loop']['dataset'][:16]}); put that one back, or begin a new run"
-            )
+        _check_dataset(run, saved["loop"]["dataset"], digest)
         counters.load_state_dict(saved["loop"]["progress"])
         logger.rewind(saved["loop"]["log_position"])
         with checkpoint_mismatch(run.path, "agent"):
@@ -104,8 +100,7 @@ def train_offline(
             with located(counters.step, "in the evaluation ", "updates"):
                 result = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
             counters.evaluations.append([until, result.pop("eval/rewards")])
-            scaled = score(result["eval/mean_reward"])
-            metrics |= result | ({} if scaled is None else {"eval/normalized_score": scaled})
+            metrics |= result | _normalized(score, result["eval/mean_reward"])
         if make_eval_env is None and (counters.due(log_every) or finished):
             metrics["eval/action_gap"] = _action_gap(agent, buffer)
         if "eval/mean_reward" in metrics or counters.due(log_every) or finished:
@@ -114,12 +109,27 @@ def train_offline(
             save()
     save()
     summary = {"finished": finished, **counters.summary()}
-    mean = summary["eval/mean_reward"]
-    if mean is not None and score(mean) is not None:
-        summary["eval/normalized_score"] = score(mean)
+    summary |= _normalized(score, summary["eval/mean_reward"])
     if run is not None:
         run.write_summary(summary)
     return summary
+
+
+def _check_dataset(run: RunFolder, saved: str, digest: str) -> None:
+    """Check that a run goes on with the dataset it began with, by their SHA-256."""
+    if saved != digest:
+        raise BadInput(
+            f"{run.path}: its dataset is not the one it began with (SHA-256 {digest[:16]}, was "
+            f"{saved[:16]}); put that one back, or begin a new run"
+        )
+
+
+def _normalized(
+    score: Callable[[float], float | None], mean_reward: float | None
+) -> dict[str, float]:
+    """Return the metric of the normalized score, empty where there is none."""
+    scaled = None if mean_reward is None else score(mean_reward)
+    return {} if scaled is None else {"eval/normalized_score": scaled}
 
 
 def _action_gap(agent: OfflineAgent, buffer: ReplayBuffer) -> float:

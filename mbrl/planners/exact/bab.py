@@ -112,83 +112,137 @@ class BaB(AnytimePlanner):
         """
         if timer.is_running_out(0.2):
             return incumbent
-        boxes = Boxes(problem)
+        search = _Search(problem, timer, self._batch_size, self._tolerance)
+        search.descend_from(candidates)
+        timer.record("descent")
+        remaining = timer.remaining()
+        if proof_is_intractable(search.limits.num_unstable(), remaining):
+            more = np.concatenate([sample_more(0.6 * (remaining or 0.0)), search.actions[None]])
+            search.descend_from(more)
+            timer.record("more samples")
+        status = self._run(search)
+        timer.record("search")
+        bound, is_weak = search.lower_bound()
+        return incumbent._replace(
+            actions=search.actions,
+            lower_bound=bound,
+            num_unstable=search.num_unstable,
+            status="time_limit" if is_weak else status,
+            nodes=search.count,
+        )
+
+    def _run(self, search: _Search) -> str:
+        """Solve and split boxes until all are closed or a limit is reached; return the status."""
+        search.start_clock()
+        while search.close_boxes():
+            if search.count >= self._max_boxes:
+                return "node_limit"
+            if search.next_round_is_late():
+                return "time_limit"
+            chosen = search.pop_least(self._batch_size)
+            is_leaf = chosen.num_unstable() <= self._leaf_unstable
+            search.solve(chosen.where(is_leaf), self._max_leaves)
+            search.split(chosen.where(~is_leaf))
+        return "optimal"
+
+
+class _Search:
+    """State of one branch-and-bound search: the open boxes, the best plan, the weakest bound.
+
+    Args:
+        problem: of one environment.
+        timer: knows the time left.
+        batch_size: boxes that are bounded at once.
+        tolerance: relative gap at which a plan counts as optimal.
+    """
+
+    def __init__(self, problem: Problem, timer: Timer, batch_size: int, tolerance: float):
+        self._problem, self._timer = problem, timer
+        self._batch_size, self._tolerance = batch_size, tolerance
+        self._boxes = Boxes(problem)
         low, high = (torch.from_numpy(x)[None] for x in (problem.action_low, problem.action_high))
-        front = _Front(low, high, boxes.bound(low, high))
-        ranges = front.bounded.ranges
-        num_unstable = int(((ranges.low < 0) & (ranges.high > 0)).sum())
-        limits = crown(
+        self._front = _Front(low, high, self._boxes.bound(low, high))
+        self.num_unstable = int(self._front.num_unstable()[0])  # in the box of all actions
+        self.limits = crown(
             problem.network, problem.obs, problem.held(problem.action_low),
             problem.held(problem.action_high), hold=problem.hold,
         )  # fmt: skip
-        program = build(problem, limits)
+        self._program = build(problem, self.limits)
+        self.best, self.actions = np.inf, problem.action_low  # cost and actions of the best plan
+        self.count = 1  # boxes so far
+        self._unsolved = np.inf  # least bound of leaves that were not solved in time
+        self._slowest, self._before, self._size = 0.0, 0.0, 1  # seconds and boxes of a round
 
-        def descend_from(starts: Array) -> tuple[float, Array]:
-            end = descend(program, starts, deadline=timer.part_of_remaining(0.25))
-            return float(problem.simulate(end[None])[0][0]), end
+    def descend_from(self, starts: Array) -> None:
+        """Replace the best plan by where descent from starts (K, H, act_dim) ends."""
+        deadline = self._timer.part_of_remaining(0.25)
+        self.actions = descend(self._program, starts, deadline=deadline)
+        self.best = float(self._problem.simulate(self.actions[None])[0][0])
 
-        best, actions = descend_from(candidates)
-        timer.record("descent")
-        if proof_is_intractable(limits.num_unstable(), remaining := timer.remaining()):
-            more = np.concatenate([sample_more(0.6 * (remaining or 0.0)), actions[None]])
-            best, actions = descend_from(more)
-            timer.record("more samples")
-        count, status = 1, "optimal"
-        unsolved = np.inf  # least bound of leaves that were not solved in time
-        slowest, before, size = 0.0, timer.elapsed(), 1  # boxes of the slowest round
-        while True:
-            cutoff = best - self._tolerance * max(abs(best), 1e-9)
-            front = front.below(cutoff)
-            if not len(front.low):
-                break
-            if count >= self._max_boxes:
-                status = "node_limit"
-                break
-            if timer.end < np.inf:
-                now = timer.elapsed()
-                slowest, before = max(slowest, now - before), now
-                larger = (2 * self._batch_size / size) ** (1 / 3)  # time grows slower than boxes
-                if now + 1.2 * larger * slowest > timer.end - 0.02 * timer.share:
-                    status = "time_limit"
-                    break
-            chosen, front = front.split_off_least(self._batch_size)
-            is_leaf = chosen.num_unstable() <= self._leaf_unstable
-            leaves, inner = chosen.where(is_leaf), chosen.where(~is_leaf)
-            for low, high, ranges in leaves.first(self._max_leaves):
-                solution = _solve_leaf(problem, limits, low, high, ranges, timer)
-                count += 1
-                if solution.actions is not None and solution.objective < best:
-                    end = np.clip(solution.actions, low, high)
-                    best, actions = descend_from(np.stack([end, actions]))
-                if solution.status != "optimal":
-                    weak = float(leaves.bounded.cost.min())
-                    unsolved = min(unsolved, max(solution.lower_bound, weak))
-            front = front.join(leaves.all_but_first(self._max_leaves))
-            if not len(inner.low):
-                continue
-            low, high, known = inner.split(self._batch_size)
-            children = _Front(low, high, boxes.bound(low, high, known))
-            count += len(low)
-            size = max(size, len(low))
-            tried = torch.cat([(low + high) / 2, children.bounded.corner])
-            costs = boxes.costs(tried)
-            index = int(costs.argmin())
-            if costs[index] < best:
-                best, actions = descend_from(tried[index : index + 1].numpy())
-            front = front.join(children)
-        timer.record("search")
-        bound = best - self._tolerance * max(abs(best), 1e-9)
-        if unsolved < bound:
-            bound, status = unsolved, "time_limit"
-        if len(front.low):
-            bound = min(bound, float(front.bounded.cost.min()))
-        return incumbent._replace(
-            actions=actions,
-            lower_bound=bound,
-            num_unstable=num_unstable,
-            status=status,
-            nodes=count,
-        )
+    def start_clock(self) -> None:
+        """Start to measure the time of rounds."""
+        self._before = self._timer.elapsed()
+
+    def close_boxes(self) -> bool:
+        """Drop the boxes in which no plan is better by the tolerance; return whether some stay."""
+        self._front = self._front.below(self._cutoff())
+        return len(self._front.low) > 0
+
+    def next_round_is_late(self) -> bool:
+        """Return whether one more round would probably miss the deadline."""
+        timer = self._timer
+        if timer.end == np.inf:
+            return False
+        now = timer.elapsed()
+        self._slowest, self._before = max(self._slowest, now - self._before), now
+        larger = (2 * self._batch_size / self._size) ** (1 / 3)  # time grows slower than boxes
+        return now + 1.2 * larger * self._slowest > timer.end - 0.02 * timer.share
+
+    def pop_least(self, num: int) -> _Front:
+        """Remove and return the num boxes with the least bounds."""
+        chosen, self._front = self._front.split_off_least(num)
+        return chosen
+
+    def solve(self, leaves: _Front, max_leaves: int) -> None:
+        """Solve the programs of the first max_leaves boxes; the others stay open."""
+        for low, high, ranges in leaves.first(max_leaves):
+            solution = _solve_leaf(self._problem, self.limits, low, high, ranges, self._timer)
+            self.count += 1
+            if solution.actions is not None and solution.objective < self.best:
+                end = np.clip(solution.actions, low, high)
+                self.descend_from(np.stack([end, self.actions]))
+            if solution.status != "optimal":
+                weak = float(leaves.bounded.cost.min())
+                self._unsolved = min(self._unsolved, max(solution.lower_bound, weak))
+        self._front = self._front.join(leaves.all_but_first(max_leaves))
+
+    def split(self, boxes: _Front) -> None:
+        """Replace boxes by their halves, and try the plans that these suggest."""
+        if not len(boxes.low):
+            return
+        low, high, known = boxes.split(self._batch_size)
+        children = _Front(low, high, self._boxes.bound(low, high, known))
+        self.count += len(low)
+        self._size = max(self._size, len(low))
+        suggested = torch.cat([(low + high) / 2, children.bounded.corner])
+        costs = self._boxes.costs(suggested)
+        index = int(costs.argmin())
+        if costs[index] < self.best:
+            self.descend_from(suggested[index : index + 1].numpy())
+        self._front = self._front.join(children)
+
+    def lower_bound(self) -> tuple[float, bool]:
+        """Return the bound on the cost of any plan, and whether an unsolved leaf weakened it."""
+        bound = self._cutoff()
+        is_weak = self._unsolved < bound
+        bound = min(bound, self._unsolved)
+        if len(self._front.low):
+            bound = min(bound, float(self._front.bounded.cost.min()))
+        return bound, is_weak
+
+    def _cutoff(self) -> float:
+        """Return the cost that a plan must be below to count as better than the best."""
+        return self.best - self._tolerance * max(abs(self.best), 1e-9)
 
 
 def _solve_leaf(
