@@ -137,11 +137,27 @@ def watch(owner: Any, name: str) -> list[Any]:
     return seen
 
 
+def peer_config(preset: Path, seed: int) -> Any:
+    """Compose mbrl-lib's own preset of MBPO on InvertedPendulum."""
+    from omegaconf import OmegaConf
+
+    parts = {
+        "algorithm": "algorithm/mbpo",
+        "dynamics_model": "dynamics_model/gaussian_mlp_ensemble",
+        "overrides": "overrides/mbpo_inv_pendulum",
+    }
+    groups = {name: OmegaConf.load(preset / f"{path}.yaml") for name, path in parts.items()}
+    cfg = OmegaConf.create({"device": "cpu", "seed": seed, "log_frequency_agent": 1000})
+    cfg = OmegaConf.merge(cfg, groups)
+    # the Hydra of its time built nothing inside what it built
+    cfg.dynamics_model._recursive_ = cfg.algorithm.agent._recursive_ = False
+    return cfg
+
+
 def peer_tasks() -> dict[str, Task]:
     import gymnasium
     import numpy as np
     import torch
-    from omegaconf import OmegaConf
 
     # the peer is called mbrl too, so that type checkers would look for this in ours
     mbrl, algorithm, termination_fns, models, util = (
@@ -153,23 +169,10 @@ def peer_tasks() -> dict[str, Task]:
     torch.set_num_threads(1)
     preset = Path(mbrl.__file__).parent / "examples" / "conf"
 
-    def config(seed: int) -> Any:
-        parts = {
-            "algorithm": "algorithm/mbpo",
-            "dynamics_model": "dynamics_model/gaussian_mlp_ensemble",
-            "overrides": "overrides/mbpo_inv_pendulum",
-        }
-        groups = {name: OmegaConf.load(preset / f"{path}.yaml") for name, path in parts.items()}
-        cfg = OmegaConf.create({"device": "cpu", "seed": seed, "log_frequency_agent": 1000})
-        cfg = OmegaConf.merge(cfg, groups)
-        # the Hydra of its time built nothing inside what it built
-        cfg.dynamics_model._recursive_ = cfg.algorithm.agent._recursive_ = False
-        return cfg
-
     def make_model(cfg: Any) -> Any:
         return util.common.create_one_dim_tr_model(cfg, (OBS_DIM,), (ACT_DIM,))
 
-    cfg = config(0)
+    cfg = peer_config(preset, 0)
     cfg.algorithm.normalize_double_precision = False  # not needed, and slower
     model = make_model(cfg)
     trainer = models.ModelTrainer(
@@ -199,7 +202,7 @@ def peer_tasks() -> dict[str, Task]:
     returns = watch(algorithm, "evaluate")
 
     def mbpo(seed: int) -> dict[str, float]:
-        cfg = config(seed)
+        cfg = peer_config(preset, seed)
         cfg.overrides.num_steps = STEPS - START // 2
         cfg.algorithm.initial_exploration_steps = START // 2  # its first fit is EPOCH steps later
         cfg.algorithm.random_initial_explore = True

@@ -26,6 +26,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 COMMON = [
     "experiment=none", "total_steps=240", "save_every=20", "eval_every=80", "eval_episodes=2",
@@ -192,6 +193,18 @@ def kill(process: subprocess.Popen, marks: Marks, span: float, usual: dict, draw
     return how
 
 
+def write_rows(options: argparse.Namespace, rows: list[list[Any]]) -> None:
+    """Write one row for each kill, below the command that made them."""
+    with options.out.open("w", newline="") as file:
+        file.write(
+            "# python -m scripts.robustness.kill_resume "
+            f"--kills {options.kills} --seed {options.seed}\n"
+        )
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["run", "case", "aim", "phase", "step", "committed_step", "end"])
+        writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
@@ -239,14 +252,7 @@ def main() -> None:
             rows += [[*row, verdict] for row in mine]
             print(f"run {number} ({name}): {len(mine)} kills, end {verdict}", flush=True)
             number += 1
-    with options.out.open("w", newline="") as file:
-        file.write(
-            "# python -m scripts.robustness.kill_resume "
-            f"--kills {options.kills} --seed {options.seed}\n"
-        )
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["run", "case", "aim", "phase", "step", "committed_step", "end"])
-        writer.writerows(rows)
+    write_rows(options, rows)
     failures += [
         f"run {number} resumed from {resumed}, not {expected}"
         for number, expected, resumed in resumptions
