@@ -10,8 +10,8 @@
 
 `checked` refuses a wrong value from Python with a BadInput (a ValueError) that names the parameter;
 the command line reads the same annotations from the source, without importing the class. The
-constraints are those of the package annotated-types, and `AtMost` for a limit that is another
-parameter. Checked are numbers, booleans, strings, `Literal` choices, and the same inside
+constraints are those of the package annotated-types, and two that look at another parameter:
+`AtMost` and `InsideIf`. Checked are numbers, booleans, strings, `Literal` choices, and the same inside
 `X | None`, lists and tuples; anything else is left to the constructor. A number with a constraint
 is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
 """
@@ -66,6 +66,13 @@ _WORDS: dict[Any, str] = {
 @dataclasses.dataclass(frozen=True)
 class AtMost:
     """Limit of a number: another parameter of the same constructor."""
+
+    name: str  # of the other parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class InsideIf:
+    """Limit of a fraction: neither 0 nor 1 if another parameter is above 0."""
 
     name: str  # of the other parameter
 
@@ -143,7 +150,7 @@ def check_value(
         name: of the parameter.
         value: what it was given.
         annotation: a type, resolved.
-        others: the other parameters by name, for AtMost.
+        others: the other parameters by name, for AtMost and InsideIf.
         text: how the message writes the value, None for its repr.
 
     Raises:
@@ -160,7 +167,7 @@ def expected(annotation: Any, others: dict[str, Any] | None = None) -> str:
 
     Args:
         annotation: a type, resolved.
-        others: the other parameters by name, for AtMost.
+        others: the other parameters by name, for AtMost and InsideIf.
     """
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -183,8 +190,9 @@ def describe(constraints: tuple[Any, ...], others: dict[str, Any] | None = None)
     """Return the words for the constraints of a number, such as "at least 1".
 
     Args:
-        constraints: those of annotated-types, and AtMost.
-        others: the other parameters by name: AtMost adds the value of its own.
+        constraints: those of annotated-types, AtMost and InsideIf.
+        others: the other parameters by name: AtMost adds the value of its own, InsideIf has no
+            words where it does not hold.
     """
     words = []
     for limit in constraints:
@@ -202,6 +210,8 @@ def describe(constraints: tuple[Any, ...], others: dict[str, Any] | None = None)
             other = (others or {}).get(limit.name)
             value = f"={other}" if isinstance(other, numbers.Real) else ""
             words.append(f"at most {limit.name}{value}")
+        elif isinstance(limit, InsideIf) and (others is None or _is_positive(others, limit.name)):
+            words.append(f"above 0 and below 1 with {limit.name}")
     return " and ".join(words)
 
 
@@ -210,8 +220,8 @@ def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
 
     Args:
         value: the number.
-        limit: a constraint of annotated-types, or AtMost.
-        others: the other parameters by name, for AtMost.
+        limit: a constraint of annotated-types, AtMost or InsideIf.
+        others: the other parameters by name, for AtMost and InsideIf.
     """
     if isinstance(limit, Interval):
         return all(satisfies(value, part, others) for part in limit)
@@ -226,6 +236,8 @@ def satisfies(value: Any, limit: Any, others: dict[str, Any]) -> bool:
     if isinstance(limit, AtMost):
         other = others.get(limit.name)
         return not isinstance(other, numbers.Real) or value <= other
+    if isinstance(limit, InsideIf):
+        return not _is_positive(others, limit.name) or 0 < value < 1
     return True
 
 
@@ -289,3 +301,9 @@ def _is_infinite(limit: Any) -> bool:
     """Return whether a constraint lets infinity through by naming it."""
     ends = tuple(limit) if isinstance(limit, Interval) else (limit,)
     return any(isinstance(end, Le) and end.le == math.inf for end in ends)
+
+
+def _is_positive(others: dict[str, Any], name: str) -> bool:
+    """Return whether another parameter is a number above 0."""
+    other = others.get(name)
+    return isinstance(other, numbers.Real) and other > 0

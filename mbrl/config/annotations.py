@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 
 from mbrl.config.source import Definition, find_in
-from mbrl.values import AtMost
+from mbrl.values import AtMost, InsideIf
 
 _LISTS = {"list", "List", "Sequence", "Iterable", "Collection"}
 _DICTS = {"dict", "Dict", "Mapping", "MutableMapping"}
@@ -22,6 +22,7 @@ _SIMPLE: dict[str, Any] = {
     **dict.fromkeys(_LISTS, list[Any]),
     **dict.fromkeys(_DICTS, dict[Any, Any]),
 }
+_OWN: dict[str, Any] = {"AtMost": AtMost, "InsideIf": InsideIf}
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -122,7 +123,7 @@ def _constraint(node: ast.expr, home: str) -> Any:
         return None
     definition = _definition(node.func, home)
     name = definition.name if definition else _last_name(node.func)
-    made = AtMost if name == "AtMost" else getattr(annotated_types, name, None)
+    made = _OWN.get(name) or getattr(annotated_types, name, None)
     if made is None:
         return None
     try:

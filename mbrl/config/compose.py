@@ -90,6 +90,7 @@ def _check_words(arguments: Sequence[str], library: Library) -> None:
     words = [argument for argument in arguments if "=" not in argument]
     groups = sorted(reversed(library.defaults), key=lambda group: group == "agent")
     options = {name: f"{group}={name}" for group in groups for name in library.choices(group)}
+    options |= {group: f"{group}={choice}" for group, choice in library.defaults.items()}
     meant = [options.get(near) for word in words for near in nearest(word, options)[:1]]
     if words and len(meant) == len(words):
         raise BadInput(f"{' '.join(words)}: write {' '.join(map(str, meant))}")

@@ -30,7 +30,7 @@ from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
-from mbrl.values import Count, Fraction, NonNegative, Positive, checked
+from mbrl.values import Count, Fraction, InsideIf, NonNegative, Positive, checked
 
 CHUNK = 16  # batches sampled at once
 
@@ -163,7 +163,7 @@ class SAC:
         target_entropy: float | None = None,
         initial_temperature: Positive = 1.0,
         batch_size: Count = 256,
-        real_ratio: Fraction = 0.05,
+        real_ratio: Annotated[Fraction, InsideIf("conservatism")] = 0.05,
         conservatism: NonNegative = 0.0,
         backward: Literal["manual", "autograd"] = "manual",
     ):

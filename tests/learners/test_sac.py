@@ -303,9 +303,16 @@ def test_the_conservative_term_is_the_gap_of_the_two_means():
     torch.testing.assert_close(pushed - plain, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_conservatism_needs_batches_of_both_kinds(ratio):
-    with pytest.raises(BadInput, match="conservatism compares real and imagined"):
+@pytest.mark.parametrize(
+    "ratio, words",
+    [
+        (0.0, "above 0 and below 1 with conservatism"),
+        (1.0, "above 0 and below 1 with conservatism"),
+        (1e-6, "conservatism compares real and imagined"),  # no real row in so small a batch
+    ],
+)
+def test_conservatism_needs_batches_of_both_kinds(ratio, words):
+    with pytest.raises(BadInput, match=words):
         small(conservatism=1.0, real_ratio=ratio)
 
 
