@@ -2,9 +2,7 @@
 
 import torch
 
-from mbrl import ActionSpec
-from mbrl.dynamics import FunctionModel
-from mbrl.planners import ICEM
+from mbrl import ActionSpec, dynamics, planners
 
 
 def move(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
@@ -13,8 +11,8 @@ def move(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     return torch.stack([obs[:, 0] + 0.1 * velocity, velocity], 1)
 
 
-model = FunctionModel(move, lambda obs, action, next_obs: -next_obs.square().sum(1))
-planner = ICEM(action=ActionSpec.box(-1, 1), horizon=20, num_samples=100, num_elites=10)
+model = dynamics.FunctionModel(move, lambda obs, action, next_obs: -next_obs.square().sum(1))
+planner = planners.ICEM(action=ActionSpec.box(-1, 1), horizon=20, num_samples=100, num_elites=10)
 obs, plan = torch.tensor([[1.0, 0.0]]), None
 for seed in range(60):
     plan = planner.plan(model.initial(obs), model, generator=seed, previous=plan)

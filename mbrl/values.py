@@ -11,9 +11,9 @@
 `checked` refuses a wrong value from Python with a BadInput (a ValueError) that names the parameter;
 the command line reads the same annotations from the source, without importing the class. The
 constraints are those of the package annotated-types, and two that look at another parameter:
-`AtMost` and `InsideIf`. Checked are numbers, booleans, strings, `Literal` choices, and the same inside
-`X | None`, lists and tuples; anything else is left to the constructor. A number with a constraint
-is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
+`AtMost` and `InsideIf`. Checked are numbers, booleans, strings, `Literal` choices, and the same
+inside `X | None`, lists and tuples; anything else is left to the constructor. A number with a
+constraint is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
 """
 
 from __future__ import annotations
@@ -306,4 +306,4 @@ def _is_infinite(limit: Any) -> bool:
 def _is_positive(others: dict[str, Any], name: str) -> bool:
     """Return whether another parameter is a number above 0."""
     other = others.get(name)
-    return isinstance(other, numbers.Real) and other > 0
+    return isinstance(other, int | float) and other > 0
