@@ -11,7 +11,9 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,14 +29,13 @@ README = (ROOT / "README.md").read_text()
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "findings/README.md"] + [
     str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))
 ]
-SHORT = {
+SHORT = {  # keys of a run, and parameters of the parts of a group, wherever they stand in it
     "total_steps": "40", "eval_episodes": "1", "save_every": "20", "agent.learning_starts": "20",
     "agent.updates_per_refit": "1", "learner.hidden": "8", "learner.num_model_envs": "2",
-    "dynamics.hidden": "8", "dynamics.training.min_updates": "5",
-    "dynamics.training.max_updates": "5",
+    "learner.num_steps": "20", "dynamics.hidden": "8", "dynamics.min_updates": "5",
+    "dynamics.max_updates": "5", "dynamics.dense_updates": "5", "dynamics.stage_updates": "4",
     "planner.horizon": "4", "planner.num_samples": "8", "planner.num_elites": "4",
     "planner.num_iterations": "1", "planner.warm_iterations": "1", "env.num_envs": "1",
-    "dynamics.dense_updates": "5", "dynamics.stage_updates": "4",
 }  # fmt: skip
 DISTILL = ["--max-terms", "3", "--starts", "2", "--polish", "1", "--episodes", "1"]
 NOT_OURS = {"make", "python", "python3", "pip", ".venv/bin/pip", "source", "cd"}
@@ -94,14 +95,24 @@ def shortened(arguments: list[str]) -> list[str]:
     )
     words = [a for a in arguments if "=" in a]
     config = compose(words, folder).config
-    taken = set(config) | {
-        f"{group}.{key}" for group, node in config.items() if isinstance(node, dict) for key in node
-    }
-    extra = {key: value for key, value in SHORT.items() if key in taken}
+    extra = {key: SHORT[key] for key in set(config) & set(SHORT)}
+    for group, node in config.items():
+        for path, part in nodes(group, node):
+            names = read_signature(part["_target_"]).parameters
+            extra |= {f"{path}.{n}": v for n in names if (v := SHORT.get(f"{group}.{n}"))}
     if isinstance(config.get("dynamics", {}).get("hidden"), list):
         extra |= {"dynamics.hidden": "[8]", "dynamics.schedule": "[4]"}
     kept = [a for a in arguments if a.partition("=")[0] not in extra]
     return [*kept, *(f"{key}={value}" for key, value in extra.items())]
+
+
+def nodes(path: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The parts of a configuration, with their keys."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for name, child in node.items():
+            yield from nodes(f"{path}.{name}", child)
 
 
 def run(command: str) -> int:
@@ -257,8 +268,8 @@ def test_every_metric_is_in_the_glossary():
 
 
 TINY = (
-    '"learner.hidden": 8, "dynamics.hidden": 8, "dynamics.min_updates": 5, '
-    '"dynamics.max_updates": 5, "agent.num_rollouts": 20'
+    '"learner.hidden": 8, "dynamics.hidden": 8, "dynamics.training.min_updates": 5, '
+    '"dynamics.training.max_updates": 5, "agent.num_rollouts": 20'
 )
 TRAINING = "dynamics.EnsembleTraining(min_updates=5, max_updates=20)"
 # smaller settings: what stands in the script -> what the test puts in its place
