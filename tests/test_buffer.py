@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mbrl.buffer import ReplayBuffer, mix
@@ -59,7 +59,6 @@ def test_rows_of_another_length_are_refused_even_if_the_widths_add_up():
     assert len(buffer) == 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.floats(0, 1), st.integers(1, 4))
 def test_mix_takes_the_share_of_real_rows(batch_size, ratio, num_batches):
     real, imagined = ReplayBuffer(5, 1, 1), ReplayBuffer(9, 1, 1)

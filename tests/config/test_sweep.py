@@ -162,7 +162,6 @@ VALUES = SCALARS | BARE | st.lists(INNER) | st.dictionaries(st.text(), INNER, ma
 
 
 @pytest.mark.parametrize("macro", MACROS)
-@settings(deadline=None)
 @given(st.dictionaries(KEYS.map(".".join), VALUES, min_size=1, max_size=3))
 def test_what_a_macro_writes_is_read_back(macro, parameters):
     read = parse_arguments(command(parameters, macro))
@@ -196,7 +195,7 @@ def unswept():
     return compose(BASE).config
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.generate])  # a config takes 0.1 s
+@settings(max_examples=25, phases=[Phase.generate])  # a config takes 0.1 s
 @given(macro=st.sampled_from(MACROS), parameters=MEANT)
 def test_what_a_macro_writes_is_what_is_trained_with(unswept, macro, parameters):
     config = compose([*BASE, *command(parameters, macro)]).config

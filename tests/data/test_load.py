@@ -5,8 +5,8 @@ import pytest
 
 from mbrl.data import load_dataset
 from mbrl.errors import BadInput
+from tests.data.flat_files import LENGTHS, MADE, d4rl, neorl
 from tests.data.samples import save
-from tests.data.test_array_files import LENGTHS, MADE, d4rl, neorl
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Minari's advice on authors
 

@@ -77,7 +77,7 @@ def stored(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_every_damage_is_refused_by_name(stored, tmp_path_factory, monkeypatch, data):
     folder = tmp_path_factory.mktemp("damaged")

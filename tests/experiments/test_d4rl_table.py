@@ -10,7 +10,7 @@ from scripts.experiments import d4rl_table as script
 from scripts.experiments import run as runner
 from scripts.experiments.study import Run, load_study
 from scripts.experiments.table import read_table, write_table
-from tests.data.test_array_files import d4rl, neorl, steps
+from tests.data.flat_files import d4rl, neorl, steps
 
 SHORT = ["--steps", "20", "--set", "learner.hidden=8", "learner.batch_size=8", "eval_episodes=2"]
 

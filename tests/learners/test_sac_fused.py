@@ -10,7 +10,7 @@ from mbrl.learners.sac_fused import ManualGradients
 from tests.learners.sac_problems import gradients, problem
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     obs_dim=st.integers(1, 6),

@@ -1,7 +1,5 @@
 """SB3's SAC on our buffers: the weights of plain SB3, and its randomness contained."""
 
-import sys
-
 import numpy as np
 import pytest
 import stable_baselines3
@@ -78,12 +76,6 @@ def test_sac_mixes_imagined_rows_in():
     learner = SB3SAC(obs_dim=2, action=ACTION, hidden=8, batch_size=40, real_ratio=0.25)
     learner.improve(real, imagined)
     assert seen == [("real", 10), ("imagined", 30)]
-
-
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(BadInput, match=r"pip install 'dynaplan\[sb3\]'"):
-        SB3SAC(obs_dim=2, action=ACTION)
 
 
 def test_sac_refuses_discrete_actions():

@@ -28,7 +28,7 @@ def hill(seed, n=6):
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_turned_ellipsoid_is_climbed_and_its_shape_learned(seed):
     earned, top, curvature = hill(seed)
     found = climb(earned, torch.zeros(6).double(), 150, seed=seed)

@@ -27,7 +27,7 @@ def test_discrete_actions_are_refused():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 3), st.integers(1, 2))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_exported_code_says_what_the_policy_does(seed, degree, acts):
     draws = generator(seed)
     action = ActionSpec("continuous", torch.tensor([-1.0, -2.5][:acts]), torch.ones(acts))

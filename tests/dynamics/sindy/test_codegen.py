@@ -1,145 +1,83 @@
-"""Generated code: every back end gives what PySINDy gives."""
-
-import copy
+"""Generated code: each product is written once, and only what is used."""
 
 import numpy as np
-import pysindy
-import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mbrl.dynamics import SINDy
-from mbrl.dynamics.sindy.codegen import System, python_source
-from mbrl.dynamics.sindy.library import Library, Term, polynomial
-from mbrl.dynamics.sindy.predictor import Predictor
-
-P, F = pysindy.PolynomialLibrary, pysindy.FourierLibrary
-LIBRARIES = {
-    "quadratic": lambda: P(2),
-    "cubic without bias": lambda: P(3, include_bias=False),
-    "no interaction": lambda: P(3, include_interaction=False),
-    "interaction only": lambda: P(2, interaction_only=True),
-    "fourier": lambda: F(2),
-    "sines": lambda: F(1, include_cos=False),
-    "sum": lambda: P(2) + F(1),
-    "product": lambda: P(1) * F(1),
-    "affine": lambda: pysindy.GeneralizedLibrary(
-        [P(2), P(1, include_bias=False)],
-        tensor_array=[[1, 1]],
-        inputs_per_library=[[0, 1, 2], [3]],
-    ),
-}
+from mbrl.dynamics.sindy.codegen import (
+    Stage,
+    System,
+    active,
+    features_source,
+    python_source,
+    statements,
+    weighted_sum,
+)
+from mbrl.dynamics.sindy.library import ONE, Library, Term, polynomial
+from tests.dynamics.sindy.systems import STRUCTURED
 
 
-def random_model(name: str, seed: int, density: float = 0.4):
-    """A DiscreteSINDy of 3 observations and 1 action with random coefficients."""
-    draws = np.random.default_rng(seed)
-    model = pysindy.DiscreteSINDy(feature_library=LIBRARIES[name]())
-    rows = draws.normal(size=(40, 4))
-    model.fit(rows[:, :3], 1.0, x_next=rows[:, :3], u=rows[:, 3:], feature_names=list("abcu"))
-    shape = model.coefficients().shape
-    model.optimizer.coef_ = draws.normal(size=shape) * (draws.random(shape) < density)
-    return model
+def test_products_build_on_one_another():
+    terms = [ONE, Term((1,)), Term((1, 2, 3)), Term((1, 2))]
+    assert statements(terms, repr) == [("t_1_2", "v1 * v2"), ("t_1_2_3", "t_1_2 * v3")]
 
 
-def worst(found, expected) -> float:
-    return float(np.abs(np.asarray(found) - expected).max() / max(1.0, np.abs(expected).max()))
+def test_waves_are_functions_of_multiples():
+    double, wave = Term((), (("sin", 2, 0),)), Term((), (("cos", 1, 0),))
+    assert statements([double, Term((1,)) * wave], repr) == [
+        ("t_sin2_0", "sin(2 * v0)"),
+        ("t_cos1_0", "cos(v0)"),
+        ("t_1_cos1_0", "v1 * t_cos1_0"),
+    ]
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10_000), batch=st.sampled_from([1, 3, 70, 5000]))
-def test_prediction_equals_pysindys(name, seed, batch):
-    reference = random_model(name, seed)
-    model = SINDy.from_pysindy(reference)
-    draws = np.random.default_rng(seed + 1)
-    obs, action = draws.normal(size=(batch, 3)), draws.normal(size=(batch, 1))
-    expected = np.asarray(reference.predict(obs, u=action))
-    predictor = model.steps.predictor
-    assert worst(predictor.numpy(obs, action), expected) < 1e-12
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        rows = torch.from_numpy(obs).to(dtype), torch.from_numpy(action).to(dtype)
-        pred = model.steps(*rows)
-        assert pred.dtype == dtype
-        exact = np.asarray(reference.predict(rows[0].double().numpy(), u=rows[1].double().numpy()))
-        assert worst(pred, exact) < tolerance
-        members = model.steps.by_blocks(*rows, [0])
-        assert worst(members, exact) < tolerance
-
-
-STRUCTURED = System(
-    4,
-    1,
-    True,
-    (3,),
-    Library([Term((1,)), Term((4,)), Term((2, 3))]),
-    np.array([[0.75, 0.15, -0.1]]),
-    (2,),
-    ((0, 1),),
-    Library([Term((3,)), Term((8,))]),
-    np.array([[0.02, 0.03], [0.0, 0.05]]),
-)  # cos, sin, position, speed
-
-
-def step_by_hand(obs, u):
-    c, s, x, v = obs.T
-    speed = v + 0.75 * s + 0.15 * u - 0.1 * x * v
-    turn = 0.05 * speed
-    return np.stack(
-        [
-            c * np.cos(turn) - s * np.sin(turn),
-            s * np.cos(turn) + c * np.sin(turn),
-            x + 0.02 * v + 0.03 * speed,
-            speed,
-        ],
-        1,
+def test_right_sides_leave_out_what_is_zero():
+    stage = Stage(
+        Library([ONE, Term((0,)), Term((0, 1))]),
+        np.array([[-0.5, 2, 0], [0, 0, 1 / 3], [0, 0, 0]]),
     )
+    sides = [weighted_sum(stage, row, repr) for row in range(3)]
+    assert sides == ["-0.5 + 2.0 * v0", "0.3333333333333333 * t_0_1", "0.0"]
 
 
-def test_every_back_end_moves_a_structured_system_alike():
-    obs = np.random.default_rng(1).normal(size=(200, 4))
-    action = np.random.default_rng(2).normal(size=(200, 1))
-    expected = step_by_hand(obs, action[:, 0])
-    plain = Predictor(STRUCTURED)
-    assert worst(plain.numpy(obs, action), expected) < 1e-14
-    assert worst(plain.numpy(obs[:1], action[:1]), expected[:1]) < 1e-14
-    tensors = torch.from_numpy(obs), torch.from_numpy(action)
-    assert worst(plain.torch(*tensors), expected) < 1e-14
-    compiled = Predictor(STRUCTURED, compile=True)
-    assert worst(compiled.numpy(obs, action), expected) < 1e-14
-    assert worst(compiled.torch(*tensors), expected) < 1e-14
-    assert worst(copy.deepcopy(compiled).torch(*tensors), expected) < 1e-14
+def test_terms_that_no_equation_uses_are_dropped():
+    library = Library([ONE, Term((0,)), Term((1,))])
+    terms, weights = active(library, np.array([[0.0, 0, 3], [1, 0, 0]]))
+    assert terms == (ONE, Term((1,))) and weights.tolist() == [[0, 3], [1, 0]]
 
 
-def test_gradients_are_right_also_beside_a_kernel():
-    obs = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    action = torch.full((5, 1), 0.3, dtype=torch.float64)
-    for compile in (False, True):
-        predictor = Predictor(STRUCTURED, compile=compile)
-        inputs = obs.clone().requires_grad_(), action.clone().requires_grad_()
-        assert torch.autograd.gradcheck(predictor.torch, inputs)
+def test_a_structured_step_as_source():
+    assert python_source(STRUCTURED).splitlines() == [
+        "def step(v0, v1, v2, v3, v4):",
+        "    t_2_3 = v2 * v3",
+        "    v8 = v3 + (0.75 * v1 + 0.15 * v4 + -0.1 * t_2_3)",
+        "    v7 = v2 + (0.02 * v3 + 0.03 * v8)",
+        "    turn1 = 0.05 * v8",
+        "    cos1 = cos(turn1)",
+        "    sin1 = sin(turn1)",
+        "    v5 = v0 * cos1 - v1 * sin1",
+        "    v6 = v1 * cos1 + v0 * sin1",
+        "    return (v5, v6, v7, v8, )",
+    ]
 
 
-@pytest.mark.parametrize("compile", [False, True])
-def test_a_system_without_actions(compile):
-    reference = pysindy.DiscreteSINDy(feature_library=P(2))
-    rows = np.random.default_rng(3).normal(size=(50, 2))
-    reference.fit(rows, 1.0, x_next=np.sin(rows))
-    model = SINDy.from_pysindy(reference)
-    assert model.act_dim == 0
-    predictor = Predictor(model.system(), compile=compile)
-    expected = np.asarray(reference.predict(rows))
-    assert worst(predictor.numpy(rows), expected) < 1e-12
-    tensors = torch.from_numpy(rows), torch.empty(50, 0, dtype=torch.float64)
-    assert worst(predictor.torch(*tensors), expected) < 1e-12
+def test_the_second_stage_reads_what_the_first_has_predicted():
+    speed, motion = Library([Term((0,))]), Library([Term((1, 3))])
+    system = System(
+        2, 0, False, (1,), speed, np.array([[2.0]]), (0,), (), motion, np.array([[0.5]])
+    )
+    assert python_source(system).splitlines()[1:] == [
+        "    v3 = 2.0 * v0",
+        "    t_1_3 = v1 * v3",
+        "    v2 = v0 + (0.5 * t_1_3)",
+        "    return (v2, v3, )",
+    ]
 
 
-def test_results_go_where_they_are_wanted():
-    obs, action = np.ones((3, 4)), np.ones((3, 1))
-    out = np.zeros((3, 4))
-    assert Predictor(STRUCTURED).numpy(obs, action, out) is out
-    assert worst(out, step_by_hand(obs, action[:, 0])) < 1e-14
+def test_features_as_source():
+    assert features_source(Library([ONE, Term((0, 1)), Term((1,))]), 2).splitlines() == [
+        "def features(v0, v1, one):",
+        "    t_0_1 = v0 * v1",
+        "    return (one, t_0_1, v1, )",
+    ]
 
 
 def test_only_active_terms_are_in_the_code():

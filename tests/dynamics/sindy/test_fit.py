@@ -35,7 +35,7 @@ def theirs(x, y, **settings):
         return pysindy.STLSQ(**settings).fit(x, y).coef_
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([0.0, 0.05, 0.3, 1.0]),

@@ -8,7 +8,7 @@ from mbrl.dynamics import SINDy
 from mbrl.dynamics.sindy import kernel
 from mbrl.dynamics.sindy.kernel import find_compiler
 from mbrl.dynamics.sindy.predictor import Predictor
-from tests.dynamics.sindy.test_codegen import STRUCTURED, random_model, step_by_hand, worst
+from tests.dynamics.sindy.systems import STRUCTURED, random_model, step_by_hand, worst
 
 
 @pytest.mark.parametrize("name", ["quadratic", "product", "affine"])

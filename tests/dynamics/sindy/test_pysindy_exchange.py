@@ -7,7 +7,7 @@ import pytest
 from mbrl.dynamics import SINDy
 from mbrl.envs import pendulum
 from mbrl.errors import BadInput
-from tests.dynamics.sindy.test_codegen import LIBRARIES, random_model, worst
+from tests.dynamics.sindy.systems import LIBRARIES, random_model, worst
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move
 
 

@@ -141,7 +141,7 @@ def test_any_dynamics_can_be_filtered(data, base):
     torch.testing.assert_close(pred.reward, expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.integers(2, 12))
 def test_better_candidates_come_first(near, seed, num):
     obs = torch.randn(6, 2, generator=generator(seed))

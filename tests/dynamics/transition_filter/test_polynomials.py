@@ -15,7 +15,7 @@ from mbrl.dynamics.transition_filter.polynomials import (
 from tests.toys import generator
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 1000))
 def test_monomials_are_all_products(variables, degree, seed):
     z = torch.randn(7, variables, generator=generator(seed), dtype=torch.float64)
