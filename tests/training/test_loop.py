@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.errors import EnvironmentFault
-from mbrl.training.evaluation import ENDLESS, evaluate
 from mbrl.training.loop import train
 from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record, flat
@@ -57,13 +55,7 @@ def test_mean_episode_return_is_that_of_the_stored_rewards(tmp_path):
     assert abs(record.rows[-1]["rollout/ep_rew_mean"] - sum(whole) / len(whole)) < 1e-4
 
 
-def test_evaluation_repeats_and_leaves_training_alone(tmp_path):
-    agent = ToyAgent()
-    first = evaluate(ToyEnv, agent, episodes=5, seed=3)
-    assert evaluate(ToyEnv, agent, episodes=5, seed=3) == first
-    assert first["eval/episodes"] == 5 and len(first["eval/rewards"]) == 5
-    other = evaluate(ToyEnv, agent, episodes=5, seed=4)
-    assert not set(other["eval/rewards"]) & set(first["eval/rewards"])  # no start in common
+def test_evaluations_leave_training_alone(tmp_path):
     often = run(tmp_path / "often", eval_every=10)[1].all()
     seldom = run(tmp_path / "seldom", eval_every=100)[1].all()
     for a, b in zip(often, seldom, strict=True):
@@ -84,21 +76,6 @@ def test_a_finished_run_can_be_extended(tmp_path):
         assert a.equal(b)
     again, *_ = run(tmp_path / "run", total_steps=160)
     assert again["finished"] and again["evaluations"] == summary["evaluations"]
-
-
-def test_an_episode_without_end_ends_the_evaluation():
-    class Endless(ToyEnv):
-        max_episode_steps = None
-
-        def step(self, action):
-            step = super().step(action)
-            return step._replace(
-                terminated=step.terminated & False, truncated=step.truncated & False
-            )
-
-    with pytest.raises(EnvironmentFault, match=r"max_episode_steps=1000") as caught:
-        evaluate(Endless, ToyAgent(), episodes=2, seed=0)
-    assert (caught.value.index, caught.value.step) == (0, ENDLESS)
 
 
 def test_without_a_folder_a_logger_or_a_buffer_the_agent_is_trained_in_place(tmp_path, monkeypatch):

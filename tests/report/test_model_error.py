@@ -1,12 +1,10 @@
-"""The model error against a known drift, and the report as a self-contained file."""
-
-import json
+"""Model error: none of the true model, the drift of one that drifts, that of no change."""
 
 import pytest
 import torch
 
-from mbrl.report import ModelError, k_step_error, write_report
-from mbrl.types import Prediction
+from mbrl.report import k_step_error
+from mbrl.types import Prediction, sequences
 from tests.toys import ToyEnv, ToyModel, collect, move
 
 
@@ -16,8 +14,6 @@ def test_the_true_model_has_no_error_and_no_change_has_the_known_one():
     assert error is not None and error.num_sequences > 100
     assert error.model.max() < 1e-5
     # one step of no change is the spread of the changes themselves
-    from mbrl.types import sequences
-
     rows = sequences(data, 5)[:, 0]
     scale = data.obs.std(0)
     change = ((data.next_obs - data.obs)[rows] / scale).square().mean().sqrt()
@@ -47,20 +43,22 @@ def test_too_short_episodes_give_no_error_curve():
     assert k_step_error(ToyModel(), collect(ToyEnv(2), 5).all(), horizon=6) is None
 
 
-def test_the_report_holds_every_number_and_loads_nothing(tmp_path):
-    rows = [{"step": s, "model/holdout_mse": 0.5 / s, "rollout/ep_rew_mean": s} for s in (1, 2)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    summary = {
-        "step": 20, "time/cpu_seconds": 12.0, "time/wall_seconds": 13.0,
-        "evaluations": [{"step": 10, "rewards": [1.0, 3.0]}, {"step": 20, "rewards": [5.0, 6.0]}],
-    }  # fmt: skip
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    (tmp_path / "versions.json").write_text(json.dumps({"torch": "2.13.0"}))
-    config = {"choices": {"agent": "mbpo", "env": "<toy>"}, "seed": 3, "device": "cpu"}
-    error = ModelError(torch.tensor([0.01, 0.02]), torch.tensor([0.3, 0.6]), 50)
-    path = write_report(tmp_path, config, {"mbpo": [5.0, 6.0], "random": [-1.0, -3.0]}, error)
-    page = path.read_text()
-    for text in ("mbpo on &lt;toy&gt;, seed 3", "<b>5.5</b>", "-2.0", "0.0200", "2.13.0"):
-        assert text in page, text
-    assert page.count("data:image/png;base64,") == 4
-    assert "http" not in page and "<script" not in page
+def test_many_sequences_are_thinned_evenly():
+    data = collect(ToyEnv(4), 60).all()
+    whole = k_step_error(ToyModel(), data, horizon=5)
+    some = k_step_error(ToyModel(), data, horizon=5, max_sequences=50)
+    assert whole is not None and some is not None
+    number = whole.num_sequences
+    stride = -(-number // 50)
+    assert some.num_sequences == -(-number // stride) <= 50
+    rows = sequences(data, 5)[::stride]
+    gap = (data.obs[rows[:, 0]] - data.next_obs[rows[:, 4]]) / data.obs.std(0)
+    assert some.no_change[4].item() == pytest.approx(gap.square().mean().sqrt().item(), rel=1e-5)
+
+
+def test_an_observation_that_never_changes_is_no_division_by_zero():
+    data = collect(ToyEnv(2), 30).all()
+    still = data._replace(obs=data.obs * 0, next_obs=data.next_obs * 0 + 1e-3)
+    error = k_step_error(ToyModel(), still, horizon=1)
+    assert error is not None
+    assert error.no_change.tolist() == pytest.approx([1.0])  # in units of 0.001, the least scale
