@@ -79,8 +79,7 @@ def outside(page: str) -> list[Path]:
 
 def equation(source: str, *_: Any, **__: Any) -> str:
     """Return an equation as MathML, which browsers show by themselves."""
-    lines = [line for line in source.split("\\\\") if line.strip()]
-    return "".join(f"<p>{convert(' '.join(line.split()), display='block')}</p>" for line in lines)
+    return f"<p>{convert(' '.join(source.split()), display='block')}</p>"
 
 
 # ---- the configuration reference ---------------------------------------------------------------

@@ -249,13 +249,15 @@ def test_the_tree_names_every_room():
             assert f"\n  {room}" in README, f"{room} is missing in the README's tree"
 
 
-def test_the_configuration_reference_is_made_from_the_classes():
+def test_the_references_and_equations_of_the_site_are_made():
     spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None and spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
     pages = {group: hooks.configure(group) for group in hooks.groups()}
     assert "| `planner.num_samples` | a whole number, at least 2 | `500` |" in pages["planner"]
+    column = hooks.equation(r"\begin{bmatrix} a \\ b \end{bmatrix}")
+    assert column.count("<mtr>") == 2 and "display" in column
     assert "## agent=mbpo" in pages["agent"] and "total_steps: 5000" in pages["train"]
 
 
