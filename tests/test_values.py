@@ -148,7 +148,7 @@ class Sized:
 
 
 def test_a_constructor_checks_positions_keywords_and_defaults():
-    assert Sized(9, part=9, later=[1], unseen=3, free=NAN).given[:2] == (9, 9)
+    assert Sized(9, part=9, later=(1,), unseen=3, free=NAN).given[:2] == (9, 9)
     for arguments, settings, words in [
         ((0,), {}, "size=0: should be at least 1"),
         ((), {"size": "3"}, "size='3': should be a whole number, at least 1"),

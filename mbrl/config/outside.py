@@ -28,7 +28,7 @@ def check_gymnasium_id(key: str, id: str) -> None:
     if id in gymnasium.registry:
         return
     try:
-        gymnasium.spec(id)  # takes Hopper for its newest version
+        gymnasium.spec(id)  # says what is wrong with it
     except gymnasium.error.Error as error:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]

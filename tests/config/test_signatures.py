@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from mbrl import values
-from mbrl.config.annotations import fit, resolve
-from mbrl.config.library import CONFIGS, nearest
+from mbrl.config.annotations import fit
+from mbrl.config.library import CONFIGS
 from mbrl.config.signatures import read_signature
 from tests.config import parts
 from tests.config.parts import (
@@ -93,44 +93,3 @@ def test_docstrings_are_read():
     read = read_signature(f"{HERE}.Outer")
     assert read.summary == "Hold parts."
     assert read.parameters["inner"].description == "a part of its own."
-
-
-@pytest.mark.parametrize(
-    "annotation, good, bad",
-    [
-        ("int", [3, -1, 2.0], [2.5, True, "3", None, [1]]),
-        ("float", [3, 0.5], [True, "x", None]),
-        ("bool", [True], [1, "true"]),
-        ("str", ["x", ""], [1, None]),
-        ("str | None", ["x", None], [1]),
-        ("int | None", [None, 3], ["x"]),
-        ("Optional[float]", [None, 1], ["x"]),
-        ("Union[int, str]", [1, "x"], [1.5, None]),
-        ("Literal['a', 1]", ["a", 1], ["b", 2, True, None]),
-        ("tuple[int, float]", [[1, 2]], [[1], [1, 2, 3], [1.5, 2], 3, "ab"]),
-        ("tuple[int, ...]", [[], [1, 2, 3]], [["x"], 1]),
-        ("list[str]", [["a"]], [[1], "a"]),
-        ("Sequence[tuple[int, int]]", [[[1, 2]]], [[1, 2]]),
-        ("dict[str, int]", [{"a": 1}], [{"a": "x"}, []]),
-        ("'tuple[int, int] | None'", [None, [1, 2]], [[1]]),
-        ("Inner", [{"_target_": "x"}], [1, {"a": 1}, None]),
-        ("Inner | None", [None], [1]),
-        ("torch.device | str", ["cpu"], [1]),
-        ("Unheard", [1, "x", None], []),
-    ],
-)
-def test_values_fit_annotations(annotation, good, bad):
-    import ast
-
-    kind = resolve(ast.parse(annotation, mode="eval").body, HERE)
-    for value in good:
-        assert fit(value, kind) == value
-    for value in bad:
-        with pytest.raises(TypeError):
-            fit(value, kind)
-
-
-def test_nearest_knows_a_key_without_its_group():
-    assert nearest("tau", ["agent.tau", "learner.tau", "seed"]) == ["agent.tau", "learner.tau"]
-    assert nearest("learner.tua", ["agent.tau", "learner.tau"]) == ["learner.tau"]
-    assert nearest("qqqq", ["agent.tau"]) == []

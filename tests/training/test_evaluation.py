@@ -8,17 +8,18 @@ import torch
 from mbrl.errors import EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.training.evaluation import ENDLESS, check_finite, episode_steps, evaluate
-from tests.toys import ACTION, ToyAgent, ToyEnv
+from tests.toys import ToyAgent, ToyEnv
 
 
-class Staged:
+class Staged(ToyEnv):
     """VecEnv whose environment i ends after i + 1 steps and pays 10^i a step."""
 
-    obs_dim, action, max_episode_steps = 1, ACTION, 5
-    device = torch.device("cpu")
+    obs_dim = 1
+    max_episode_steps: int | None = 5
 
-    def __init__(self, num_envs):
-        self.num_envs, self.count, self.seed, self.is_closed = num_envs, 0, None, False
+    def __init__(self, num_envs: int):
+        super().__init__(num_envs)
+        self.count, self.seed, self.is_closed = 0, None, False
 
     def reset(self, seed=None):
         self.seed = seed
@@ -30,9 +31,6 @@ class Staged:
         obs = torch.full((self.num_envs, 1), float(self.count))
         ended = self.count % (rows + 1) == 0
         return VecStep(obs, obs, 10.0**rows, ended & (rows % 2 == 0), ended & (rows % 2 == 1))
-
-    def env_state(self):
-        return None
 
     def close(self):
         self.is_closed = True
@@ -101,7 +99,7 @@ def test_an_episode_that_outlasts_its_limit_is_a_fault():
 
 def test_an_episode_without_a_limit_ends_the_evaluation():
     class Endless(ToyEnv):
-        max_episode_steps = None
+        max_episode_steps: int | None = None
 
     steps = episode_steps(Endless(2), torch.tensor([True, True]))
     with pytest.raises(EnvironmentFault, match=r"env\.max_episode_steps=1000") as caught:
