@@ -74,7 +74,7 @@ def split(pages: list[str]) -> dict[str, list[str]]:
 
 COMMANDS = split(PAGES)
 FILES = [f.read_text() + "\n" for f in (ROOT / "examples").rglob("*.py")]
-SLOW = {"docs/methods/morec.md"}
+SLOW = {"docs/methods/morec.md", "docs/results/learning.md", "docs/methods/mopo.md"}
 RUNNING = [
     pytest.param(p, marks=[pytest.mark.slow] if p in SLOW else [])
     for p in PAGES

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+import pytest
+
 from scripts.experiments import coverage as script
 from scripts.experiments.run import Options, run_study
 from scripts.experiments.study import RESULTS, Run, load_study
@@ -63,6 +65,7 @@ def test_the_kept_summary_is_that_of_the_kept_tables(tmp_path):
     assert (tmp_path / "figure.png").exists()
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_measured_and_leaves_nothing(tmp_path):
     small = ["total_steps=300", "eval_every=150", "eval_episodes=1", "learner.hidden=16",
              "dynamics.training.max_updates=50", "dynamics.training.min_updates=50",

@@ -15,6 +15,7 @@ from tests.data.flat_files import d4rl, neorl, steps
 SHORT = ["--steps", "20", "--set", "learner.hidden=8", "learner.batch_size=8", "eval_episodes=2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", load_study("d4rl").methods)
 def test_every_run_has_the_settings_of_its_task(method):
     study = load_study("d4rl")
@@ -71,6 +72,7 @@ def test_the_table_has_means_over_seeds_and_over_tasks(tmp_path):
     assert "| mean of 2 of D4RL's 12 | 27.5 | – | – |" in lines
 
 
+@pytest.mark.slow
 def test_a_table_that_was_interrupted_is_completed(tmp_path, monkeypatch, capsys):
     """Two tiny files; the second run is stopped before its end, then the same command goes on."""
     made = steps([30, 20], ["timeout", "terminal"], dim=11)

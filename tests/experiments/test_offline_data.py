@@ -8,6 +8,7 @@ from scripts.experiments.study import Run, load_study
 from scripts.experiments.table import read_table
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Minari's advice on authors
 def test_a_run_on_a_dataset_that_was_made_is_scored(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))

@@ -83,6 +83,7 @@ def test_a_run_that_fails_does_not_keep_others_from_being_done(spec, monkeypatch
     assert [row["agent"] for row in read_table(tmp_path / "toy.csv")] == ["ours"]
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_killed_goes_on_from_the_checkpoints(spec, tmp_path, monkeypatch):
     path, broken, whole = spec(3000), tmp_path / "broken", tmp_path / "whole"
     options = ["--methods", "random", "--seeds", "0"]
@@ -118,6 +119,7 @@ def test_a_runner_that_is_killed_goes_on_from_the_checkpoints(spec, tmp_path, mo
     assert one == other and len(one) == 15
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_by_the_time_has_rows_and_goes_on(spec, tmp_path, monkeypatch):
     path = spec(10_000_000)
     options = Options(tmp_path, tmp_path / "runs", seconds=1.0)

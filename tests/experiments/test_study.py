@@ -20,6 +20,7 @@ def loaded(name: str) -> Study:
     return study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_and_every_environment_makes_a_valid_command(name):
     study = loaded(name)
