@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.config.parts import HERE, Limited, compose_toy, refused, write
+from tests.config.parts import HERE, compose_toy, refused, write
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,6 @@ def test_what_a_class_says_of_its_values_holds_on_the_command_line(mine, setting
     write(mine, {"planner/limited": yaml.safe_dump({"_target_": f"{HERE}.Limited", **nested})})
     key = "planner." + "deep." * depth + setting
     assert refused(mine, "planner=limited", key).startswith(f"{key}: should be {right}")
-
-
-def test_the_command_line_and_python_use_the_same_words(mine):
-    write(mine, {"planner/limited": f"_target_: {HERE}.Limited"})
-    with pytest.raises(ValueError) as caught:
-        Limited(num_elites=9)
-    assert refused(mine, "planner=limited", "planner.num_elites=9") == f"planner.{caught.value}"
 
 
 def test_a_limit_follows_the_parameter_that_it_names(mine):

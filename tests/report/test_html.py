@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from mbrl.report import ModelError, write_report
+from mbrl.report import ModelError, plots, write_report
 from mbrl.report.html import _error_table, _score_row, _series
 
 SUMMARY = {
@@ -44,6 +44,13 @@ def test_the_report_holds_every_number_and_loads_nothing(run):
         assert text in page, text
     assert page.count("data:image/png;base64,") == 4  # returns, model error, two metrics
     assert "http" not in page and "<script" not in page
+
+
+def test_the_learning_curve_is_drawn_beside_the_means_of_the_others(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "learning_curve", lambda *given: drawn.append(given) or b"")
+    write_report(run, CONFIG, SCORES)
+    assert drawn == [(SUMMARY["evaluations"], {"random": -2.0}, "learning curve")]
 
 
 def test_without_evaluations_or_a_model_there_are_fewer_figures(run):

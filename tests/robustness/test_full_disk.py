@@ -66,7 +66,7 @@ def disk(tmp_path, monkeypatch) -> Disk:
         tmp_path / "mine",
         {
             "env/toy": "_target_: tests.toys.ToyEnv\nnum_envs: 1",
-            "agent/gain": "_target_: tests.cli.test_main.Gain",
+            "agent/gain": "_target_: tests.cli.parts.Gain",
         },
     )
     return Disk(monkeypatch)

@@ -1,0 +1,148 @@
+"""`mbrl train`: its folder, failures, interruption and resume."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mbrl.cli import main
+from mbrl.cli.train import _train_options
+from mbrl.errors import BadInput
+from mbrl.training.run_folder import RunFolder
+from tests.cli.parts import run_folder
+from tests.config.parts import write
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_options_and_settings_are_told_apart():
+    words = ["--seed=3", "--config-dir", "mine", "env=toy", "--resume=run", "-h", "--x", "y"]
+    options = _train_options(words)
+    assert options.settings == ["--seed=3", "env=toy", "--x", "y"]
+    assert (options.config_dir, options.resume, options.help) == (Path("mine"), Path("run"), True)
+    assert _train_options([]) == ([], None, None, False)
+    for words in (["--resume"], ["--config-dir="]):
+        with pytest.raises(BadInput, match="a folder must follow"):
+            _train_options(words)
+
+
+@pytest.mark.parametrize(
+    "code, status, words",
+    [(errno.EACCES, 2, "mbrl: run_dir=run: no"), (errno.ENOSPC, 1, "mbrl: no")],
+)
+def test_a_folder_that_cannot_be_made_is_bad_input_but_a_full_disk_is_not(
+    train, monkeypatch, capsys, code, status, words
+):
+    def fail(path, config):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(RunFolder, "create", fail)
+    assert train("run_dir=run") == status
+    assert capsys.readouterr().err == f"{words}\n"
+
+
+def test_what_a_part_refuses_when_built_leaves_nothing_behind(train, tmp_path, capsys):
+    assert train("env=faulty", "env.refuse=true") == 2
+    err = capsys.readouterr().err
+    assert err == "mbrl: env.refuse=true: refused when built\n"
+    assert not list(tmp_path.glob("runs/*/*/*"))
+
+
+def test_help_lists_groups_choices_and_keys(mine, capsys):
+    assert main(["train", "--help", f"--config-dir={mine}"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("env=pendulum", "signalled", "mbpo", "planner=none", "total_steps=5000"):
+        assert words in shown
+    assert "_type_" not in shown
+
+
+def test_a_run_goes_to_its_default_folder(train, capsys):
+    assert train("total_steps=60", "eval_every=50", "eval_episodes=2", "seed=7") == 0
+    folder = run_folder()
+    assert folder.parts[1:3] == ("toy", "gain") and folder.name.startswith("7-")
+    config = RunFolder.open(folder).config
+    assert config["seed"] == 7 and config["run_dir"] == str(folder)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == 60 and "eval/mean_reward" in metrics[-1]
+    assert "done at step 60: eval/mean_reward" in capsys.readouterr().out
+    assert torch.get_num_threads() == 1
+
+
+def test_a_preset_is_announced(train, mine, tmp_path, capsys):
+    folder = write(tmp_path / "p", {"experiment/random_toy": "# @package _global_\nseed: 4"})
+    write(folder, {"env/toy": (mine / "env/toy.yaml").read_text()})
+    arguments = [f"--config-dir={folder}", "env=toy", "agent=random", "total_steps=20"]
+    assert main(["train", *arguments, "eval_episodes=1"]) == 0
+    assert "experiment=random_toy" in capsys.readouterr().out
+    assert run_folder().name.startswith("4-")
+
+
+def test_a_failure_names_its_reason_and_keeps_the_traceback(train, capsys):
+    assert train("env=faulty", "run_dir=run") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert "EnvironmentFault: environment 0, step 30: a NaN in obs" in err
+    assert "run/error.log" in err and "Traceback" in Path("run/error.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_saved_and_goes_on_to_the_same_end(train, number, capsys):
+    common = ["total_steps=120", "eval_episodes=2", "env=signalled"]
+    assert train(*common, "run_dir=whole", "env.at=1000000") == 0
+    before = signal.getsignal(number)
+    assert train(*common, "run_dir=cut", f"env.number={int(number)}") == 130
+    assert signal.getsignal(number) is before
+    assert "mbrl train --resume cut" in capsys.readouterr().err
+    assert json.loads(Path("cut/summary.json").read_text())["finished"] is False
+    assert [int(p.name) for p in RunFolder.open(Path("cut")).checkpoints()] == [50]
+
+    config = Path("cut/config.yaml")
+    config.write_text(config.read_text().replace("num_envs: 1", "num_envs: 1\n  at: 1000000"))
+    assert main(["train", "--resume", "cut"]) == 0
+    ends = [json.loads(Path(run, "summary.json").read_text()) for run in ("whole", "cut")]
+    assert ends[0]["evaluations"] == ends[1]["evaluations"]
+
+
+def test_the_second_interrupt_aborts_at_once(train, capsys):
+    assert train("env=signalled", "env.times=2", "run_dir=run") == 130
+    assert "aborted" in capsys.readouterr().err
+    assert RunFolder.open(Path("run")).checkpoints() == []  # in the middle of a step
+
+
+def test_a_finished_run_is_extended(train, capsys):
+    assert train("total_steps=60", "run_dir=run") == 0
+    assert main(["train", "--resume", "run", "--total_steps=90"]) == 0
+    assert json.loads(Path("run/summary.json").read_text())["step"] == 90
+    assert RunFolder.open(Path("run")).config["total_steps"] == 90
+    capsys.readouterr()
+    for arguments in (["seed=3"], ["total_steps=0"], ["--config-dir", "."]):
+        assert main(["train", "--resume", "run", *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_the_real_command(mine, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [str(Path(sys.executable).parent / "mbrl"), "train", f"--config-dir={mine}"]
+    arguments = ["env=toy", "agent=gain", "total_steps=100000000", "run_dir=run"]
+    with subprocess.Popen(
+        [*command, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("step "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "mbrl train --resume run" in err
+    assert RunFolder.open(tmp_path / "run").checkpoints()

@@ -1,0 +1,74 @@
+"""Restoring a run: its parts with the weights of the newest checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mbrl
+from mbrl.config.restore import restore
+from mbrl.errors import BadInput
+from mbrl.training.run_folder import RunFolder
+from tests.cli.parts import mine, train  # noqa: F401
+
+
+@pytest.fixture
+def run(train):  # noqa: F811
+    assert train("total_steps=100", "run_dir=run", "eval_episodes=1") == 0
+    return RunFolder.open(Path("run"))
+
+
+def test_the_agent_is_that_of_the_newest_checkpoint(run):
+    parts = restore(run)
+    assert parts.agent.gain.item() == -0.5  # type: ignore[attr-defined] # 100 steps of 200
+    state = parts.agent.state_dict()
+    state["gain"] = torch.full((1,), 3.0)
+    run.save(200, {"agent": state})
+    assert restore(RunFolder.open(run.path)).agent.gain.item() == 3.0  # type: ignore[attr-defined]
+
+
+def test_threads_are_those_of_the_config(run):
+    run.update_config(num_threads=2)
+    try:
+        restore(run)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "bare", {"seed": 0})
+    with pytest.raises(BadInput, match="bare: has no checkpoint yet; train it first$"):
+        restore(run)
+
+
+def test_a_changed_config_is_refused_by_its_key(run):
+    text = run.config_path.read_text()
+    run.config_path.write_text(text.replace("seed: 0", "seed: -1"))
+    with pytest.raises(BadInput, match=r"config\.yaml: seed=-1: should be at least 0"):
+        restore(RunFolder.open(run.path))
+
+
+def test_a_damaged_checkpoint_is_refused_by_its_file(run):
+    file = run.checkpoints()[-1] / "agent.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadInput, match=file.name):
+        restore(RunFolder.open(run.path))
+
+
+def test_a_checkpoint_of_other_parts_is_refused(run):
+    run.save(200, {"agent": {"weights": 1}})
+    with pytest.raises(BadInput, match="the checkpoint's agent does not fit config.yaml"):
+        restore(RunFolder.open(run.path))
+
+
+def test_a_loaded_agent_predicts_like_the_agent(run):
+    agent = mbrl.load("run")
+    obs = np.array([[0.2, 0.4], [-1.0, 0.0]])
+    action, state = agent.predict(obs)
+    np.testing.assert_allclose(action, -0.5 * obs.sum(1, keepdims=True), rtol=1e-6)
+    assert state is None
+    np.testing.assert_array_equal(agent.predict(obs[0])[0], action[0])
