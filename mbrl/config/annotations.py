@@ -127,15 +127,19 @@ def _constraint(node: ast.expr, home: str) -> Any:
     if made is None:
         return None
     try:
-        arguments = [_evaluate(argument, home) for argument in node.args]
-        named = {str(k.arg): _evaluate(k.value, home) for k in node.keywords}
+        arguments = [evaluate(argument, home) for argument in node.args]
+        named = {str(k.arg): evaluate(k.value, home) for k in node.keywords}
     except (LookupError, ArithmeticError):
         return None
     return made(*arguments, **named)
 
 
-def _evaluate(node: ast.expr, home: str) -> Any:
+def evaluate(node: ast.expr, home: str) -> Any:
     """Return the value of a literal, a constant of a module, or arithmetic of these.
+
+    Args:
+        node: the expression.
+        home: the module that it stands in.
 
     Raises:
         LookupError: if it is something else.
@@ -143,15 +147,15 @@ def _evaluate(node: ast.expr, home: str) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_evaluate(node.operand, home)
+        return -evaluate(node.operand, home)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_evaluate(node.left, home), _evaluate(node.right, home))
+        return _OPERATORS[type(node.op)](evaluate(node.left, home), evaluate(node.right, home))
     if ast.unparse(node) in ("math.inf", "np.inf", "torch.inf"):
         return float("inf")
     definition = _definition(node, home)
     if definition is None or isinstance(definition.node, ast.ClassDef | ast.FunctionDef):
         raise LookupError(ast.unparse(node))
-    return _evaluate(definition.node, definition.home)
+    return evaluate(definition.node, definition.home)
 
 
 def _definition(node: ast.expr, home: str) -> Definition | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mbrl.config.annotations import evaluate
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.check import as_typed, plain_type, signature_of
 from mbrl.config.compose import assemble
@@ -107,6 +109,9 @@ def _describe_part(node: dict[str, Any], key: str, layers: _Layers, library: Lib
         if name not in node and (injected or parameter.default is None):
             continue
         value, dotted = node.get(name, parameter.default), f"{key}.{name}"
+        if isinstance(value, ast.expr):
+            with contextlib.suppress(LookupError):  # no constant: shown as it is written
+                value = evaluate(value, signature.home)
         if isinstance(value, dict) and "_target_" in value:
             within += _describe_part(value, dotted, layers, library)
             value = value["_target_"]

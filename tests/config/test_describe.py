@@ -78,3 +78,7 @@ def test_choices_without_their_group_are_suggested_with_it(typed, meant):
     with pytest.raises(BadInput) as caught:
         compose(typed.split())
     assert str(caught.value).endswith(f": write {meant}")
+
+
+def test_a_default_that_is_a_constant_is_shown_by_its_value():
+    assert "  env.max_torque=2.0  (default)\n" in describe(["env=pendulum"])

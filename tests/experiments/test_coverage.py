@@ -2,9 +2,8 @@
 
 import math
 
-import torch
-
 import pytest
+import torch
 
 from scripts.experiments import coverage as script
 from scripts.experiments.run import Options, run_study
