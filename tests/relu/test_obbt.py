@@ -49,10 +49,10 @@ def test_neurons_by_hand(cost, cutoff, low, high):
     assert tight.out_low is bounds.out_low and tight.out_high is bounds.out_high
 
 
-def two():
-    """Neurons u and v side by side; the cost is v."""
+def two(u=0.0):
+    """Neurons u and v side by side; the cost is v, and u times the first."""
     layer = Layer(np.array([[0.0, 1, 0], [0, 0, 1]]), np.zeros(2), np.full(2, 2, np.int8))
-    return problem_of([layer], [0.0, 0, 1, 0, 0], act_dim=2)
+    return problem_of([layer], [0.0, u, 1, 0, 0], act_dim=2)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,13 @@ def test_it_stops_where_it_is_told(options, second):
     tight = tighten(problem, bounds, cutoff=0.5, **options)
     np.testing.assert_allclose(tight.high[0], [2, second], atol=2e-6)
     np.testing.assert_allclose(tight.low[0], [-1, -1], atol=2e-6)
+
+
+def test_it_goes_on_as_long_as_neurons_lose_a_tenth():
+    """u + v is at most 0.5, so that each is at most 1.5: the first loses a sixth."""
+    problem, bounds = two(u=1.0)
+    tight = tighten(problem, bounds, cutoff=0.5, patience=1)
+    np.testing.assert_allclose(tight.high[0], [1.5, 1.5], atol=2e-6)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -75,15 +75,16 @@ def test_held_and_discounted_steps_by_hand():
     np.testing.assert_allclose(answer.objective, 0.6 + 0.03 + 0.5 * 0.03, atol=1e-6)
 
 
-def test_one_action_of_several_is_chosen():
-    """The next x is 2 u0 + 3 u1 and should be 2.4: a mixture would reach it."""
+@pytest.mark.parametrize(("target", "choice", "cost"), [(2.4, [1, 0], 0.4), (5.0, [0, 1], 2.0)])
+def test_one_action_of_several_is_chosen(target, choice, cost):
+    """The next x is 2 u0 + 3 u1: a mixture would reach 2.4, both together 5."""
     network = ReluNetwork((), np.array([[0.0, 2, 3]]), np.zeros(1), 1)
-    cost = PiecewiseLinearCost((Term("l1", np.array([[1.0, 0, 0]]), np.array([-2.4])),))
+    term = Term("l1", np.array([[1.0, 0, 0]]), np.array([-target]))
     actions = np.zeros((1, 2)), np.ones((1, 2))
-    problem = Problem(network, cost, np.zeros(1), *actions, one_hot=True)
+    problem = Problem(network, PiecewiseLinearCost((term,)), np.zeros(1), *actions, one_hot=True)
     answer = pyomo_backend.solve(problem, bound(problem, "crown"))
-    assert answer.actions is not None and abs(answer.objective - 0.4) < 1e-6
-    np.testing.assert_allclose(answer.actions, [[1, 0]], atol=1e-6)
+    assert answer.actions is not None and abs(answer.objective - cost) < 1e-6
+    np.testing.assert_allclose(answer.actions, [choice], atol=1e-6)
 
 
 def test_binaries_are_free_where_a_neuron_may_be_on_either_side():
