@@ -107,6 +107,6 @@ def test_few_boxes_are_split_across_several_actions():
 
 def test_where_all_is_known_the_widest_side_is_halved():
     boxes = front([0.0], scores=[[0.0, 0]])
-    boxes.high[0, 0, 0] = 3.0
+    boxes.high[0, 0, 1] = 3.0
     low, _, _ = boxes.split(1)
-    assert low[:, 0].tolist() == [[0, 0], [1.5, 0]]
+    assert low[:, 0].tolist() == [[0, 0], [0, 1.5]]
