@@ -10,7 +10,8 @@
     ActionSelector  maps observations to actions: a policy, or UP-MPC over a policy
     PolicyLearner   improves a policy from real and imagined transitions
     Penalty         what is subtracted from an imagined reward where the model is uncertain
-    Agent           acts and learns online; OfflineAgent learns from a dataset
+    Agent           acts and learns online; OfflineAgent learns from a dataset; HasDynamics,
+                    HasLearner: what it is made of
 
 A model's state is its belief S: a tensor, or a named tuple of tensors, batch first. The rows of a
 belief with P particles of B environments are ordered particle by particle: row p * B + b. So rows
@@ -536,3 +537,25 @@ class OfflineAgent(Actor):
         Returns:
             Metrics of the last update.
         """
+
+
+@runtime_checkable
+class HasDynamics(Protocol):
+    """Optional ability of an agent: it has a model.
+
+    Attributes:
+        dynamics: the model.
+    """
+
+    dynamics: Dynamics
+
+
+@runtime_checkable
+class HasLearner(Protocol):
+    """Optional ability of an agent: it has a policy that learns.
+
+    Attributes:
+        learner: the policy and how it learns.
+    """
+
+    learner: PolicyLearner

@@ -59,20 +59,20 @@ def main(arguments: list[str]) -> int:
 
 def mixture(text: str) -> dict[str, float]:
     """Read KIND[:SHARE],... ; shares count relative to each other."""
-    found = {}
+    shares = {}
     for item in text.split(","):
         kind, colon, share = item.partition(":")
         try:
             weight = float(share) if colon else 1.0
         except ValueError:
             weight = 0.0
-        if kind not in KINDS or kind in found or not 0 < weight < float("inf"):
+        if kind not in KINDS or kind in shares or not 0 < weight < float("inf"):
             raise argparse.ArgumentTypeError(
                 f"{item} should be one of {', '.join(KINDS)}, each once, with a share such as "
                 "random:0.3"
             )
-        found[kind] = weight
-    return found
+        shares[kind] = weight
+    return shares
 
 
 def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
@@ -96,21 +96,21 @@ def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
     whole = sum(kinds.values())
     steps = {kind: round(options.steps * share / whole) for kind, share in kinds.items()}
     steps[next(iter(steps))] += options.steps - sum(steps.values())
-    found: list[Transitions] = []
+    collected: list[Transitions] = []
     for number, kind in enumerate(kinds):
         if kind == "replay":
-            found.append(_replay(run, parts, steps[kind]))
+            collected.append(_replay(run, parts, steps[kind]))
             continue
         sources = {"random": Source(uniform), "expert": Source(parts.agent)}
         source = sources.get(kind) or _medium(parts, low, high, seed, generator)
         env = parts.make_eval_env(parts.env.num_envs)
         begin = 3_000_000 + 1_000 * seed + 100_000 * number  # apart from those of evaluations
-        found.append(collect(env, source, steps[kind], seed=begin, generator=generator))
+        collected.append(collect(env, source, steps[kind], seed=begin, generator=generator))
         env.close()
     names = run.config["choices"]
     return save_dataset(
         options.id,
-        merge(found, [steps[kind] for kind in kinds]),
+        merge(collected, [steps[kind] for kind in kinds]),
         parts.env.action,
         env=names["env"],
         algorithm=f"{names['agent']}: {', '.join(f'{steps[k]} {k}' for k in kinds)}",
@@ -137,7 +137,7 @@ def _medium(parts: Parts, low: float, high: float, seed: int, generator: Any) ->
     from mbrl.data import Source, collect
     from mbrl.data.dataset import episodes
 
-    def earned(share: float) -> float:
+    def returns(share: float) -> float:
         env = parts.make_eval_env(_TRIES)
         limit = env.max_episode_steps or 1000
         acted = collect(
@@ -154,7 +154,7 @@ def _medium(parts: Parts, low: float, high: float, seed: int, generator: Any) ->
     least, most = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (least + most) / 2
-        if earned(middle) > (low + high) / 2:
+        if returns(middle) > (low + high) / 2:
             least = middle
         else:
             most = middle

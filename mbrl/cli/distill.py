@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"--out {out}: already there; name a new folder")
     parts = restore(run)
     try:
-        policy, found = _distill(run, parts, options)
+        policy, metrics = _distill(run, parts, options)
         from mbrl.training.evaluation import evaluate
 
         episodes = options.episodes or run.config["eval_episodes"]
         for name, agent in (("teacher", parts.agent), ("sparse", policy)):
             score = evaluate(parts.make_eval_env, agent, episodes=episodes, seed=run.config["seed"])
-            found |= {f"{name}/{k}": score[f"eval/{k}"] for k in ("mean_reward", "std_reward")}
+            metrics |= {f"{name}/{k}": score[f"eval/{k}"] for k in ("mean_reward", "std_reward")}
     except BadInput:
         raise
     except Exception as error:
@@ -56,11 +56,11 @@ def main(arguments: list[str]) -> int:
         for equation in policy.formulas():
             print(f"{equation.text()}    # clipped to the action's bounds")
     if options.json:
-        print(json.dumps({**found, "run": str(out)}))
+        print(json.dumps({**metrics, "run": str(out)}))
     elif not options.code:
         print(
-            f"{found['terms']} terms for {found['teacher_parameters']} weights: return "
-            f"{found['sparse/mean_reward']:.6g} for {found['teacher/mean_reward']:.6g}  ({out})"
+            f"{metrics['terms']} terms for {metrics['teacher_parameters']} weights: return "
+            f"{metrics['sparse/mean_reward']:.6g} for {metrics['teacher/mean_reward']:.6g}  ({out})"
         )
     return 0
 
@@ -70,16 +70,17 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
     import torch
 
     from mbrl.dynamics import SINDy
-    from mbrl.roles import CountsPolicyParameters
+    from mbrl.roles import CountsPolicyParameters, HasDynamics, HasLearner
     from mbrl.symbolic.distillation import ModelReturns, distill
     from mbrl.symbolic.sparse_policy import SparsePolicy
 
-    learner, model = (getattr(parts.agent, name, None) for name in ("learner", "dynamics"))
-    if learner is None or model is None:
+    agent = parts.agent
+    if not (isinstance(agent, HasLearner) and isinstance(agent, HasDynamics)):
         raise BadInput(
             f"{run.path}: agent={run.config['choices'].get('agent')} has not both a policy and a "
             "model to try it in; agent=sindy_rl and agent=mbpo have"
         )
+    learner, model = agent.learner, agent.dynamics
     env, hold = parts.env, run.config["agent"].get("action_hold", 1)
     if isinstance(model, SINDy):
         model.steps.use_kernel()
@@ -95,7 +96,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
         action_hold=hold,
         device=run.config["device"],
     )
-    found = distill(
+    result = distill(
         lambda obs: learner.select(obs, generator=generator, deterministic=True),
         ModelReturns(model, starts, env.max_episode_steps or 1000, hold),
         policy,
@@ -109,9 +110,9 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
         "teacher_parameters": (
             learner.num_policy_parameters if isinstance(learner, CountsPolicyParameters) else None
         ),
-        "model/teacher": found.teacher,
-        "model/imitation": found.imitation,
-        "model/polished": found.polished,
+        "model/teacher": result.teacher,
+        "model/imitation": result.imitation,
+        "model/polished": result.polished,
     }
 
 

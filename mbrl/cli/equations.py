@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mbrl.cli.common import Parser, count
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
+    from mbrl.dynamics import SINDy
     from mbrl.dynamics.sindy.equations import Equation
+    from mbrl.roles import Dynamics
     from mbrl.types import Task
 
 
@@ -26,11 +28,14 @@ def main(arguments: list[str]) -> int:
 
     run = RunFolder.open(options.run)
     parts = restore(run)
-    if formulas := getattr(parts.agent, "formulas", None):  # a distilled policy
-        for equation in formulas():
+    from mbrl.roles import HasDynamics
+    from mbrl.symbolic import SparsePolicy
+
+    if isinstance(parts.agent, SparsePolicy):
+        for equation in parts.agent.formulas():
             print(_line(equation, options.format, options.digits, parts.env.task))
         return 0
-    model = _sparse(getattr(parts.agent, "dynamics", None))
+    model = _sparse(parts.agent.dynamics) if isinstance(parts.agent, HasDynamics) else None
     if model is None:
         name = run.config["choices"].get("dynamics", "none")
         raise BadInput(f"{run.path}: dynamics={name} has no equations; dynamics=sindy has")
@@ -41,13 +46,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _sparse(model: Any) -> Any:
+def _sparse(model: Dynamics) -> SINDy | None:
     """Find the sparse model in a dynamics that may wrap it."""
-    from mbrl.dynamics import SINDy
+    from mbrl.dynamics import FallbackDynamics, ResidualDynamics, SINDy
 
-    while model is not None and not isinstance(model, SINDy):
-        model = getattr(model, "sparse", None)
-    return model
+    if isinstance(model, FallbackDynamics | ResidualDynamics):
+        return _sparse(model.sparse)
+    return model if isinstance(model, SINDy) else None
 
 
 def _line(equation: Equation, form: str, digits: int, task: Task) -> str:

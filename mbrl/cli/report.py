@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mbrl.cli.common import Parser, count, failed
 from mbrl.config.restore import restore
@@ -47,6 +47,7 @@ def _write(run: RunFolder, given: int | None) -> Path:
 
     from mbrl.agents import Random
     from mbrl.report import k_step_error, write_report
+    from mbrl.roles import HasDynamics
     from mbrl.training.evaluation import evaluate
 
     if run.config["choices"]["env"] == "dataset":
@@ -58,10 +59,10 @@ def _write(run: RunFolder, given: int | None) -> Path:
         name: evaluate(parts.make_eval_env, agent, episodes=episodes, seed=seed)["eval/rewards"]
         for name, agent in ((run.config["choices"]["agent"], parts.agent), ("random", random))
     }
-    model: Any = getattr(parts.agent, "dynamics", None)
     error = None
-    if model is not None:
-        error = k_step_error(model, _fresh_data(parts, episodes, seed), horizon=_HORIZON)
+    if isinstance(parts.agent, HasDynamics):
+        data = _fresh_data(parts, episodes, seed)
+        error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON)
     return write_report(run.path, run.config, scores, error)
 
 
@@ -69,10 +70,12 @@ def _write_without_env(run: RunFolder, parts: Parts) -> Path:
     """Write a report without an environment: the model's error, the returns in the dataset."""
     from mbrl.data import load_dataset
     from mbrl.report import k_step_error, write_report
+    from mbrl.roles import HasDynamics
 
     dataset = load_dataset(run.config["dataset"], device=run.config["device"])
-    model: Any = getattr(parts.agent, "dynamics", None)
-    error = None if model is None else k_step_error(model, dataset.data, horizon=_HORIZON)
+    error = None
+    if isinstance(parts.agent, HasDynamics):
+        error = k_step_error(parts.agent.dynamics, dataset.data, horizon=_HORIZON)
     return write_report(run.path, run.config, {"the dataset": dataset.returns().tolist()}, error)
 
 

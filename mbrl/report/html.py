@@ -102,12 +102,12 @@ def _error_table(error: ModelError) -> str:
 
 def _series(metrics: Path) -> dict[str, tuple[list[int], list[float]]]:
     """Read the curves worth a figure from metrics.jsonl."""
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    series: dict[str, tuple[list[int], list[float]]] = {}
     for line in metrics.read_text().splitlines():
         row = json.loads(line)
         for name in ("model/holdout_mse", "rollout/ep_rew_mean", "train/mean_q", "eval/action_gap"):
             if name in row:
-                steps, values = found.setdefault(name, ([], []))
+                steps, values = series.setdefault(name, ([], []))
                 steps.append(row["step"])
                 values.append(row[name])
-    return found
+    return series
