@@ -15,10 +15,11 @@ from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyLearner, collect, generat
 
 
 def in_model_agent(**options):
+    learner = in_model(num_model_envs=4, num_steps=10, learning_starts=20)
     return InModelAgent(
-        action=ACTION, dynamics=ToyDynamics(), generator=generator(), learning_starts=20,
+        action=ACTION, dynamics=ToyDynamics(), generator=generator(),
         retrain_interval=20, updates_per_refit=1, max_episode_steps=20,
-        **{"learner": in_model(num_model_envs=4, num_steps=10, learning_starts=20), **options},
+        **{"learning_starts": 20, "learner": learner, **options},
     )  # fmt: skip
 
 
@@ -45,6 +46,16 @@ def test_actions_are_held_and_the_learner_must_act_in_the_model():
     assert not agent.act(obs[5], explore=False).equal(taken[7])
     with pytest.raises(BadInput, match="learner=sac_in_model"):
         in_model_agent(learner=ToyLearner())
+
+
+def test_an_action_that_is_held_is_held_on_after_a_restart():
+    agent, other = (in_model_agent(action_hold=3, learning_starts=100) for _ in range(2))
+    obs = torch.randn(3, 2)
+    held = agent.act(obs, explore=True)
+    other.load_state_dict(agent.state_dict())
+    for _ in range(2):
+        assert other.act(obs, explore=True).equal(held)
+    assert not other.act(obs, explore=True).equal(held)
 
 
 def test_it_is_a_configuration():

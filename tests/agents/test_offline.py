@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mbrl.agents import OfflineDyna
+from mbrl.agents import Offline, OfflineDyna
 from mbrl.cli import main
 from tests.learners.test_penalties import ensemble
 from tests.toys import ToyEnv, ToyLearner, collect, generator
@@ -12,6 +12,12 @@ from tests.toys import ToyEnv, ToyLearner, collect, generator
 MODEL_FREE = (
     "learner.hidden=16 total_steps=60 save_every=20 eval_every=30 eval_episodes=2 log_every=10"
 )
+
+
+def test_without_a_model_there_is_nothing_to_fit_and_updates_go_to_the_learner():
+    agent, data = Offline(learner=ToyLearner(), generator=generator()), collect(ToyEnv(2), 20)
+    assert agent.fit(data) == {}
+    assert agent.learn(data, 3) == ToyLearner().improve(data, num_updates=3)
 
 
 def test_rollouts_are_renewed_when_due_however_updates_are_split():
