@@ -72,7 +72,7 @@ class ResidualDynamics(Dynamics):
         """Fit the equations, then the ensemble to their residual; see Dynamics.fit."""
         generator = as_generator(generator, data.obs.device)
         blocks, train = hold_out(data, self._horizon)
-        part = Transitions(*(x[train] for x in data))
+        part = data.select(train)
         metrics = self.sparse.fit(part, generator=generator)
         with torch.no_grad():
             predicted = self.sparse.step(self.sparse.initial(part.obs), part.action)[1].next_obs

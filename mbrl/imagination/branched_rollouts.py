@@ -91,7 +91,7 @@ class BranchedRollouts:
                 torch.zeros_like(alive, dtype=torch.int64),
             )
             rows = step.alive & pred.valid if self._drop_invalid else step.alive
-            new = Transitions(*(x[rows] for x in transition))
+            new = transition.select(rows)
             if self._penalty is not None:
                 penalty = self._penalty(transition, self._dynamics, self._learner)[rows]
                 new = new._replace(reward=new.reward - penalty)

@@ -56,7 +56,7 @@ def draw_rows(data: Transitions, most: int, *, generator: torch.Generator) -> Tr
     if len(data.reward) <= most:
         return data
     order = torch.randperm(len(data.reward), generator=generator, device=generator.device)
-    return Transitions(*(x[order[:most]] for x in data))
+    return data.select(order[:most])
 
 
 @final

@@ -162,7 +162,7 @@ class SINDy(MarkovDynamics):
         held = train.logical_not()
         if int(train.sum()) < len(self.steps.layout.library):  # too few to hold any out
             train, held = torch.ones_like(train), torch.ones_like(held)
-        self._regress(Transitions(*(x[train] for x in data)), generator)
+        self._regress(data.select(train), generator)
         metrics = self._measure(data, held, blocks)
         generator.set_state(state)  # the same bags whether or not rows are held out
         left_out = self._regress(data, generator)

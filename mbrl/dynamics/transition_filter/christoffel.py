@@ -171,7 +171,7 @@ class ChristoffelReward(LearnedDynamicsReward):
         """
         rows, next_obs = candidates
         n, obs, action = len(next_obs), data.obs[rows], data.action[rows]
-        self.regression.refit(Transitions(*(x[~tail] for x in data)))
+        self.regression.refit(data.select(~tail))
         alone = Candidates(next_obs, next_obs[:1])  # one member: it counts for nothing
         scores = [self.regression.score(obs, action, alone).double()[None]]
         z = self._standardize(obs.repeat(n, 1), action.repeat(n, 1), next_obs.flatten(0, 1))

@@ -125,7 +125,7 @@ class RewardConsistent(Dynamics):
         if self.is_base:
             return metrics
         train, held = split_holdout(len(data.reward), 0.2)
-        part = Transitions(*(x[train.to(x.device)] for x in data))
+        part = data.select(train.to(data.obs.device))
         metrics |= self.candidate_generator.fit(
             part,
             with_holdout_ensemble=self.dynamics_reward.needs_holdout_ensemble,
@@ -139,7 +139,7 @@ class RewardConsistent(Dynamics):
         )
         transition_reward = self._transition_reward
         if transition_reward is not None:
-            held_out = Transitions(*(x[held.to(x.device)] for x in data))
+            held_out = data.select(held.to(data.obs.device))
             next_obs = held_out.next_obs
             if self._calibration == "selected":
                 state = self.initial(held_out.obs)
