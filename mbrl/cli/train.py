@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +94,8 @@ def _created(options: _TrainOptions) -> RunFolder:
     from mbrl.config import compose
     from mbrl.training.run_folder import RunFolder
 
+    if options.config_dir is not None:
+        sys.path.append(str(options.config_dir))  # its YAMLs may name modules beside them
     config, notes = compose(options.settings, options.config_dir)
     if config["run_dir"] is None:
         names = config["choices"]

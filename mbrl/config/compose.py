@@ -40,6 +40,12 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
     config = _resolve(config)
     rename(config)
     check(config, library, typed)
+    starts, total = config["agent"].get("learning_starts"), config["total_steps"]
+    if isinstance(starts, int) and total <= starts:
+        notes.append(
+            f"nothing will be learned: total_steps={total} ends before "
+            f"agent.learning_starts={starts} is over"
+        )
     return Composed(_without_labels(config), notes)
 
 

@@ -144,3 +144,11 @@ def test_a_user_cannot_shadow_a_built_in_choice(mine):
 def test_a_users_broken_file_is_named(mine):
     write(mine, {"planner/bad": "a: [1"})
     assert "bad.yaml, line" in refused(mine)
+
+
+@pytest.mark.parametrize("agent", ["pets", "mbpo", "sindy_rl"])
+def test_a_run_that_ends_before_it_learns_says_so(agent):
+    said = "nothing will be learned: total_steps=50 ends before agent.learning_starts="
+    settings = [f"agent={agent}", "env=pendulum", "agent.learning_starts=60"]
+    assert any(note.startswith(said) for note in compose([*settings, "total_steps=50"]).notes)
+    assert not any("nothing" in note for note in compose([*settings, "total_steps=61"]).notes)
