@@ -76,6 +76,9 @@ def test_mixtures_are_collected_and_repeat_with_the_seed(tmp_path, monkeypatch, 
     assert said["steps"] == 100 and said["dataset"] == "pendulum/mixed-v0"
     read = load_dataset("pendulum/mixed-v0", obs_dim=3)
     assert said["sha256"] == read.digest and read.env == "pendulum"
+    uneven = "collect run --steps 100 --id pendulum/thirds-v0 --mix random,expert,replay"
+    assert main(uneven.split()) == 0
+    assert len(load_dataset("pendulum/thirds-v0").data.reward) == 100, "33 + 33 + 33, and 1"
     assert main(f"collect run --steps 100 --id pendulum/mixed-v1 {mix}".split()) == 0
     assert load_dataset("pendulum/mixed-v1").digest == read.digest, "the same seed, other data"
     medium = "collect run --steps 400 --id pendulum/medium-v0 --mix medium"

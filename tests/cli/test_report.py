@@ -46,6 +46,20 @@ def test_fresh_data_are_one_whole_episode_of_each_environment():
         assert torch.allclose(rows.action, -rows.obs.sum(1, keepdim=True).clamp(-1, 1))
 
 
+def test_an_episode_that_ends_early_adds_nothing_afterwards():
+    class Pushed(ToyAgent):
+        def act(self, obs, *, explore, env_state=None):
+            return torch.ones(obs.shape[0], 1)  # out at 3, from each start after other steps
+
+    parts = types.SimpleNamespace(agent=Pushed(), make_eval_env=ToyEnv)
+    data = _fresh_data(parts, 4, seed=0)  # type: ignore[arg-type]
+    lengths = [int((data.episode == number).sum()) for number in range(4)]
+    assert len(set(lengths)) > 1 and max(lengths) <= 20
+    for number in range(4):
+        rows = data.select(data.episode == number)
+        assert (rows.terminated | rows.truncated).nonzero().tolist() == [[lengths[number] - 1]]
+
+
 def test_a_summary_is_needed(train, capsys):
     RunFolder.create(Path("bare"), {"seed": 0})
     assert main(["report", "bare"]) == 2

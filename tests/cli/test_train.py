@@ -121,9 +121,11 @@ def test_a_finished_run_is_extended(train, capsys):
     assert json.loads(Path("run/summary.json").read_text())["step"] == 90
     assert RunFolder.open(Path("run")).config["total_steps"] == 90
     capsys.readouterr()
-    for arguments in (["seed=3"], ["total_steps=0"], ["--config-dir", "."]):
+    for arguments in (["seed=3"], ["total_steps=0"], ["total_steps=80"], ["--config-dir", "."]):
         assert main(["train", "--resume", "run", *arguments]) == 2
-    assert capsys.readouterr().err.count("\n") == 3
+    err = capsys.readouterr().err
+    assert err.count("\n") == 4
+    assert "total_steps=80: the run is at step 90 already; give more" in err
 
 
 @pytest.mark.slow

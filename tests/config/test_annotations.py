@@ -126,8 +126,10 @@ def test_values_fit_annotations(annotation, good, bad):
 
 
 def test_numbers_take_the_type_that_is_asked_for():
+    either, reverse = read("int | float", HERE), read("float | int", HERE)
     assert type(fit(1e5, int)) is int and type(fit(1, float)) is float
-    assert type(fit(1, int | float)) is int and type(fit(1.0, int | float)) is float
+    assert type(fit(1, either)) is int and type(fit(1.0, either)) is float
+    assert type(fit(1, reverse)) is int and type(fit(2.0, reverse)) is float  # its own type first
     assert [type(x) for x in fit([1, 1], tuple[int, float])] == [int, float]
     assert [type(x) for x in fit({"a": 1}, dict[str, float]).values()] == [float]
 
