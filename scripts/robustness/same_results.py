@@ -5,10 +5,12 @@
 A change that only moves or renames code leaves every hash as it was. `rewards` is the hash of all
 evaluation returns of the run, `weights` that of the arrays in the agent's last checkpoint
 (networks, coefficients, imagined rows), sorted, so that renamed keys do not count. Everything runs
-on one CPU thread. With --against, names what differs from FILE and exits with status 1.
+on one CPU thread; another kind of processor or another version of torch may give other hashes. With
+--against, names what differs from FILE, a table made by --out, and exits with status 1.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import os
@@ -44,6 +46,7 @@ RUNS = {
     "iql": ["agent=iql", *PENDULUM, f"dataset={DATA}", "total_steps=600"],
 }
 OFFLINE = ("mopo", "morec", "iql")
+HEAD = "# python -m scripts.robustness.same_results --out results/robustness/same_results.csv"
 
 
 def mbrl(folder: Path, *arguments: str) -> None:
@@ -97,9 +100,11 @@ def main() -> int:
             results[key] = hashes(folder / key)
             print(key, *results[key].values(), flush=True)
     if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        rows = [f"{key},{row['rewards']},{row['weights']}" for key, row in results.items()]
+        options.out.write_text("\n".join([HEAD, "method,rewards,weights", *rows, ""]))
     if options.against:
-        before = json.loads(options.against.read_text())
+        _, *lines = options.against.read_text().splitlines()
+        before = {row.pop("method"): row for row in csv.DictReader(lines)}
         differing = [key for key, value in results.items() if before[key] != value]
         print(f"{len(differing)} of {len(results)} differ: {' '.join(differing)}")
         return bool(differing)

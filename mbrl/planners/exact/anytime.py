@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -123,9 +124,11 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
             distribution.
         time_limit: seconds for each plan; None for no limit.
         integer: indices of actions that are whole numbers.
+        packages: that are needed besides highspy.
 
     Raises:
-        BadInput: if the sampler does not take the actions, or an index is no action.
+        BadInput: if the sampler does not take the actions, an index is no action, or a package is
+            missing.
     """
 
     num_particles = 1
@@ -143,8 +146,12 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         num_fresh: int,
         time_limit: float | None,
         integer: tuple[int, ...] = (),
+        packages: tuple[str, ...] = (),
     ):
         """Build the sampler."""
+        for package in ("highspy", *packages):
+            if importlib.util.find_spec(package) is None:
+                raise BadInput(f"this planner needs {package}: pip install 'dynaplan[mip]'")
         for i in integer:
             if not 0 <= i < action.dim:
                 raise BadInput(f"integer={integer}: {i} is no action; there are {action.dim}")

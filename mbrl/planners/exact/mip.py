@@ -93,6 +93,7 @@ class MIP(AnytimePlanner):
             "mip", action=action, horizon=horizon, action_hold=action_hold, discount=discount,
             sampler=sampler, sampler_options=sampler_options, num_fresh=num_fresh,
             time_limit=time_limit, integer=integer,
+            packages=("pyomo",) if backend == "pyomo" else (),
         )  # fmt: skip
         if backend == "pyomo" and formulation == "regions":
             raise BadInput("formulation='regions': needs backend='highs'")

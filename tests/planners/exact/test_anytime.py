@@ -1,5 +1,6 @@
 """What exact planners share: incumbents, time, plans that are never worse than the incumbent."""
 
+import importlib.util
 import itertools
 import time
 
@@ -255,3 +256,17 @@ def test_few_elites_find_the_way_round_the_wind():
         costs.append(-made.plan(state, model, generator=generator(3)).value)
     assert (costs[0] < costs[1] + 1e-3).all()  # float32
     assert costs[0].mean() < costs[1].mean() - 0.5
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [("highspy", {}), ("pyomo", {"backend": "pyomo"})],
+    ids=["highs", "pyomo"],
+)
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, missing, options):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
+    with pytest.raises(BadInput, match=rf"needs {missing}: pip install 'dynaplan\[mip\]'"):
+        MIP(action=ActionSpec.box([-1.0], [1.0]), **options)
