@@ -27,7 +27,7 @@ class StubWandb:
     """
 
     def __init__(self, trials: list[dict[str, Any]], program: str = "mbrl"):
-        """Take the parameters of each trial, handed out one after another."""
+        """Store the parameters of each trial, handed out one after another."""
         self.sweep = ""
         self.runs: dict[str, dict[str, Any]] = defaultdict(
             lambda: {"config": {}, "sweep": None, "history": [], "files": []}
@@ -47,7 +47,7 @@ class StubWandb:
         self._server.server_close()
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Give the variables that lead W&B here and keep its files in a folder."""
+        """Return the variables that lead W&B here and keep its files in a folder."""
         folder.mkdir(exist_ok=True)
         places = {f"WANDB_{name}_DIR": str(folder) for name in ("CONFIG", "CACHE", "DATA")}
         return places | {
@@ -96,7 +96,7 @@ class StubWandb:
         return Handler
 
     def _stream(self, run: str, body: dict[str, Any]) -> None:
-        """Take rows of history; the offset counts the rows before them."""
+        """Store rows of history; the offset counts the rows before them."""
         sent = body.get("files", {}).get("wandb-history.jsonl")
         if sent:
             rows = [json.loads(line) for line in sent["content"]]
@@ -139,7 +139,7 @@ class StubWandb:
         return {"createAgent": {"agent": {"id": "a"}}}
 
     def _Heartbeat(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Hand out the next trial when the agent is idle; send it home after the last."""
+        """Return the next trial when the agent is idle; send it home after the last."""
         commands: list[dict[str, Any]] = []
         if not json.loads(given["runState"]) and self._trials:
             number, parameters = self._trials.pop(0)

@@ -19,7 +19,7 @@ BAD = [(NAN, "a NaN"), (INF, "an infinity"), (-INF, "an infinity")]
 
 
 class Spoilt(ToyEnv):
-    """Give a value in a field of environment 1's seventh step."""
+    """Set a value in a field of environment 1's seventh step."""
 
     def __init__(self, num_envs=2, field="next_obs", value=NAN):
         super().__init__(num_envs)
@@ -35,7 +35,7 @@ class Spoilt(ToyEnv):
 
 
 class SpoiltAgent(ToyAgent):
-    """Give environment 1 a value for its seventh action."""
+    """Set the seventh action of environment 1 to a value."""
 
     def __init__(self, value, explore=True):
         super().__init__()

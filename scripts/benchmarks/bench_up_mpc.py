@@ -48,11 +48,11 @@ def straightforward(model: GaussianEnsemble, policy, obs: Tensor, draws: torch.G
         out = model._run(x)
         noise = torch.randn(out.mean.shape, generator=draws)
         sampled = model.targets.invert(out.mean + (0.5 * out.log_var).exp() * noise)
-        doubt = sampled.std(0).mean(-1)
+        uncertainty = sampled.std(0).mean(-1)
         chosen = model.elites[torch.randint(model.num_elites, (rows * K,), generator=draws)]
         step = sampled[chosen, torch.arange(rows * K)]
         here = here + step[:, : model.obs_dim]
-        score = score + DISCOUNT**h * (step[:, -1] + ALPHA * doubt)
+        score = score + DISCOUNT**h * (step[:, -1] + ALPHA * uncertainty)
     best = score.view(rows, K).argmax(1)
     return first.view(rows, K, -1)[torch.arange(rows), best]
 

@@ -15,7 +15,7 @@ from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
 
 
 class Counting(Planner):
-    """Hand out, as action and memory, how many plans each environment has had."""
+    """Return, as action and warm start, how many plans each environment has had."""
 
     num_particles = 1
     horizon = 1

@@ -57,7 +57,7 @@ class Picky:
 
 
 class Child(Outer):
-    """Take what Outer takes."""
+    """Accept what Outer accepts."""
 
 
 class Learner:
@@ -68,7 +68,7 @@ class Learner:
 
 
 class Agent:
-    """Take whatever there is."""
+    """Accept whatever there is."""
 
     def __init__(
         self,

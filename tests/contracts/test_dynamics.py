@@ -58,7 +58,7 @@ def build(name: str):
 
 
 def begin(model, obs, **options):
-    """Begin at obs, which is the toy's whole state, for models that ask for one."""
+    """Start at obs, which is the toy's whole state, for models that ask for one."""
     state = model.initial(obs, **options)
     return state if model.learned else model.observe(state, obs[:, :1], obs, env_state=obs)
 

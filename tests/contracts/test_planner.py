@@ -12,7 +12,7 @@ from tests.toys import ACTION, ToyEnv, ToyModel, ToyPlanner, collect, generator,
 
 
 def labels(group: str, name: str, label: str) -> list[str]:
-    """Give what a part's YAML says under a label."""
+    """Return what a part's YAML says under a label."""
     return yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text()).get(label, [])
 
 

@@ -29,7 +29,7 @@ class LinearQuadratic:
         return after, Prediction(after, reward, never, ~never, None)
 
     def gains(self) -> tuple[list[Tensor], Tensor]:
-        """Give the optimal feedback gains, the first decision's first, and the costs-to-go."""
+        """Compute the optimal feedback gains, the first decision's first, and the costs-to-go."""
         a, b = self.a.double(), self.b.double()
         p, gains = torch.zeros(4, 4, dtype=torch.float64), []
         for _ in range(HORIZON):
@@ -39,7 +39,7 @@ class LinearQuadratic:
         return gains, p
 
     def optimum(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the best returns (B,) from x (B, 4) and the largest input they take."""
+        """Compute the best returns (B,) from x (B, 4) and the largest input they take."""
         gains, p = self.gains()
         best = -((x.double() @ p) * x.double()).sum(1)
         largest, state = torch.zeros(()), x.double()
@@ -50,7 +50,7 @@ class LinearQuadratic:
         return best, largest
 
     def value(self, x: Tensor, actions: Tensor) -> Tensor:
-        """Give the return (B,) of actions (B, H, 2) from x (B, 4)."""
+        """Compute the return (B,) of actions (B, H, 2) from x (B, 4)."""
         total = torch.zeros(x.shape[0])
         for t in range(actions.shape[1]):
             x, pred = self.step(x, actions[:, t])

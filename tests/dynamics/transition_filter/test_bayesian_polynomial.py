@@ -39,7 +39,7 @@ def test_the_regression_is_bayes_rule_and_its_prior_the_likeliest():
     scales = [model.scale(x).double()[:, v] for v in range(2)]
 
     def evidence(hyper):
-        """Give the log density of the target, and of the prior's own prior, naively."""
+        """Compute the log density of the target, and of the prior's own prior, naively."""
         length = hyper[1:3].exp()
         kernel = torch.zeros(60, 60).double()
         for k in range(4):  # the exponential's series, cut off as the monomials are

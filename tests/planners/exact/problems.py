@@ -15,7 +15,7 @@ from tests.toys import generator
 
 
 def spec(problem) -> ActionSpec:
-    """Give the first decision's limits, for all decisions."""
+    """Return the first decision's limits, for all decisions."""
     low, high = (torch.from_numpy(x[0]) for x in (problem.action_low, problem.action_high))
     return ActionSpec("continuous", low.float(), high.float())
 
