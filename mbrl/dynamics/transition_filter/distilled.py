@@ -18,6 +18,7 @@ from mbrl.dynamics.transition_filter.base import (
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import BadInput
+from mbrl.imagination.rollout import imagine
 from mbrl.nn.generators import as_generator
 from mbrl.nn.minimize import minimize
 from mbrl.nn.mlp import MLP
@@ -177,16 +178,13 @@ class DistilledReward(LearnedDynamicsReward):
         """
         device = generator.device
         rows = torch.randint(len(data.reward), (20,), generator=generator, device=device)
-        obs, steps = data.obs[rows], []
-        state = model.initial(obs, generator=generator)
-        action = data.action[rows]
-        for step in range(self._rollout_length):
-            if step % 10 == 0:
-                action = self._action.sample(len(rows), generator=generator)
-            steps.append(torch.cat([obs, action], 1))
-            state, prediction = model.step(state, action, generator=generator)
-            obs = prediction.next_obs
-        x = torch.cat(steps)
+        obs = data.obs[rows]
+        steps = imagine(
+            model, model.initial(obs, generator=generator), obs,
+            lambda index, obs: self._action.sample(len(obs), generator=generator),
+            self._rollout_length, hold=10, generator=generator, until_end=False,
+        )  # fmt: skip
+        x = torch.cat([torch.cat([step.obs, step.action], 1) for step in steps])
         x = x[torch.isfinite(x).all(1)]
         return x[:, : obs.shape[1]], x[:, obs.shape[1] :]
 
