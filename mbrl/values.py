@@ -52,6 +52,7 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Seed = Annotated[int, Interval(ge=0, le=2147483647)]
+NumThreads = Annotated[int, Interval(ge=1, le=1024)]  # more would exhaust the system's threads
 
 _WORDS: dict[Any, str] = {
     type(None): "None",

@@ -9,12 +9,11 @@ lagged fields such as `xpos`: so results agree with gymnasium's to the last bit.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, final
+from typing import final
 
 import mujoco
 import numpy as np
 import torch
-from annotated_types import Interval
 from numpy.typing import NDArray
 
 from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
@@ -22,9 +21,7 @@ from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, SimulatedSequences, SimulatedVecEnv, Simulation
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import EnvironmentFault
-from mbrl.values import Count, Positive, checked
-
-NumThreads = Annotated[int, Interval(ge=1, le=1024)]  # more would exhaust the system's threads
+from mbrl.values import Count, NumThreads, Positive, checked
 
 
 @final

@@ -235,6 +235,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train log_every=true", "a whole number"),
     ("train buffer_size=-1", "at least 1"),
     ("train num_threads=0", "at least 1"),
+    ("train num_threads=100000", "at most 1024"),
     ("train device=gpu", "cuda:N"),
     ("train device=0", "cpu, cuda"),
     ("train device=cuda:-1", "cuda:N"),
