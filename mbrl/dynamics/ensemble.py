@@ -21,7 +21,7 @@ from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer
-from mbrl.types import ActionSpec, Prediction, Task, Transitions
+from mbrl.types import ActionSpec, Prediction, Task, Transitions, as_rows
 from mbrl.values import AtMost, Count, NonNegative, Positive, checked
 
 
@@ -141,6 +141,7 @@ class GaussianEnsemble(MarkovDynamics):
         self._training = training
 
         self.num_targets = obs_dim + self.learns_reward
+        self._act_dim = action.dim
         inputs = obs_dim + action.dim
         widths = [inputs, *[hidden] * num_layers, 2 * self.num_targets]
         self.networks = MLP(
@@ -274,6 +275,7 @@ class GaussianEnsemble(MarkovDynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member; see Model.step."""
+        action = as_rows("action", action, width=self._act_dim, num_rows=state.obs.shape[0])
         if generator is None and not state.members and self._uncertainty in ("elites", "pair"):
             return self._mean_step(state, action, with_uncertainty)
         x = self.inputs(torch.cat([state.obs, action], 1))

@@ -273,6 +273,16 @@ def test_seeds_float64_and_arrays_are_taken_and_other_shapes_named():
         GaussianEnsemble(obs_dim=2, action=spec, task=Task(), generator=generator).initial(obs[0])
 
 
+def test_actions_of_a_step_may_be_arrays_or_float64_and_other_shapes_are_named():
+    model = make(Task())
+    state, action = model.initial(torch.randn(4, 2)), torch.randn(4, ACTION.dim)
+    expected = model.step(state, action)[1].next_obs
+    for given in (action.double(), action.numpy()):
+        assert model.step(state, given)[1].next_obs.equal(expected)
+    with pytest.raises(ValueError, match=r"action: shape \(3, \d\) should be \(4, \d\)"):
+        model.step(state, action[:3])
+
+
 def test_checkpoints_whose_layers_stood_in_the_model_itself_are_loaded(data):
     model, other = make(Task()), make(Task())
     with torch.no_grad():

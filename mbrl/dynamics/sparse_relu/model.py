@@ -24,7 +24,14 @@ from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import split_blocks
 from mbrl.relu import PiecewiseLinearCost, ReluNetwork, average, learned_reward
 from mbrl.roles import Dynamics
-from mbrl.types import ActionSpec, InteractionEdges, Prediction, Task, Transitions
+from mbrl.types import (
+    ActionSpec,
+    InteractionEdges,
+    Prediction,
+    Task,
+    Transitions,
+    as_rows,
+)
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -259,6 +266,7 @@ class SparseReLU(Dynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member, without noise; see Model.step."""
+        action = as_rows("action", action, width=self.act_dim, num_rows=state.obs.shape[0])
         x = torch.cat([state.obs, action], 1)
         if len(state.members) > 1:
             blocks = split_blocks(x, len(state.members))
