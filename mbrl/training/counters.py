@@ -22,6 +22,7 @@ class TrainingCounters:
         self.step = 0
         self.episode = torch.arange(num_envs)  # (E,) the number of the running episode
         self.evaluations: list[list[Any]] = []  # [step, returns]
+        self.pending: dict[str, float] = {}  # metrics since the last row
         self._returns = torch.zeros(num_envs, dtype=torch.float64)
         self._lengths = torch.zeros(num_envs, dtype=torch.float64)
         self._recent: deque[tuple[float, float]] = deque(maxlen=100)
@@ -65,6 +66,11 @@ class TrainingCounters:
             metrics["rollout/ep_len_mean"] = sum(lengths) / len(lengths)
         return metrics
 
+    def row(self) -> dict[str, float]:
+        """Return a row: the newest of each pending metric, and the counters' own; clear them."""
+        pending, self.pending = self.pending, {}
+        return {**pending, **self.metrics()}
+
     def summary(self) -> dict[str, Any]:
         """Return what summary.json holds."""
         rewards = self.evaluations[-1][1] if self.evaluations else []
@@ -82,6 +88,7 @@ class TrainingCounters:
             "step": self.step,
             "episode": self.episode,
             "evaluations": self.evaluations,
+            "pending": self.pending,
             "returns": self._returns,
             "lengths": self._lengths,
             "recent": list(self._recent),
@@ -94,6 +101,7 @@ class TrainingCounters:
         self.step = self._start_step = state["step"]
         self.episode = state["episode"]
         self.evaluations = state["evaluations"]
+        self.pending = state.get("pending", {})  # older checkpoints have none
         self._returns = state["returns"]
         self._lengths = state["lengths"]
         self._recent.extend((r, n) for r, n in state["recent"])

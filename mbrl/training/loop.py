@@ -131,16 +131,16 @@ def train(
         counters.advance(step.reward, step.terminated | step.truncated)
         agent.reset(step.terminated | step.truncated)
         with located(counters.step):
-            metrics = agent.update(buffer)
+            counters.pending |= agent.update(buffer)
         finished = counters.step >= total_steps
 
         if make_eval_env and evaluates and (counters.due(evaluates) or finished):
             with located(counters.step, "in the evaluation "):
                 score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
             counters.evaluations.append([counters.step, score.pop("eval/rewards")])
-            metrics = {**metrics, **score}
-        if "eval/mean_reward" in metrics or counters.due(log_every):
-            logger.log({**metrics, **counters.metrics()}, counters.step)
+            counters.pending |= score
+        if "eval/mean_reward" in counters.pending or counters.due(log_every):
+            logger.log(counters.row(), counters.step)
         if save_every is not None and counters.due(save_every) and not finished:
             save()
     save()

@@ -78,7 +78,8 @@ def train_offline(
         with located(counters.step, unit="updates"):
             metrics = agent.fit(buffer)
         if metrics:
-            logger.log({**metrics, **counters.metrics()}, 0)
+            counters.pending |= metrics
+            logger.log(counters.row(), 0)
             save()
     else:
         _check_dataset(run, saved["loop"]["dataset"], digest)
@@ -103,8 +104,9 @@ def train_offline(
             metrics |= result | _normalized(score, result["eval/mean_reward"])
         if make_eval_env is None and (counters.due(log_every) or finished):
             metrics["eval/action_gap"] = _action_gap(agent, buffer)
-        if "eval/mean_reward" in metrics or counters.due(log_every) or finished:
-            logger.log({**metrics, **counters.metrics()}, until)
+        counters.pending |= metrics
+        if "eval/mean_reward" in counters.pending or counters.due(log_every) or finished:
+            logger.log(counters.row(), until)
         if save_every is not None and counters.due(save_every) and not finished:
             save()
     save()

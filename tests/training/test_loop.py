@@ -55,6 +55,21 @@ def test_mean_episode_return_is_that_of_the_stored_rewards(tmp_path):
     assert abs(record.rows[-1]["rollout/ep_rew_mean"] - sum(whole) / len(whole)) < 1e-4
 
 
+def test_metrics_between_two_rows_are_in_the_next_row_also_after_a_resume(tmp_path):
+    class Fits(ToyAgent):
+        def update(self, buffer):
+            fitted = {"model/fit": buffer.num_added} if buffer.num_added in (32, 46) else {}
+            return super().update(buffer) | fitted
+
+    def fits(record):
+        return {row["step"]: row["model/fit"] for row in record.rows if "model/fit" in row}
+
+    assert fits(run(tmp_path / "whole", agent=Fits())[2]) == {40: 32, 60: 46}
+    run(tmp_path / "broken", total_steps=50, agent=Fits(), eval_every=None)
+    resumed = run(tmp_path / "broken", agent=Fits(), eval_every=None)[2]
+    assert fits(resumed) == {60: 46}
+
+
 def test_evaluations_leave_training_alone(tmp_path):
     often = run(tmp_path / "often", eval_every=10)[1].all()
     seldom = run(tmp_path / "seldom", eval_every=100)[1].all()
