@@ -20,7 +20,7 @@ test: $(STAMP)  ## all tests but the slow ones
 	$(THREADS) $(BIN)/python -m pytest -m "not slow and not gpu" -n 2
 
 slow: $(STAMP)  ## the slow tests: learning, kills, packaging
-	$(THREADS) $(BIN)/python -m pytest -m "slow and not gpu"
+	$(THREADS) $(BIN)/python -m pytest -m "slow and not gpu" -n 2
 
 check: $(STAMP)  ## format, lint, types, fast tests
 	$(BIN)/ruff format --check .
