@@ -474,6 +474,7 @@ def main() -> None:
             if not good or (seconds >= 2 and number < len(CASES)):
                 failures.append(f"{line}: {done.returncode}, {seconds:.1f} s, {said[-300:]}")
                 print(failures[-1], flush=True)
+            said = said.replace(str(Path.home()), "~")  # the table names no machine
             rows.append([line, done.returncode, f"{seconds:.2f}", f"{cpu:.2f}", said])
     with options.out.open("w", newline="") as file:
         file.write("# python -m scripts.robustness.bad_input\n")

@@ -61,6 +61,16 @@ def test_it_learns_between_the_marks_and_logs_there():
     assert summary["finished"] and summary["step"] == 100 and summary["evaluations"] == []
 
 
+def test_metrics_between_two_rows_are_in_the_next_row():
+    class RollsOut(Counting):
+        def learn(self, buffer, num_updates):
+            rolled_out = {"model/rollouts": 1.0} if self.count == 0 else {}
+            return super().learn(buffer, num_updates) | rolled_out
+
+    *_, record = run(agent=RollsOut(), save_every=30)  # its metric comes at 30, the row at 40
+    assert [row["step"] for row in record.rows if "model/rollouts" in row] == [40]
+
+
 def test_without_an_environment_the_gap_of_actions_is_measured():
     *_, record = run()
     gap = (torch.tensor(0.1) - DATA.all().action).square().mean().sqrt().item()
