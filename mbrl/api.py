@@ -179,7 +179,7 @@ class GymAgent(LoadedAgent):
             capacity = len(self._dataset.data.reward)
         self._buffer = ReplayBuffer(capacity, self.env.obs_dim, self.env.action.dim, device)
         if self._dataset is not None:
-            self._buffer.add(self._dataset.data)
+            self._buffer.add(self._dataset.data, recorded=self._dataset.recorded)
         super().__init__(build_agent(config, self.env), self.env)
         self._verbose = verbose
         self._folder = tempfile.TemporaryDirectory(prefix="mbrl-")

@@ -36,13 +36,18 @@ class ReplayBuffer:
         self.device = torch.device(device)
         self._rows = torch.zeros(capacity, width, device=device)
         self._episode = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self._unrecorded = torch.zeros(capacity, dtype=torch.bool, device=device)
 
     def __len__(self) -> int:
         """Count the rows held."""
         return min(self.num_added, self.capacity)
 
-    def add(self, data: Transitions) -> None:
+    def add(self, data: Transitions, *, recorded: Tensor | None = None) -> None:
         """Append transitions (B, ...); of more than capacity rows the last are kept.
+
+        Args:
+            data: the transitions.
+            recorded: (B,) bool, False where next_obs is not known; None: it is everywhere.
 
         Raises:
             BadInput: if the observations or actions are of another length.
@@ -69,6 +74,7 @@ class ReplayBuffer:
         where %= self.capacity
         self._rows[where] = rows[first:]
         self._episode[where] = data.episode.to(self._episode)[first:]
+        self._unrecorded[where] = False if recorded is None else ~recorded.to(rows.device)[first:]
         self.num_added += rows.shape[0]
 
     def sample(self, batch_size: int, *, generator: torch.Generator) -> Transitions:
@@ -95,6 +101,14 @@ class ReplayBuffer:
         shift = -(self.num_added % self.capacity)
         return self.unpack(self._rows.roll(shift, 0), self._episode.roll(shift, 0))
 
+    def recorded(self) -> Transitions:
+        """Return the rows whose successor is known, the oldest first: what models are fitted to."""
+        size, data = len(self), self.all()
+        if not self._unrecorded[:size].any():
+            return data
+        shift = -(self.num_added % self.capacity) if self.num_added > self.capacity else 0
+        return data.select(~self._unrecorded[:size].roll(shift, 0))
+
     def unpack(self, rows: Tensor, episode: Tensor) -> Transitions:
         """Split packed rows (B, width), of episode (B,), into views."""
         sizes = [self.obs_dim, self.act_dim, self.obs_dim, 1, 1, 1]
@@ -116,11 +130,14 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Return the rows held and their count."""
         size = len(self)
-        return {
+        state: dict[str, Any] = {
             "num_added": self.num_added,
             "rows": self._rows[:size],
             "episode": self._episode[:size],
         }
+        if self._unrecorded[:size].any():
+            state["unrecorded"] = self._unrecorded[:size]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state_dict.
@@ -136,6 +153,7 @@ class ReplayBuffer:
         self.num_added = state["num_added"]
         self._rows[:size] = rows
         self._episode[:size] = state["episode"]
+        self._unrecorded[:size] = state.get("unrecorded", False)
 
 
 def mix(

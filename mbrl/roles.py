@@ -540,6 +540,15 @@ class OfflineAgent(Actor):
 
 
 @runtime_checkable
+class HoldsOut(Protocol):
+    """Optional ability of an offline agent: its model is not fitted to some of the data."""
+
+    def held_out(self, data: Transitions) -> Tensor:
+        """Return the rows (B,) of the dataset to which the model is not fitted, bool."""
+        ...
+
+
+@runtime_checkable
 class HasDynamics(Protocol):
     """Optional ability of an agent: it has a model.
 

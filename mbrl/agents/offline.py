@@ -10,10 +10,11 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.imagination.branched_rollouts import BranchedRollouts
+from mbrl.nn.early_stopping import holdout_episodes
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Dynamics, OfflineAgent, Penalty, PolicyLearner
-from mbrl.types import as_rows
-from mbrl.values import Count, checked
+from mbrl.types import Transitions, as_rows
+from mbrl.values import Count, Fraction, checked
 
 
 @final
@@ -76,6 +77,8 @@ class OfflineDyna(OfflineAgent):
         retain_rollouts: sets of rollouts that are kept.
         drop_invalid: leave out steps outside the model's validity region. By default they are
             learned from as truncated steps.
+        holdout_episodes: share of the dataset's episodes to which the model is not fitted, so that
+            a report can measure its error on them; the policy learns from all episodes.
 
     Raises:
         BadInput: if the dynamics are a simulator.
@@ -94,6 +97,7 @@ class OfflineDyna(OfflineAgent):
         rollout_interval: Count = 1000,
         retain_rollouts: Count = 5,
         drop_invalid: bool = False,
+        holdout_episodes: Fraction = 0.05,
     ):
         """Store the parts."""
         generator = as_generator(generator)
@@ -106,6 +110,7 @@ class OfflineDyna(OfflineAgent):
         self._generator = generator
         self._rollout_length = rollout_length
         self._rollout_interval = rollout_interval
+        self._holdout_episodes = holdout_episodes
         self._updates = 0  # so far
         self.branched_rollouts = BranchedRollouts(
             dynamics,
@@ -127,8 +132,22 @@ class OfflineDyna(OfflineAgent):
         """Do nothing: a policy has no episode memory."""
 
     def fit(self, buffer: ReplayBuffer) -> dict[str, float]:
-        """Fit the model to the dataset."""
-        return self.dynamics.fit(buffer.all(), generator=self._generator)
+        """Fit the model to the dataset, but for what is held out and for unknown successors.
+
+        Raises:
+            BadInput: if no successor is known.
+        """
+        data = buffer.recorded()
+        if len(data.reward) == 0:
+            raise BadInput("the dataset holds no step whose successor is known: no model of it")
+        held = self.held_out(data)
+        if held.any():
+            data = data.select(~held)
+        return self.dynamics.fit(data, generator=self._generator)
+
+    def held_out(self, data: Transitions) -> Tensor:
+        """Return the rows (B,) of the dataset to which the model is not fitted, bool."""
+        return holdout_episodes(data.episode, self._holdout_episodes)
 
     def learn(self, buffer: ReplayBuffer, num_updates: int) -> dict[str, float]:
         """Update the policy num_updates times with dataset and rollouts; renew these when due."""

@@ -62,7 +62,8 @@ def _write(run: RunFolder, given: int | None) -> Path:
     error = None
     if isinstance(parts.agent, HasDynamics):
         data = _fresh_data(parts, episodes, seed)
-        error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON)
+        source = "new episodes of this policy, to which the model was not fitted"
+        error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON, source=source)
     return write_report(run.path, run.config, scores, error)
 
 
@@ -70,12 +71,19 @@ def _write_without_env(run: RunFolder, parts: Parts) -> Path:
     """Write a report without an environment: the model's error, the returns in the dataset."""
     from mbrl.data import load_dataset
     from mbrl.report import k_step_error, write_report
-    from mbrl.roles import HasDynamics
+    from mbrl.roles import HasDynamics, HoldsOut
 
     dataset = load_dataset(run.config["dataset"], device=run.config["device"])
     error = None
     if isinstance(parts.agent, HasDynamics):
-        error = k_step_error(parts.agent.dynamics, dataset.data, horizon=_HORIZON)
+        data = dataset.known()
+        source = "the data that the model was fitted to (nothing was held out)"
+        held = parts.agent.held_out(data) if isinstance(parts.agent, HoldsOut) else None
+        if held is not None and held.any():
+            number, count = (len(rows.episode.unique()) for rows in (data.select(held), data))
+            source = f"{number} of the dataset's {count} episodes, to which it was not fitted"
+            data = data.select(held)
+        error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON, source=source)
     return write_report(run.path, run.config, {"the dataset": dataset.returns().tolist()}, error)
 
 

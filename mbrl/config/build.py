@@ -120,7 +120,7 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
         capacity = len(dataset.data.reward)
     buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
     if dataset is not None:
-        buffer.add(dataset.data)
+        buffer.add(dataset.data, recorded=dataset.recorded)
     return Parts(env, make_eval_env, build_agent(config, env), buffer, dataset)
 
 

@@ -42,8 +42,9 @@ def load_arrays(
     """Read a file in D4RL's or NeoRL's layout.
 
     Episodes end at terminals, at timeouts, and where a step does not begin where the one before it
-    ended. Without next_observations the successor of an episode's last step is not known: it is
-    left out, as in OfflineRL-Kit and MOREC, so that no model learns a reset as a step.
+    ended. Without next_observations the successor of an episode's last step is not known. A
+    terminal is kept, with its reward; only models are not fitted to it. The last step of an episode
+    that was cut off is left out, because its value is that of an unknown observation.
 
     Args:
         path: of the file; where it is a name of the benchmark, the reference returns are known.
@@ -72,17 +73,19 @@ def load_arrays(
         raise BadInput(f"dataset={path}: not readable ({line_of(error)}); {REMEDY}") from None
     try:
         steps = neorl_steps(arrays, env) if layout == "NeoRL" else d4rl_steps(arrays, env)
-        data = to_transitions(steps)
+        data, recorded, returns = to_transitions(steps)
     except BadInput as error:
         raise BadInput(f"dataset={path}: {error}") from None
     missing = len(steps.reward) - len(data.reward)
-    if missing and steps.terminated.any():
+    if steps.next_obs is None:
         _log.warning(
-            "dataset %s has no next_observations: the last step of each episode is left out, "
-            "and with it every terminal",
+            "dataset %s has no next_observations: %d last steps of episodes that were cut off are "
+            "left out, and models are not fitted to %d terminals, whose successors are not known",
             path,
+            missing,
+            int((~recorded).sum()),
         )
-    if steps.last is not None and not missing:
+    elif steps.last is not None:
         unflagged = int(data.episode[-1]) - int(steps.last[:-1].sum())
         if unflagged:
             _log.warning(
@@ -96,7 +99,8 @@ def load_arrays(
     references = REFERENCES.get((layout, env or ""), (None, None))
     on_device = Transitions(*(x.to(device) for x in data))
     name = None if env is None else f"{layout}'s {env}"
-    return Dataset(on_device, path, content_hash(data), own_action, *references, name)
+    loss = (recorded.to(device), returns.to(device)) if steps.next_obs is None else (None, None)
+    return Dataset(on_device, path, content_hash(data), own_action, *references, name, *loss)
 
 
 def known_env(file: Path, layout: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Transitions
+
+_log = logging.getLogger(__name__)
 
 
 class Dataset(NamedTuple):
@@ -22,6 +25,9 @@ class Dataset(NamedTuple):
     ref_min: float | None = None  # return of a random policy, normalized score 0
     ref_max: float | None = None  # return of the reference policy, normalized score 100
     env: str | None = None  # of the environment it was collected in
+    # a terminal whose successor was not recorded has its obs as next_obs
+    recorded: Tensor | None = None  # (B,) bool: where it was; None: everywhere
+    file_returns: Tensor | None = None  # (num_episodes,) float64, of all steps, also those not kept
 
     def normalized(self, returns: float) -> float:
         """Scale a return so that the random policy's is 0 and the reference's 100.
@@ -48,8 +54,14 @@ class Dataset(NamedTuple):
         has_scale = self.ref_min is not None and self.ref_max not in (None, self.ref_min)
         return self.normalized(returns) if has_scale else None
 
+    def known(self) -> Transitions:
+        """Return the rows whose successor was recorded: what models are fitted to."""
+        return self.data if self.recorded is None else self.data.select(self.recorded)
+
     def returns(self) -> Tensor:
         """Compute the return of each episode (num_episodes,), in the order of their numbers."""
+        if self.file_returns is not None:
+            return self.file_returns
         _, number = torch.unique(self.data.episode, return_inverse=True)
         total = torch.zeros(int(number.max()) + 1, dtype=torch.float64, device=number.device)
         return total.index_add(0, number, self.data.reward.double())
@@ -77,7 +89,7 @@ def content_hash(data: Transitions) -> str:
 def check_spaces(
     id: str, data: Transitions, have: ActionSpec, obs_dim: int | None, action: ActionSpec | None
 ) -> None:
-    """Check that data are of an environment.
+    """Check that data are of an environment; warn of actions outside its bounds.
 
     Args:
         id: of the dataset.
@@ -101,6 +113,42 @@ def check_spaces(
             f"dataset={id}: {have.kind} actions of {have.dim} numbers, but the environment's are "
             f"{action.kind} of {action.dim}; {remedy}"
         )
+
+    if action is not None and action.kind == "continuous":
+        report_outside(id, "actions", data.action, action.low, action.high)
+
+
+def report_outside(id: str, name: str, values: Tensor, low: Tensor, high: Tensor) -> None:
+    """Warn of the share of values outside of a space, and of the component that is outside most.
+
+    Args:
+        id: of the dataset.
+        name: of the values, in the plural.
+        values: (B, dim).
+        low: (dim,) lower bounds, may be infinite.
+        high: (dim,) upper bounds.
+    """
+    low, high = (end.to("cpu", torch.float64) for end in (low, high))
+    numbers = values.to("cpu", torch.float64)
+    # what float32 may round: not more than one digit of the bound or of the value
+    room = torch.finfo(torch.float32).eps * numbers.abs()
+    outside = (numbers < low - room) | (numbers > high + room)
+    if not outside.any():
+        return
+    worst = int(outside.sum(0).argmax())
+    column = numbers[outside[:, worst], worst]
+    extreme = column[(column - column.clamp(low[worst], high[worst])).abs().argmax()]
+    _log.warning(
+        "dataset %s: %.3g%% of the %s are outside of the space; component %d should be in "
+        "[%g, %g], and one is %g",
+        id,
+        100 * outside.any(1).double().mean(),
+        name,
+        worst,
+        low[worst],
+        high[worst],
+        extreme,
+    )
 
 
 def line_of(error: Exception) -> str:

@@ -22,7 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbrl.data.dataset import Dataset, check_spaces, content_hash, episodes, line_of
+from mbrl.data.dataset import (
+    Dataset,
+    check_spaces,
+    content_hash,
+    episodes,
+    line_of,
+    report_outside,
+)
 from mbrl.errors import BadInput
 from mbrl.manifest import seal, unseal
 from mbrl.types import ActionSpec, Transitions
@@ -140,6 +147,8 @@ def load_minari(
             metadata = stored.storage.metadata
             spaces = stored.observation_space, stored.action_space
             recorded = list(stored.iterate_episodes())
+    except ImportError as error:  # Minari's Arrow storage needs a package of its own
+        raise BadInput(f"dataset={id}: {' '.join(str(error).split())}") from None
     except Exception as error:  # whatever h5py, json or minari make of a damaged file
         raise BadInput(f"dataset={id}: not readable ({line_of(error)}); {_REMEDY}") from None
     if len(recorded) != metadata.get("total_episodes") or not recorded:
@@ -149,6 +158,10 @@ def load_minari(
         )
     data = _transitions(id, recorded, *spaces)
     own_action = _action_spec(spaces[1], device)
+    if own_action.kind == "continuous" and action is None:  # else the environment's are compared
+        report_outside(id, "actions", data.action, own_action.low, own_action.high)
+    ends = (torch.as_tensor(end.reshape(-1)) for end in (spaces[0].low, spaces[0].high))
+    report_outside(id, "observations", data.obs, *ends)
     check_spaces(id, data, own_action, obs_dim, action)
     digest = content_hash(data)
     if metadata.get("content_sha256", digest) != digest:
@@ -282,8 +295,13 @@ def _transitions(id: str, recorded: list[Any], obs_space: Any, act_space: Any) -
                 f"actions for {steps} rewards; {_REMEDY}"
             )
         if isinstance(act_space, Discrete):
-            one_hot = np.eye(int(act_space.n), dtype=np.float32)
-            action = one_hot[raw.reshape(-1) - int(act_space.start)]
+            chosen = raw.reshape(-1) - int(act_space.start)
+            if (chosen < 0).any() or (chosen >= act_space.n).any():
+                wrong = raw.reshape(-1)[((chosen < 0) | (chosen >= act_space.n)).argmax()]
+                raise BadInput(
+                    f"dataset={id}: action {wrong} of episode {number} is not in {act_space}"
+                )
+            action = np.eye(int(act_space.n), dtype=np.float32)[chosen]
         else:
             action = raw.reshape(steps, -1).astype(np.float32)
         reward = np.asarray(each.rewards, dtype=np.float32)

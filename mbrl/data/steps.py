@@ -33,10 +33,20 @@ def at_limit(last: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return (rows - starts + 1) % LIMIT == 0
 
 
-def to_transitions(steps: Steps) -> Transitions:
+class Converted(NamedTuple):
+    """Transitions made of the steps of a file."""
+
+    data: Transitions  # (B, ...)
+    recorded: torch.Tensor  # (B,) bool: where the file holds the successor
+    returns: torch.Tensor  # (num_episodes,) float64, of all steps of the file
+
+
+def to_transitions(steps: Steps) -> Converted:
     """Convert steps to transitions (B, ...); episodes also end where the observations do not join.
 
-    Without successors the last step of each episode is left out: what it led to is not known.
+    Without successors an episode that was cut off loses its last step: its value is that of an
+    observation that is not known. A terminal has no value behind it, so it stays, with its reward;
+    its next_obs is its obs, and recorded is False there.
 
     Raises:
         BadInput: if no step is left.
@@ -45,16 +55,19 @@ def to_transitions(steps: Steps) -> Transitions:
     last = np.zeros(size, dtype=bool) if steps.last is None else steps.last.copy()
     last[-1] = True
     if steps.next_obs is None:
-        next_obs = np.roll(steps.obs, -1, axis=0)
-        keep = ~last
+        last |= steps.terminated
+        next_obs = np.where(last[:, None], steps.obs, np.roll(steps.obs, -1, axis=0))
+        recorded, keep = ~last, ~last | steps.terminated
         if not keep.any():
-            raise BadInput("has no next_observations and no episode of two steps")
+            raise BadInput("has no next_observations, no terminal and no episode of two steps")
     else:
         next_obs = steps.next_obs
         last[:-1] |= (next_obs[:-1] != steps.obs[1:]).any(1)
         last |= steps.terminated
-        keep = np.ones(size, dtype=bool)
-    episode = np.r_[0, np.cumsum(last)[:-1]][keep]
+        recorded = keep = np.ones(size, dtype=bool)
+    number = np.r_[0, np.cumsum(last)[:-1]]
+    returns = np.bincount(number, steps.reward.astype(np.float64))
+    episode = number[keep]
     terminated = steps.terminated[keep]
     ends = np.r_[np.diff(episode) > 0, True]  # the last kept step: its value is bootstrapped
     parts = (
@@ -66,7 +79,8 @@ def to_transitions(steps: Steps) -> Transitions:
         ends & ~terminated,
         episode.astype(np.int64),
     )
-    return Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    data = Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    return Converted(data, torch.from_numpy(recorded[keep]), torch.from_numpy(returns))
 
 
 def check_layout(

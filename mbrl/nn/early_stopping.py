@@ -33,6 +33,22 @@ def split_holdout(rows: int, fraction: float) -> tuple[Tensor, Tensor]:
     return index[~held], index[held]
 
 
+def holdout_episodes(episode: Tensor, fraction: float) -> Tensor:
+    """Return which rows (B,) belong to held-out episodes, bool.
+
+    Every n-th episode is held out, so that the held-out ones are spread evenly over the data.
+
+    Args:
+        episode: (B,) number of each row's episode.
+        fraction: share of the episodes held out; of fewer than 1 / fraction episodes none is.
+    """
+    if fraction == 0:
+        return torch.zeros_like(episode, dtype=torch.bool)
+    every = max(2, round(1 / fraction))
+    number = torch.unique(episode, return_inverse=True)[1]
+    return number % every == every - 1
+
+
 def batch_size_for(rows: int, largest: int) -> int:
     """Return a batch size: 32 to 64 below a few thousand rows, growing with the data.
 

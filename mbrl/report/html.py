@@ -96,7 +96,8 @@ def _error_table(error: ModelError) -> str:
     )
     return (
         "<h2>Model error by steps ahead</h2><p>Root mean squared error in standard deviations of "
-        f"the observations; open loop.</p><table><tr><th>steps{head}</tr>{lines}</table>"
+        f"the observations; open loop, {error.num_sequences} sequences of "
+        f"{html.escape(error.source)}.</p><table><tr><th>steps{head}</tr>{lines}</table>"
     )
 
 

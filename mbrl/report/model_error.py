@@ -20,18 +20,25 @@ class ModelError(NamedTuple):
     model: Tensor  # (H,) root mean squared error of next_obs, in standard deviations of obs
     no_change: Tensor  # (H,) the same of predicting that nothing moves
     num_sequences: int  # real sequences of H steps that were predicted
+    source: str = "the given data"  # of the sequences, in words
 
 
 @torch.no_grad()
 def k_step_error(
-    model: Any, data: Transitions, *, horizon: int, max_sequences: int = 2000
+    model: Any,
+    data: Transitions,
+    *,
+    horizon: int,
+    source: str = "the given data",
+    max_sequences: int = 2000,
 ) -> ModelError | None:
     """Predict real sequences open loop from their first observation with the mean belief.
 
     Args:
         model: a Model.
-        data: transitions (B, ...) the model was not fitted to.
+        data: transitions (B, ...).
         horizon: steps H.
+        source: of the data, in words: whether the model was fitted to them.
         max_sequences: windows evaluated, evenly taken.
 
     Returns:
@@ -44,4 +51,4 @@ def k_step_error(
     scale = data.obs.std(0).clamp(min=1e-3)
     start, errors = data.obs[windows[:, 0]], open_loop_errors(model, data, windows, scale)
     still = [((start - data.next_obs[rows]) / scale).square().mean().sqrt() for rows in windows.T]
-    return ModelError(errors, torch.stack(still), windows.shape[0])
+    return ModelError(errors, torch.stack(still), windows.shape[0], source)

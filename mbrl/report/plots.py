@@ -36,7 +36,7 @@ def learning_curve(
 def model_error_curve(error: ModelError) -> bytes:
     """Draw the k-step error of a model beside that of predicting no change."""
     figure, axes = _axes(
-        f"model error, open loop ({error.num_sequences} unseen sequences)",
+        f"model error, open loop ({error.num_sequences} sequences)",
         "steps ahead",
         "RMSE / std of obs",
     )

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 
 from mbrl.agents import Offline, OfflineDyna
+from mbrl.buffer import ReplayBuffer
 from mbrl.cli import main
 from tests.learners.test_penalties import ensemble
 from tests.toys import ToyEnv, ToyLearner, collect, generator
@@ -36,6 +38,55 @@ def test_rollouts_are_renewed_when_due_however_updates_are_split():
     whole, split = run([20]), run([1, 9, 4, 6])
     assert whole.num_added == split.num_added and 30 < whole.num_added <= 3 * 10 * 2
     assert whole.all().obs.equal(split.all().obs)
+
+
+class SeenRows:
+    """Model that stores what it is fitted to."""
+
+    learned = True
+
+    def fit(self, data, *, generator):
+        self.data = data
+        return {}
+
+
+def test_a_model_is_fitted_to_known_successors_of_episodes_that_are_not_held_out():
+    model = SeenRows()
+    agent = OfflineDyna(
+        dynamics=model, learner=ToyLearner(), generator=generator(), holdout_episodes=0.25
+    )
+    data = collect(ToyEnv(2), 20).all()
+    data = data._replace(episode=torch.arange(40) // 5 * 3)
+    buffer = ReplayBuffer(50, 2, data.action.shape[1])
+    recorded = torch.ones(40, dtype=torch.bool)
+    recorded[::7] = False
+    buffer.add(data, recorded=recorded)
+    agent.fit(buffer)
+    expected = recorded & ~torch.isin(data.episode, torch.tensor([9, 21]))
+    for seen, all_rows in zip(model.data, data, strict=True):
+        assert seen.equal(all_rows[expected])
+    restored = ReplayBuffer(50, 2, data.action.shape[1])
+    restored.load_state_dict(buffer.state_dict())
+    assert restored.recorded().obs.equal(data.obs[recorded])
+    buffer.add(data)
+    assert len(buffer.recorded().reward) == 50 - (~recorded[30:]).sum()
+
+
+def test_the_report_says_which_data_the_model_was_not_fitted_to(home):
+    few = "dynamics.hidden=8 dynamics.num_members=2 dynamics.num_elites=1"
+    short = "agent.num_rollouts=10 agent.rollout_length=1 dynamics.training.max_updates=9"
+    options = f"env=dataset dataset=pendulum/random-v0 {few} {short} {MODEL_FREE}"
+    for name, share, words in (
+        ("some", 0.5, "1 of the dataset's 2 episodes, to which it was not fitted"),
+        ("whole", 0, "the data that the model was fitted to (nothing was held out)"),
+    ):
+        settings = f"agent=mopo agent.holdout_episodes={share} {options} run_dir={name}"
+        assert main(f"train {settings}".split()) == 0
+        assert main(["report", name]) == 0
+        assert (
+            f"sequences of {words.replace(chr(39), '&#x27;')}"
+            in (home / name / "report.html").read_text()
+        )
 
 
 @pytest.fixture

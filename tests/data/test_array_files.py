@@ -17,13 +17,28 @@ def test_ends_that_the_file_does_not_say_are_said(tmp_path, caplog):
     assert "episodes end at 1 steps where the file does not say so" in caplog.text
 
 
-def test_terminals_that_are_left_out_are_said(tmp_path, caplog):
+def test_what_is_lost_without_successors_is_said(tmp_path, caplog):
     made = steps(LENGTHS, ENDS)
     with caplog.at_level(logging.WARNING):
         load_dataset(d4rl(tmp_path / "a.hdf5", made))
         assert not caplog.text
         load_dataset(d4rl(tmp_path / "b.hdf5", made, next_obs=False))
-    assert "every terminal" in caplog.text
+    assert "2 last steps of episodes that were cut off are left out" in caplog.text
+    assert "not fitted to 2 terminals" in caplog.text
+
+
+def test_the_share_of_actions_outside_the_bounds_is_said(tmp_path, caplog):
+    made = steps([8, 2], ["timeout"] * 2)
+    made["action"][:, 0] = 0.1
+    made["action"][3:5, 0] = (1.5, -0.7)
+    path = d4rl(tmp_path / "a.hdf5", made)
+    half = ActionSpec("continuous", torch.tensor([-0.5, -1]), torch.tensor([0.1, 1]))
+    load_dataset(path, action=half)
+    assert "20% of the actions are outside of the space" in caplog.text
+    assert "component 0 should be in [-0.5, 0.1], and one is 1.5" in caplog.text
+    caplog.clear()
+    load_dataset(path, action=half._replace(low=torch.full((2,), -1.0), high=torch.full((2,), 1.5)))
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

@@ -96,23 +96,42 @@ lengths = st.lists(st.integers(1, 6), min_size=1, max_size=6)
 
 @settings(max_examples=40)
 @given(st.data(), lengths, st.integers(0, 9))
-def test_without_successors_only_the_last_steps_are_missing(tmp_path_factory, data, sizes, seed):
+def test_without_successors_only_last_steps_that_were_cut_off_are_missing(
+    tmp_path_factory, data, sizes, seed
+):
     kinds = st.sampled_from(["terminal", "timeout"])
     ends = data.draw(st.lists(kinds, min_size=len(sizes), max_size=len(sizes)))
     folder, made = tmp_path_factory.mktemp("made"), steps(sizes, ends, seed)
-    whole = load_dataset(d4rl(folder / "whole.hdf5", made)).data
+    read = load_dataset(d4rl(folder / "whole.hdf5", made))
+    whole = read.data
     path = d4rl(folder / "bare.hdf5", made, next_obs=False)
     keep = torch.ones(sum(sizes), dtype=torch.bool)
-    keep[np.cumsum(sizes) - 1] = False
+    last = np.cumsum(sizes) - 1
+    keep[last] = torch.tensor([end == "terminal" for end in ends])
     if not keep.any():
         with pytest.raises(BadInput, match="no episode of two steps"):
             load_dataset(path)
         return
-    bare = load_dataset(path).data
-    for name in ("obs", "action", "reward", "next_obs", "terminated", "episode"):
+    dataset = load_dataset(path)
+    bare = dataset.data
+    for name in ("obs", "action", "reward", "terminated", "episode"):
         assert getattr(bare, name).equal(getattr(whole, name)[keep]), name
+    assert dataset.recorded is not None and dataset.recorded.equal(~bare.terminated)
+    joined = ~whole.terminated[keep]
+    assert dataset.known().next_obs.equal(whole.next_obs[keep][joined])
+    assert bare.next_obs[bare.terminated].equal(bare.obs[bare.terminated])
+    torch.testing.assert_close(dataset.returns(), read.returns())
     for each in episodes(bare):
-        assert each.truncated.tolist() == [False] * (len(each.reward) - 1) + [True]
+        ended = bool(each.terminated[-1])
+        assert each.truncated.tolist() == [False] * (len(each.reward) - 1) + [not ended]
+
+
+def test_no_reward_and_no_terminal_is_lost_without_successors(tmp_path):
+    made = steps([5, 4, 6, 7], ["terminal"] * 3 + ["timeout"])
+    made["reward"] = made["done"].astype(np.float32)
+    read = load_dataset(d4rl(tmp_path / "a.hdf5", made, next_obs=False))
+    assert read.data.reward.sum() == 3 and read.data.terminated.sum() == 3
+    assert read.returns().tolist() == [1, 1, 1, 0]
 
 
 def test_without_timeouts_the_steps_or_the_known_limit_say_where_episodes_end(tmp_path):
@@ -123,7 +142,7 @@ def test_without_timeouts_the_steps_or_the_known_limit_say_where_episodes_end(tm
     long = steps([1000, 7, 1000], ["timeout", "terminal", "timeout"])
     options = {"timeouts": False, "next_obs": False}
     read = load_dataset(d4rl(tmp_path / "hopper_medium.hdf5", long, **options))
-    assert [len(each.reward) for each in episodes(read.data)] == [999, 6, 999]
+    assert [len(each.reward) for each in episodes(read.data)] == [999, 7, 999]
 
 
 def test_a_terminal_ends_an_episode_also_where_the_steps_join(tmp_path):

@@ -27,7 +27,7 @@ def test_the_limit_is_counted_from_the_last_end(monkeypatch):
 
 
 def test_episodes_end_at_terminals_at_flags_and_at_the_last_step():
-    data = to_transitions(counted([0, 1, 0, 0, 0], [0, 0, 0, 1, 0], lambda x: x + 1))
+    data = to_transitions(counted([0, 1, 0, 0, 0], [0, 0, 0, 1, 0], lambda x: x + 1)).data
     assert data.episode.tolist() == [0, 0, 1, 1, 2]
     assert data.terminated.tolist() == [0, 1, 0, 0, 0]
     assert data.truncated.tolist() == [0, 0, 0, 1, 1]  # the value goes on, but for the terminal
@@ -37,16 +37,18 @@ def test_episodes_end_at_terminals_at_flags_and_at_the_last_step():
 
 
 def test_an_episode_ends_where_the_observations_do_not_join():
-    data = to_transitions(counted([0] * 5, None, lambda x: x + 1, obs=[0, 1, 2, 7, 8]))
+    data = to_transitions(counted([0] * 5, None, lambda x: x + 1, obs=[0, 1, 2, 7, 8])).data
     assert data.episode.tolist() == [0, 0, 0, 1, 1]
     assert data.truncated.tolist() == [0, 0, 1, 0, 1]
 
 
-def test_without_successors_the_next_row_is_the_successor_and_last_steps_are_left_out():
-    data = to_transitions(counted([0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1, 0]))
-    assert data.obs[:, 0].tolist() == [0, 1, 3] and data.next_obs[:, 0].tolist() == [1, 2, 4]
-    assert data.episode.tolist() == [0, 0, 1] and data.truncated.tolist() == [0, 1, 1]
-    assert not data.terminated.any()
+def test_without_successors_the_next_row_is_the_successor_and_terminals_have_none():
+    data, recorded, returns = to_transitions(counted([0, 0, 1, 0, 0, 0], [0, 0, 1, 0, 1, 0]))
+    assert data.obs[:, 0].tolist() == [0, 1, 2, 3]
+    assert data.next_obs[:, 0].tolist() == [1, 2, 2, 4]
+    assert recorded.tolist() == [1, 1, 0, 1] and data.terminated.tolist() == [0, 0, 1, 0]
+    assert data.episode.tolist() == [0, 0, 0, 1] and data.truncated.tolist() == [0, 0, 0, 1]
+    assert returns.tolist() == [300, 700, 500]
     with pytest.raises(BadInput, match="no episode of two steps"):
         to_transitions(counted([0, 0], [1, 1]))
 

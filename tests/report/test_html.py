@@ -27,7 +27,7 @@ def run(tmp_path):
 
 
 def test_the_report_holds_every_number_and_loads_nothing(run):
-    error = ModelError(torch.tensor([0.01, 0.02]), torch.tensor([0.3, 0.6]), 50)
+    error = ModelError(torch.tensor([0.01, 0.02]), torch.tensor([0.3, 0.6]), 50, "<new> data")
     path = write_report(run, CONFIG, SCORES, error)
     assert path == run / "report.html"
     page = path.read_text()
@@ -37,6 +37,7 @@ def test_the_report_holds_every_number_and_loads_nothing(run):
         "mbpo: mean return <b>5.5</b> over 2 episodes",
         "<tr><td>random",
         "0.0200",
+        "50 sequences of &lt;new&gt; data",
         "device: cpu",
         "2.13.0",
         str(run),

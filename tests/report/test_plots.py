@@ -45,7 +45,7 @@ def test_the_models_error_is_drawn_by_steps_ahead_on_a_log_scale(drawn):
     model_error_curve(ModelError(torch.tensor([0.25, 0.5]), torch.tensor([1.0, 2.0]), 50))
     (axes,) = drawn
     assert lines(axes) == {"model": ([1, 2], [0.25, 0.5]), "no change": ([1, 2], [1.0, 2.0])}
-    assert axes.get_yscale() == "log" and "50 unseen sequences" in axes.get_title(loc="left")
+    assert axes.get_yscale() == "log" and "50 sequences" in axes.get_title(loc="left")
 
 
 def test_a_metric_is_drawn_against_its_steps(drawn):
