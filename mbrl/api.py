@@ -231,6 +231,7 @@ class GymAgent(LoadedAgent):
 
         path = Path(path)
         if (path / "config.yaml").is_file() and (path / "versions.json").is_file():
+            RunFolder(path, {}).claim()  # nobody trains in it
             shutil.rmtree(path)
         steps = max(self.num_timesteps, 1)
         config = {**self._run.config, "run_dir": str(path), "total_steps": steps}

@@ -22,7 +22,7 @@ def seal(digests: dict[str, str]) -> bytes:
     return json.dumps({**digests, "manifest": own}, indent=2).encode()
 
 
-def unseal(file: Path, remedy: str) -> dict[str, str]:
+def unseal(file: Path, remedy: str = "") -> dict[str, str]:
     """Read a manifest.
 
     Args:
@@ -30,17 +30,20 @@ def unseal(file: Path, remedy: str) -> dict[str, str]:
         remedy: what would help, for the message.
 
     Raises:
-        BadInput: if it is missing or damaged.
+        BadInput: if it is missing, damaged or not readable.
     """
+    hint = f"; {remedy}" if remedy else ""
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise BadInput(f"{file}: missing; {remedy}") from None
+        raise BadInput(f"{file}: missing{hint}") from None
+    except OSError as error:  # of the disk, say
+        raise BadInput(f"{file}: not readable ({error.strerror}){hint}") from None
     try:
         digests = json.loads(content)
         del digests["manifest"]
     except (ValueError, KeyError, TypeError, RecursionError):
         digests = {}
     if seal(digests) != content:
-        raise BadInput(f"{file}: damaged; {remedy}")
+        raise BadInput(f"{file}: damaged{hint}")
     return digests

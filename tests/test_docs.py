@@ -32,7 +32,7 @@ VERBS = set(
     Compose Convert Copy Count Create Decode Decompose Delete Describe Differentiate Distill
     Divide Download Drop Encode Enter Estimate Evaluate Expand Export Extract Fill Filter
     Find Format Freeze Generate Group Handle Hash Hold Ignore Import Improve Initialize
-    Insert Integrate Invert Iterate Join List Log Make Map Mark Mask Maximize Measure Merge
+    Insert Integrate Invert Iterate Join List Lock Log Make Map Mark Mask Maximize Measure Merge
     Minimize Mix Move Multiply Normalize Observe Open Pack Pad Parse Penalize Plan Plot
     Print Project Propagate Propose Prune Record Reduce Refine Refit Register Reject Release
     Rename Remove Render Repeat Replace Replay Report Request Rescale Reset Reshape Resolve
@@ -45,7 +45,20 @@ VERBS = set(
 )
 NEVER = {"Give", "Take", "Tell", "Say", "Begin", "Know", "Hand"}
 # words that begin the description of a class as well as that of a function
-NOUNS = {"Check", "Copy", "Count", "Filter", "Hash", "List", "Log", "Map", "Mask", "Mix", "Plan"}
+NOUNS = {
+    "Check",
+    "Copy",
+    "Count",
+    "Filter",
+    "Hash",
+    "List",
+    "Lock",
+    "Log",
+    "Map",
+    "Mask",
+    "Mix",
+    "Plan",
+}
 NOUNS |= {"Record", "Report", "Sample", "Score", "Search", "Set", "Step", "Sum", "Test", "Update"}
 # parts that are no paper's algorithm: a baseline, frames, the environment itself
 NO_PAPER = {"Random", "ModelFree", "Offline", "Simulator", "FallbackDynamics", "ResidualDynamics"}

@@ -128,5 +128,4 @@ def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     choices = {"env": run.config["choices"]["env"], "agent": "sparse_policy"}
     groups = {name: {} for name in run.config["choices"] if name not in ("env", "experiment")}
     config = {**run.config, **groups, "agent": agent, "choices": choices, "run_dir": str(out)}
-    step = int(run.checkpoints()[-1].name)
-    RunFolder.create(out, config).save(step, {"agent": policy.state_dict()})
+    RunFolder.create(out, config).save(run.step, {"agent": policy.state_dict()})

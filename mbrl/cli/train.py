@@ -119,6 +119,7 @@ def _resumed(options: _TrainOptions) -> RunFolder:
 
     assert options.resume is not None
     run = RunFolder.open(options.resume)
+    run.claim()
     changes = dict(parse_arguments(options.settings))
     for key in [*changes, *(["--config-dir"] if options.config_dir else [])]:
         if key != "total_steps":
@@ -131,9 +132,8 @@ def _resumed(options: _TrainOptions) -> RunFolder:
     run.check_metrics()
     if changes:
         total = plain_value("total_steps", changes["total_steps"])
-        at = int(run.checkpoints()[-1].name) if run.checkpoints() else 0
-        if total < at:
-            raise BadInput(f"total_steps={total}: the run is at step {at} already; give more")
+        if total < run.step:
+            raise BadInput(f"total_steps={total}: the run is at step {run.step} already; give more")
         run.update_config(total_steps=total)
     return run
 

@@ -16,7 +16,7 @@ def restore(run: RunFolder) -> Parts:
     """Build a run's parts and load its newest checkpoint into the agent; imports torch.
 
     Raises:
-        BadInput: if there is no checkpoint, it is damaged, or the config was changed since.
+        BadInput: if there is no good checkpoint, or the config was changed since.
     """
     if not run.checkpoints():
         raise BadInput(f"{run.path}: has no checkpoint yet; train it first")

@@ -96,7 +96,7 @@ def train(
     logger = NoRecord() if logger is None else logger
     evaluates = None if make_eval_env is None else eval_every
     counters = TrainingCounters(env.num_envs)
-    saved = None if run is None else run.load()
+    saved = None if run is None else run.resume()
     if run is None or saved is None:
         obs = env.reset(seed)
         logger.rewind(0)

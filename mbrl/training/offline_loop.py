@@ -65,7 +65,7 @@ def train_offline(
     """
     logger = NoRecord() if logger is None else logger
     counters = TrainingCounters()
-    saved = None if run is None else run.load()
+    saved = None if run is None else run.resume()
 
     def save() -> None:
         if run is not None:

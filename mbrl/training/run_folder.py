@@ -5,14 +5,16 @@ config.yaml  versions.json  metrics.jsonl  summary.json
 checkpoints/0000002000/  agent.safetensors agent.json ... manifest.json (SHA-256, written last)
 ```
 A checkpoint is written beside the others and committed by one rename, so a kill at any moment
-leaves the last good one. Nothing is ever unpickled. The manifest's last entry is its own SHA-256,
-so that a damaged digest is not taken for a damaged file.
+leaves the last good one. A damaged one is passed over for the one before it. One process at a time
+trains in a folder: it holds the lock on RUN/.lock. Nothing is ever unpickled. The manifest's last
+entry is its own SHA-256, so that a damaged digest is not taken for a damaged file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -24,13 +26,16 @@ import yaml
 
 from mbrl.errors import BadInput
 from mbrl.manifest import seal, unseal
+from mbrl.training.lock import Lock
 
+_log = logging.getLogger(__name__)
 _UNFINISHED = {
     "versions.json",
     ".versions.json.tmp",
     ".config.yaml.tmp",
+    ".lock",
 }  # before config.yaml stands
-_REMEDY = "remove that checkpoint folder to go on from the one before it, or from the start"
+_REMEDY = "no checkpoint before it is good; put it back, or begin a new run"
 _SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
@@ -47,23 +52,29 @@ class RunFolder:
         """Store path and config; use create or open."""
         self.path = path
         self.config = config
+        self._lock: Lock | None = None
+        self._damaged: set[Path] = set()  # checkpoints that were passed over
+        self._current: Path | None = None  # the checkpoint that was saved or loaded last
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
         """Create a new run folder.
 
         Raises:
-            BadInput: if something is there already.
+            BadInput: if something is there already, or another process makes a run there.
         """
-        if is_taken(path):
+        run = cls(path, config)
+        if not is_taken(path):
+            path.mkdir(parents=True, exist_ok=True)
+            run.claim()
+        if is_taken(path):  # another process may have been faster
             raise BadInput(
                 f"run_dir={path}: already there; go on with `mbrl train --resume {path}` "
                 "or name a new folder"
             )
-        path.mkdir(parents=True, exist_ok=True)
         _write(path / "versions.json", json.dumps(_versions(), indent=2).encode())
         _write(path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
-        return cls(path, config)
+        return run
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -85,6 +96,24 @@ class RunFolder:
             raise BadInput(f"{file}: not a readable config; it should be the YAML of the run")
         return cls(path, config)
 
+    def claim(self) -> None:
+        """Lock the folder for this process, until it ends or this object is gone.
+
+        Raises:
+            BadInput: naming the process that trains in it.
+        """
+        if self._lock is None:
+            self._lock = Lock(self.path / ".lock", str(self.path))
+
+    def resume(self) -> dict[str, Any] | None:
+        """Lock the folder for this process, and load the newest good checkpoint.
+
+        Raises:
+            BadInput: as claim and load.
+        """
+        self.claim()
+        return self.load()
+
     def update_config(self, **changes: Any) -> None:
         """Update top-level keys of the config, on disk too (a resume may extend total_steps)."""
         self.config = {**self.config, **changes}
@@ -105,19 +134,22 @@ class RunFolder:
         folders = (self.path / "checkpoints").glob("[0-9]*")
         return sorted(p for p in folders if p.name.isdecimal() and p.is_dir())
 
-    def save(self, step: int, state: dict[str, Any], *, keep: int = 2) -> Path:
+    def save(
+        self, step: int, state: dict[str, Any], *, keep: int = 2, replace: bool = False
+    ) -> Path:
         """Save a checkpoint.
 
         Args:
             step: environment steps so far; names the checkpoint.
             state: part name -> nested dicts and lists of tensors and JSON values.
-            keep: newest checkpoints to keep.
+            keep: newest checkpoints to keep; those of later steps, damaged ones, are removed.
+            replace: whether to write it again if it was saved or loaded just before.
 
         Raises:
             OSError: if it cannot be written; the last good checkpoint stays.
         """
         folder = self.path / "checkpoints" / f"{step:010d}"
-        if folder.exists():
+        if folder == self._current and folder.exists() and not replace:
             return folder
         working = folder.with_name(f".{folder.name}")
         try:
@@ -130,6 +162,8 @@ class RunFolder:
                     _write(working / name, content)
                     digests[name] = hashlib.sha256(content).hexdigest()
             _write(working / "manifest.json", seal(digests))
+            if folder.exists():
+                folder.rename(folder.with_name(f".{folder.name}.old"))
             working.rename(folder)
             _sync(folder.parent)
         except OSError as error:
@@ -137,12 +171,18 @@ class RunFolder:
             raise OSError(
                 error.errno, f"checkpoint not written ({error.strerror})", str(folder)
             ) from error
-        for old in self.checkpoints()[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._current = folder
+        self._damaged.discard(folder)
+        kept = [each for each in self.checkpoints() if each <= folder][-keep:]
+        for left in (*folder.parent.glob(".*"), *self.checkpoints()):
+            if left not in kept:
+                shutil.rmtree(left, ignore_errors=True)
         return folder
 
     def load(self, *parts: str) -> dict[str, Any] | None:
-        """Read the newest checkpoint, every file checked against the manifest.
+        """Read the newest good checkpoint, every file checked against the manifest.
+
+        A line of the log says which file is damaged, if one is, and which step is used instead.
 
         Args:
             parts: the parts to read; all if none is named.
@@ -151,7 +191,7 @@ class RunFolder:
             part name -> state; None if there is no checkpoint yet.
 
         Raises:
-            BadInput: naming the file that is missing or damaged.
+            BadInput: naming the file that is missing or damaged, if no checkpoint is good.
         """
         contents = self._read(parts)
         return contents and {
@@ -160,12 +200,17 @@ class RunFolder:
         }
 
     def check(self, *parts: str) -> None:
-        """Check the newest checkpoint's files as load does, without decoding them: no torch.
+        """Check a checkpoint's files as load does, without decoding them: no torch.
 
         Raises:
-            BadInput: naming the file that is missing or damaged.
+            BadInput: naming the file that is missing or damaged, if no checkpoint is good.
         """
         self._read(parts)
+
+    @property
+    def step(self) -> int:
+        """Return the step of the checkpoint that load or check found good, 0 without one."""
+        return int(self._current.name) if self._current else 0
 
     def check_metrics(self) -> None:
         """Check that metrics.jsonl still holds what the newest checkpoint counts: no torch.
@@ -185,24 +230,25 @@ class RunFolder:
             )
 
     def _read(self, parts: tuple[str, ...]) -> dict[str, bytes] | None:
-        """Read the files of the named parts, or of all, and compare them with the manifest."""
-        folders = self.checkpoints()
-        if not folders:
-            return None
-        folder = folders[-1]
-        digests = unseal(folder / "manifest.json", _REMEDY)
-        contents = {}
-        for name in [f"{p}.{end}" for p in parts for end in ("json", "safetensors")] or digests:
-            file = folder / name
-            if name not in digests:
-                raise BadInput(f"{file}: not in the manifest; {_REMEDY}")
+        """Read the files of the named parts, or of all, of the newest checkpoint that is good."""
+        faults: dict[Path, BadInput] = {}
+        for folder in reversed(self.checkpoints()):
+            if folder in self._damaged:
+                continue
             try:
-                contents[name] = file.read_bytes()
-            except FileNotFoundError:
-                raise BadInput(f"{file}: missing; {_REMEDY}") from None
-            if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
-                raise BadInput(f"{file}: damaged; {_REMEDY}")
-        return contents
+                contents = _read_checkpoint(folder, parts)
+            except BadInput as fault:
+                faults[folder] = fault
+                continue
+            step = int(folder.name)
+            for fault in faults.values():
+                _log.warning("%s; the checkpoint before it is used, of step %s", fault, step)
+            self._damaged |= faults.keys()
+            self._current = folder
+            return contents
+        for fault in faults.values():
+            raise BadInput(f"{fault}; {_REMEDY}") from None
+        return None
 
     def check_records(self) -> None:
         """Check what a report is made of: summary.json, versions.json and metrics.jsonl.
@@ -218,6 +264,29 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json."""
         _write(self.path / "summary.json", json.dumps(summary, indent=2).encode())
+
+
+def _read_checkpoint(folder: Path, parts: tuple[str, ...]) -> dict[str, bytes]:
+    """Read the files of a checkpoint's named parts, or of all, and compare them with the manifest.
+
+    Raises:
+        BadInput: naming the file that is missing, damaged or not readable.
+    """
+    digests = unseal(folder / "manifest.json")
+    contents = {}
+    for name in [f"{p}.{end}" for p in parts for end in ("json", "safetensors")] or digests:
+        file = folder / name
+        if name not in digests:
+            raise BadInput(f"{file}: not in the manifest")
+        try:
+            contents[name] = file.read_bytes()
+        except FileNotFoundError:
+            raise BadInput(f"{file}: missing") from None
+        except OSError as error:  # of the disk, say
+            raise BadInput(f"{file}: not readable ({error.strerror})") from None
+        if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
+            raise BadInput(f"{file}: damaged")
+    return contents
 
 
 def is_taken(path: Path) -> bool:

@@ -128,6 +128,56 @@ def test_a_finished_run_is_extended(train, capsys):
     assert "total_steps=80: the run is at step 90 already; give more" in err
 
 
+def record(run: str) -> list[dict]:
+    """Return the rows of a run's record without times."""
+    rows = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def test_a_damaged_checkpoint_costs_steps_and_not_the_run(train, capsys, caplog):
+    common = ["total_steps=60", "save_every=20", "eval_every=30", "eval_episodes=2", "log_every=10"]
+    for run in ("whole", "broken"):
+        assert train(*common, f"run_dir={run}") == 0
+    newest = RunFolder.open(Path("broken")).checkpoints()[-1]
+    (newest / "agent.json").write_bytes(b"{}")
+    capsys.readouterr()
+    for command in (["eval", "broken"], ["report", "broken"], ["train", "--resume", "broken"]):
+        caplog.clear()
+        assert main(command) == 0
+        used = f"{newest}/agent.json: damaged; the checkpoint before it is used, of step 40"
+        assert caplog.messages == [used], command
+    assert record("broken") == record("whole")
+    ends = [RunFolder.open(Path(run)).load() for run in ("whole", "broken")]
+    for end in ends:
+        assert end is not None
+        del end["loop"]["progress"]["spent"], end["loop"]["log_position"]  # times
+    assert str(ends[0]) == str(ends[1])
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(train, mine, tmp_path, capsys):
+    assert train("total_steps=60", "run_dir=run") == 0
+    command = ["train", "--resume", "run", "total_steps=100000000"]
+    code = "import sys; from mbrl.cli import main; main(sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None and first.stdout.readline() == "run folder run\n"
+        capsys.readouterr()
+        before = Path("run/config.yaml").read_text()
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith(f"mbrl: run: in use by process {first.pid} on ")
+        assert main(["train", "--resume", "run", "total_steps=80"]) == 2
+        assert Path("run/config.yaml").read_text() == before
+        assert main(["eval", "run"]) == 0  # reading disturbs nobody
+        first.kill()
+    before = RunFolder.open(Path("run"))
+    before.check()
+    assert main(["train", "--resume", "run", f"total_steps={before.step + 20}"]) == 0
+
+
 @pytest.mark.slow
 def test_ctrl_c_reaches_the_real_command(mine, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -70,7 +70,7 @@ def test_every_damaged_file_is_refused_by_name(tmp_path):
                 bad[draws.randrange(len(bad))] ^= 1 << draws.randrange(8)
             file.write_bytes(bytes(bad))
             for read in (run.load, run.check):
-                with pytest.raises(BadInput, match="damaged; remove that checkpoint") as caught:
+                with pytest.raises(BadInput, match="damaged; no checkpoint before it") as caught:
                     read()
                 assert str(file) in str(caught.value)  # a digest's damage is the manifest's
         file.unlink()
@@ -79,6 +79,55 @@ def test_every_damaged_file_is_refused_by_name(tmp_path):
         assert file.name in str(caught.value)
         file.write_bytes(good)
     assert same(run.load(), STATE)
+
+
+@pytest.mark.parametrize("name", ["agent.json", "buffer.safetensors", "manifest.json"])
+def test_a_damaged_newest_checkpoint_falls_back_and_says_so_once(tmp_path, caplog, name):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(10, STATE)
+    file = run.save(20, {**STATE, "agent": {"x": 2}}) / name
+    file.write_bytes(file.read_bytes()[:-1])
+    again = RunFolder.open(run.path)
+    again.check()
+    assert again.step == 10 and same(again.load(), STATE) and same(again.resume(), STATE)
+    assert caplog.messages == [f"{file}: damaged; the checkpoint before it is used, of step 10"]
+    again.save(20, STATE)  # in the place of the damaged one
+    assert same(RunFolder.open(run.path).load(), STATE)
+    assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == [
+        "0000000010", "0000000020",
+    ]  # fmt: skip
+
+
+def test_damaged_checkpoints_of_later_steps_make_way(tmp_path, caplog):
+    run = RunFolder.create(tmp_path / "run", {})
+    for step in (10, 20):
+        run.save(step, STATE)
+    (run.checkpoints()[-1] / "agent.json").unlink()
+    again = RunFolder.open(run.path)
+    assert again.load() and "agent.json: missing; the checkpoint" in caplog.text
+    again.save(15, STATE)  # interrupted here
+    assert [p.name for p in run.checkpoints()] == ["0000000010", "0000000015"]
+    again.save(30, STATE)
+    assert [p.name for p in run.checkpoints()] == ["0000000015", "0000000030"]
+
+
+def test_if_no_checkpoint_is_good_the_newest_is_named(tmp_path, caplog):
+    run = RunFolder.create(tmp_path / "run", {})
+    for step in (10, 20):
+        (run.save(step, STATE) / "agent.json").write_bytes(b"{")
+    with pytest.raises(BadInput, match=r"0000000020/agent.json: damaged; no checkpoint before it"):
+        RunFolder.open(run.path).load()
+    assert not caplog.messages
+
+
+def test_a_checkpoint_is_written_again_only_if_asked(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(10, {"agent": {"x": 1}})
+    run.save(10, {"agent": {"x": 2}})
+    assert run.load() == {"agent": {"x": 1}}
+    run.save(10, {"agent": {"x": 2}}, replace=True)
+    assert run.load() == {"agent": {"x": 2}}
+    assert [p.name for p in (run.path / "checkpoints").iterdir()] == ["0000000010"]
 
 
 def test_parts_that_are_not_there_are_named(tmp_path):
