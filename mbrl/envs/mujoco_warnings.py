@@ -57,19 +57,19 @@ class MujocoWatch:
 
         Call it after each step.
         """
-        found = None
+        problem = None
         for index, (data, before, time) in enumerate(self._seen):
             # MuJoCo's reset sets its counters to 0 before it counts: 1 can follow 1
             again = data.time < time
             counts = np.array(data.warning.number)
             what = describe_warnings(counts if again else counts - before)
-            if what is not None and found is None:
-                found = (
+            if what is not None and problem is None:
+                problem = (
                     f"MuJoCo found {what} and reset the simulation by itself; "
                     "take a smaller timestep or weaker actions"
                 )
             self._seen[index] = (data, counts, data.time)
-        return found
+        return problem
 
 
 def simulations_of(env: gymnasium.Env) -> list[Any]:
@@ -84,5 +84,5 @@ def simulations_of(env: gymnasium.Env) -> list[Any]:
     values = list(getattr(env.unwrapped, "__dict__", {}).values())
     # such as env.sim.data
     values += [vars(value).get("data") for value in values if hasattr(value, "__dict__")]
-    found = {id(value): value for value in values if isinstance(value, mujoco.MjData)}
-    return list(found.values())
+    simulations = {id(value): value for value in values if isinstance(value, mujoco.MjData)}
+    return list(simulations.values())
