@@ -15,6 +15,7 @@ from typing import Any
 
 from mbrl import moved
 from mbrl.cli.common import reason, say
+from mbrl.cli.streams import readers_may_leave, standard_output
 from mbrl.errors import BadInput
 
 __all__ = ["COMMANDS", "main"]
@@ -40,17 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a user's own parts are found beside the command
+    with readers_may_leave():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command; return its exit status, and write what went wrong in one line."""
     try:
         with _renamed_in_one_line():
             status = _dispatch(arguments)
-        sys.stdout.flush()  # a full disk may show here only
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk may show here only
         return status
     except BadInput as error:
         return say(str(error), 2)
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except OSError as error:
-        if sys.stdout is sys.__stdout__:  # or Python would complain of what it cannot flush
+        # or Python would complain of what it cannot flush
+        if standard_output() is sys.__stdout__ is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return say(reason(error), 1)
 

@@ -187,16 +187,24 @@ def _train_parts(
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Handle Ctrl-C and SIGTERM: the first asks the loop to stop, the second aborts."""
+    """Handle Ctrl-C, SIGTERM and a closed terminal: the loop stops, a second Ctrl-C aborts.
+
+    A closed terminal may send SIGHUP twice, and `nohup` has it ignored.
+    """
     signals: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         signals.append(number)
-        if len(signals) > 1:
+        if len(signals) > 1 and number == signal.SIGINT:
             raise KeyboardInterrupt
-        os.write(2, b"mbrl: saving after this step; Ctrl-C again aborts at once\n")
+        if len(signals) == 1:
+            with contextlib.suppress(OSError):  # nobody may be there to read it
+                os.write(2, b"mbrl: saving after this step; Ctrl-C again aborts at once\n")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handled.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield lambda: bool(signals)
     finally:

@@ -172,7 +172,8 @@ def _serve(
     pipe: Connection, turn: ctypes.c_int, options: dict[str, Any], memory_limit: float | None
 ) -> None:
     """Run the environments until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)  # they are for the training, which saves
     with contextlib.suppress(OSError, AttributeError):  # Linux: end with the parent, hung or not
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     torch.set_num_threads(1)

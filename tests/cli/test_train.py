@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_a_failure_names_its_reason_and_keeps_the_traceback(train, capsys):
     assert "run/error.log" in err and "Traceback" in Path("run/error.log").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_is_saved_and_goes_on_to_the_same_end(train, number, capsys):
     common = ["total_steps=120", "eval_episodes=2", "env=signalled"]
     assert train(*common, "run_dir=whole", "env.at=1000000") == 0
@@ -113,6 +114,22 @@ def test_the_second_interrupt_aborts_at_once(train, capsys):
     assert train("env=signalled", "env.times=2", "run_dir=run") == 130
     assert "aborted" in capsys.readouterr().err
     assert RunFolder.open(Path("run")).checkpoints() == []  # in the middle of a step
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_that_come_twice_still_save(train, number):
+    settings = ["env=signalled", "env.times=2", f"env.number={int(number)}"]
+    assert train(*settings, "run_dir=run") == 130
+    assert RunFolder.open(Path("run")).checkpoints()
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(train):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        settings = ["env=signalled", f"env.number={int(signal.SIGHUP)}", "total_steps=60"]
+        assert train(*settings, "eval_episodes=1", "run_dir=run") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_finished_run_is_extended(train, capsys):
@@ -198,3 +215,37 @@ def test_ctrl_c_reaches_the_real_command(mine, tmp_path):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "mbrl train --resume run" in err
     assert RunFolder.open(tmp_path / "run").checkpoints()
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_saves_and_ends_the_run(mine, tmp_path):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        command = [str(Path(sys.executable).parent / "mbrl"), "train", f"--config-dir={mine}"]
+        arguments = ["env=toy", "agent=gain", "total_steps=100000000", "run_dir=run"]
+        os.execve(command[0], [*command, *arguments], os.environ | {"PYTHONPATH": str(ROOT)})
+    seen = b""
+    while b"ep_rew_mean" not in seen:
+        seen += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    run = RunFolder.open(tmp_path / "run")
+    run.check()
+    assert run.step > 0 and not json.loads((run.path / "summary.json").read_text())["finished"]
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_does_not_end_a_training(mine, tmp_path):
+    mbrl = f"{Path(sys.executable).parent / 'mbrl'} train --config-dir={mine} env=toy agent=gain"
+    settings = "total_steps=3000 eval_every=100 eval_episodes=1 run_dir=run"
+    piped = f"set -o pipefail; {mbrl} {settings} | head -1"
+    done = subprocess.run(
+        ["bash", "-c", piped],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "run folder run\n", "")
+    assert json.loads((tmp_path / "run/summary.json").read_text())["finished"]
