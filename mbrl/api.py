@@ -257,12 +257,14 @@ class GymAgent(LoadedAgent):
             BadInput: if it is no run folder, or its checkpoint is missing or damaged.
         """
         from mbrl.training.run_folder import RunFolder
+        from mbrl.training.versions import warn_of_other_versions
 
         run = RunFolder.open(Path(path))
         check_saved(run.config, run.config_path)
         saved = run.load()
         if saved is None:
             raise BadInput(f"{path}: has no checkpoint yet; train it first")
+        warn_of_other_versions(run.versions_path, "training goes on, but not bit for bit")
         self = cls.__new__(cls)
         self._begin(run.config, env, verbose)
         self.agent.load_state_dict(saved["agent"])

@@ -23,5 +23,9 @@ class EnvironmentFault(RuntimeError):
         self.step = step
 
 
+class OtherVersions(UserWarning):
+    """Warning that a run was made with other versions of packages than those in use."""
+
+
 class NumericalFault(RuntimeError):
     """Error of a NaN or an infinity where it entered: a loss, a model output (exit status 1)."""

@@ -16,7 +16,7 @@ from typing import Any
 from mbrl import moved
 from mbrl.cli.common import reason, say
 from mbrl.cli.streams import readers_may_leave, standard_output
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, OtherVersions
 
 __all__ = ["COMMANDS", "main"]
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     """Run a command; return its exit status, and write what went wrong in one line."""
     try:
-        with _renamed_in_one_line():
+        with _warnings_in_one_line():
             status = _dispatch(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk may show here only
@@ -65,20 +65,22 @@ def _run(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _renamed_in_one_line() -> Iterator[None]:
-    """Write each warning of an old name once, in one line of stderr."""
+def _warnings_in_one_line() -> Iterator[None]:
+    """Write each warning of an old name or of other versions once, in one line of stderr."""
     with warnings.catch_warnings():
         usual, shown = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if not isinstance(message, moved.Renamed):
+            if not isinstance(message, moved.Renamed | OtherVersions):
                 usual(message, category, *where)
             elif str(message) not in shown:
                 shown.add(str(message))
-                say(f"DeprecationWarning: {message}", 0)
+                kind = "DeprecationWarning" if isinstance(message, moved.Renamed) else "warning"
+                say(f"{kind}: {message}", 0)
 
         warnings.showwarning = show
         warnings.simplefilter("always", moved.Renamed)
+        warnings.simplefilter("always", OtherVersions)
         yield
 
 

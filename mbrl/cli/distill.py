@@ -118,6 +118,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
 
 def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     """Save the policy as a run that `mbrl eval` and mbrl.load read."""
+    from mbrl.config.defaults import add_defaults
     from mbrl.training.run_folder import RunFolder
 
     agent = {
@@ -128,4 +129,5 @@ def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     choices = {"env": run.config["choices"]["env"], "agent": "sparse_policy"}
     groups = {name: {} for name in run.config["choices"] if name not in ("env", "experiment")}
     config = {**run.config, **groups, "agent": agent, "choices": choices, "run_dir": str(out)}
+    add_defaults(config)
     RunFolder.create(out, config).save(run.step, {"agent": policy.state_dict()})

@@ -116,6 +116,7 @@ def _resumed(options: _TrainOptions) -> RunFolder:
     from mbrl.config import check_saved, plain_value
     from mbrl.config.arguments import parse_arguments
     from mbrl.training.run_folder import RunFolder
+    from mbrl.training.versions import warn_of_other_versions
 
     assert options.resume is not None
     run = RunFolder.open(options.resume)
@@ -135,6 +136,9 @@ def _resumed(options: _TrainOptions) -> RunFolder:
         if total < run.step:
             raise BadInput(f"total_steps={total}: the run is at step {run.step} already; give more")
         run.update_config(total_steps=total)
+    warn_of_other_versions(
+        run.versions_path, "the end need not be bit for bit that of an uninterrupted run"
+    )
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -18,6 +19,7 @@ _DICTS = {"dict", "Dict", "Mapping", "MutableMapping"}
 _SIMPLE: dict[str, Any] = {
     **{"int": int, "float": float, "bool": bool, "str": str, "None": type(None)},
     **{"Path": str, "device": str, "Any": Any, "object": Any},
+    "dtype": Literal["float32", "float64"],  # config.build makes it torch's
     **{"tuple": tuple[Any, ...], "Tuple": tuple[Any, ...]},
     **dict.fromkeys(_LISTS, list[Any]),
     **dict.fromkeys(_DICTS, dict[Any, Any]),
@@ -135,7 +137,7 @@ def _constraint(node: ast.expr, home: str) -> Any:
 
 
 def evaluate(node: ast.expr, home: str) -> Any:
-    """Return the value of a literal, a constant of a module, or arithmetic of these.
+    """Return the value of a literal, a constant of a module, or arithmetic and tuples of these.
 
     Args:
         node: the expression.
@@ -150,8 +152,16 @@ def evaluate(node: ast.expr, home: str) -> Any:
         return -evaluate(node.operand, home)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](evaluate(node.left, home), evaluate(node.right, home))
-    if ast.unparse(node) in ("math.inf", "np.inf", "torch.inf"):
-        return float("inf")
+    if isinstance(node, ast.List | ast.Tuple):
+        return [evaluate(item, home) for item in node.elts]
+    if isinstance(node, ast.Dict) and all(node.keys):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {evaluate(key, home): evaluate(value, home) for key, value in pairs if key}
+    text = ast.unparse(node)
+    if text in ("math.inf", "np.inf", "torch.inf"):
+        return math.inf
+    if text in ("torch.float32", "torch.float64"):
+        return text.removeprefix("torch.")
     definition = _definition(node, home)
     if definition is None or isinstance(definition.node, ast.ClassDef | ast.FunctionDef):
         raise LookupError(ast.unparse(node))

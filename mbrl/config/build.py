@@ -75,8 +75,8 @@ def instantiate(
         if not name.startswith("_")
     }
     for name, item in given.items():
-        if name in taken and str(taken[name].annotation).lower().startswith("tuple"):
-            given[name] = tuple(item) if isinstance(item, list) else item
+        if name in taken:
+            given[name] = _as_annotated(item, str(taken[name].annotation))
     if fresh is not None and "generator" in taken:
         scope = {**scope, "generator": fresh(part)}
     injected = {name: item for name, item in scope.items() if name in taken and name not in given}
@@ -87,6 +87,17 @@ def instantiate(
         if part and name and name[0] in taken and name[0] not in injected:
             raise BadInput(f"{part}.{error}") from error
         raise
+
+
+def _as_annotated(value: Any, annotation: str) -> Any:
+    """Return what YAML cannot hold: a tuple, a dtype of torch."""
+    if isinstance(value, list) and annotation.lower().startswith("tuple"):
+        return tuple(value)
+    if isinstance(value, str) and annotation.endswith("torch.dtype"):
+        import torch
+
+        return getattr(torch, value)
+    return value
 
 
 def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:

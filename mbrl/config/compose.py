@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mbrl.config.arguments import Argument, parse_arguments, parse_value
 from mbrl.config.check import check, check_choice, check_key, check_plain_value
+from mbrl.config.defaults import add_defaults
 from mbrl.config.library import CONFIGS, Library, nearest
 from mbrl.config.renames import rename, rename_choice, rename_key
 from mbrl.errors import BadInput
@@ -40,6 +41,7 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
     config = _resolve(config)
     rename(config)
     check(config, library, typed)
+    add_defaults(config)
     starts, total = config["agent"].get("learning_starts"), config["total_steps"]
     if isinstance(starts, int) and total <= starts:
         notes.append(

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mbrl.config.annotations import evaluate
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.check import as_typed, plain_type, signature_of
 from mbrl.config.compose import assemble
+from mbrl.config.defaults import default_of
 from mbrl.config.library import CONFIGS, Library
 from mbrl.config.signatures import Parameter
 from mbrl.values import expected
@@ -111,7 +111,7 @@ def _describe_part(node: dict[str, Any], key: str, layers: _Layers, library: Lib
         value, dotted = node.get(name, parameter.default), f"{key}.{name}"
         if isinstance(value, ast.expr):
             with contextlib.suppress(LookupError):  # no constant: shown as it is written
-                value = evaluate(value, signature.home)
+                value = default_of(parameter)
         if isinstance(value, dict) and "_target_" in value:
             within += _describe_part(value, dotted, layers, library)
             value = value["_target_"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mbrl.config.build import Parts, build
 from mbrl.config.check import check_saved
 from mbrl.errors import BadInput
+from mbrl.training.versions import warn_of_other_versions
 
 if TYPE_CHECKING:
     from mbrl.training.run_folder import RunFolder
@@ -22,6 +23,7 @@ def restore(run: RunFolder) -> Parts:
         raise BadInput(f"{run.path}: has no checkpoint yet; train it first")
     check_saved(run.config, run.config_path)
     run.check("agent")  # before torch is imported
+    warn_of_other_versions(run.versions_path, "results may differ")
     saved = run.load("agent")
     assert saved is not None
     import torch

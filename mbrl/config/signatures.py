@@ -18,6 +18,7 @@ class Parameter(NamedTuple):
     annotation: Any  # a type: mbrl.config.annotations.resolve
     default: ast.expr | None  # None if it must be given
     description: str
+    home: str = ""  # module that the default stands in
 
 
 class Signature(NamedTuple):
@@ -59,7 +60,9 @@ def _of_class(home: str, node: ast.ClassDef) -> Signature:
         fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
         described = _descriptions(node)
         parameters = {
-            name: Parameter(resolve(f.annotation, home), f.value, described.get(name, ""))
+            name: Parameter(
+                resolve(f.annotation, home), _default(f.value), described.get(name, ""), home
+            )
             for f in fields
             if (name := ast.unparse(f.target))
         }
@@ -75,6 +78,16 @@ def _of_class(home: str, node: ast.ClassDef) -> Signature:
             continue
         return taken._replace(summary=_summary(node))
     return Signature(home, _summary(node), {}, is_open)
+
+
+def _default(value: ast.expr | None) -> ast.expr | None:
+    """Return the default of a field; of `field(...)`, what it names."""
+    if not isinstance(value, ast.Call) or ast.unparse(value.func).split(".")[-1] != "field":
+        return value
+    named = {k.arg: k.value for k in value.keywords}
+    if "default_factory" in named:
+        return ast.Call(named["default_factory"], [], [])
+    return named.get("default")
 
 
 def _passes_keywords_on(function: ast.FunctionDef) -> bool:
@@ -100,7 +113,7 @@ def _of_function(
     pairs += list(zip(args.kwonlyargs, args.kw_defaults, strict=True))
     described = _descriptions(documented) | _descriptions(function)
     parameters = {
-        arg.arg: Parameter(resolve(arg.annotation, home), default, described.get(arg.arg, ""))
+        arg.arg: Parameter(resolve(arg.annotation, home), default, described.get(arg.arg, ""), home)
         for arg, default in pairs
     }
     return Signature(home, _summary(documented), parameters, is_open=args.kwarg is not None)

@@ -67,7 +67,7 @@ class SB3PPO:
         num_layers: hidden layers.
         learning_rate: step size of Adam.
         discount: per step.
-        loss: weights and limits of the loss; None for the defaults of PPOLoss.
+        loss: weights and limits of the loss.
         batch_size: transitions in a gradient step.
         num_epochs: passes over a rollout.
         num_model_envs: environments in the model, stepped at once.
@@ -89,7 +89,7 @@ class SB3PPO:
         num_layers: Count = 2,
         learning_rate: Positive = 3e-4,
         discount: Fraction = 0.99,
-        loss: PPOLoss | None = None,
+        loss: PPOLoss = PPOLoss(),
         batch_size: Annotated[int, Ge(2)] = 64,
         num_epochs: Count = 10,
         num_model_envs: Count = 16,
@@ -112,7 +112,7 @@ class SB3PPO:
             batch_size=batch_size,
             n_epochs=num_epochs,
             gamma=discount,
-            **asdict(loss or PPOLoss()),
+            **asdict(loss),
             policy_kwargs={"net_arch": {"pi": layers, "vf": layers}},
             device=device,
         )

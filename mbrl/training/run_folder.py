@@ -16,9 +16,7 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import yaml
 from mbrl.errors import BadInput
 from mbrl.manifest import seal, unseal
 from mbrl.training.lock import Lock
+from mbrl.training.versions import current_versions
 
 _log = logging.getLogger(__name__)
 _UNFINISHED = {
@@ -37,7 +36,6 @@ _UNFINISHED = {
 }  # before config.yaml stands
 _REMEDY = "no checkpoint before it is good; put it back, or begin a new run"
 _SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
-_PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
 
 class RunFolder:
@@ -72,7 +70,7 @@ class RunFolder:
                 f"run_dir={path}: already there; go on with `mbrl train --resume {path}` "
                 "or name a new folder"
             )
-        _write(path / "versions.json", json.dumps(_versions(), indent=2).encode())
+        _write(run.versions_path, json.dumps(current_versions(), indent=2).encode())
         _write(path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
         return run
 
@@ -123,6 +121,11 @@ class RunFolder:
     def config_path(self) -> Path:
         """Return the path of the resolved config."""
         return self.path / "config.yaml"
+
+    @property
+    def versions_path(self) -> Path:
+        """Return the path of the versions that the run was made with."""
+        return self.path / "versions.json"
 
     @property
     def metrics_path(self) -> Path:
@@ -258,7 +261,7 @@ class RunFolder:
         """
         again = f"`mbrl train --resume {self.path}` writes it anew"
         _check_json(self.path / "summary.json", _SUMMARY, again)
-        _check_json(self.path / "versions.json", set(), "put it back, or write {} into it")
+        _check_json(self.versions_path, set(), "put it back, or write {} into it")
         _check_json(self.metrics_path, {"step"}, "put it back, or remove that line", lines=True)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
@@ -382,14 +385,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions that decide whether a run can be repeated."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

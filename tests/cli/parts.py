@@ -51,8 +51,8 @@ class Faulty(toys.ToyEnv):
 class Gain(Agent):
     """Learn one number, so that an evaluation shows whether it was restored."""
 
-    def __init__(self, *, action, generator: torch.Generator):
-        self._action, self._generator = action, generator
+    def __init__(self, *, action, generator: torch.Generator, slope: float = 1.0):
+        self._action, self._generator, self.slope = action, generator, slope
         self.gain = torch.zeros(1)
         self.dynamics = toys.ToyModel()
 

@@ -12,7 +12,7 @@ import pytest
 import mbrl
 from mbrl import cli, moved
 from mbrl.cli import COMMANDS, main
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, OtherVersions
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +123,14 @@ def test_each_old_name_is_warned_of_once_in_one_line(command, capsys):
         f"mbrl: DeprecationWarning: {old} is now {new}; the old name works for one release"
         for old, new in (("a.b", "c.d"), ("e", "f"))
     ]
+
+
+def test_other_versions_are_warned_of_in_one_line(command, capsys):
+    assert (
+        command(lambda arguments: warnings.warn(OtherVersions("a 1, here 2"), stacklevel=1) or 0)()
+        == 0
+    )
+    assert capsys.readouterr().err == "mbrl: warning: a 1, here 2\n"
 
 
 def test_other_warnings_are_shown_as_usual(command):

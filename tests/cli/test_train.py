@@ -104,7 +104,7 @@ def test_an_interrupted_run_is_saved_and_goes_on_to_the_same_end(train, number, 
     assert [int(p.name) for p in RunFolder.open(Path("cut")).checkpoints()] == [50]
 
     config = Path("cut/config.yaml")
-    config.write_text(config.read_text().replace("num_envs: 1", "num_envs: 1\n  at: 1000000"))
+    config.write_text(config.read_text().replace("  at: 50\n", "  at: 1000000\n"))
     assert main(["train", "--resume", "cut"]) == 0
     ends = [json.loads(Path(run, "summary.json").read_text()) for run in ("whole", "cut")]
     assert ends[0]["evaluations"] == ends[1]["evaluations"]
@@ -193,6 +193,17 @@ def test_a_second_process_is_refused_until_the_first_is_killed(train, mine, tmp_
     before = RunFolder.open(Path("run"))
     before.check()
     assert main(["train", "--resume", "run", f"total_steps={before.step + 20}"]) == 0
+
+
+def test_a_resume_with_other_versions_says_what_that_means(train, capsys):
+    assert train("total_steps=60", "run_dir=run") == 0
+    file = RunFolder.open(Path("run")).versions_path
+    file.write_text(json.dumps({**json.loads(file.read_text()), "torch": "1.0"}))
+    capsys.readouterr()
+    assert main(["train", "--resume", "run", "total_steps=90"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mbrl: warning: run: made with torch 1.0; here: torch ")
+    assert line.endswith("the end need not be bit for bit that of an uninterrupted run")
 
 
 @pytest.mark.slow

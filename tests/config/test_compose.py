@@ -14,7 +14,8 @@ def test_defaults_and_choices_stand_in_building_order(mine):
     assert list(config["choices"])[5] == "agent"
     config, notes = compose_toy(mine)
     assert config["choices"]["agent"] == "toy" and notes == []
-    assert config["agent"] == {"_target_": f"{HERE}.Agent", "gain": 0.5}
+    defaults = {"schedule": [1], "label": "a", "bonus": None}
+    assert config["agent"] == {"_target_": f"{HERE}.Agent", "gain": 0.5, **defaults}
     assert config["seed"] == 0
     assert yaml.safe_load(yaml.safe_dump(config)) == config
 
@@ -112,7 +113,8 @@ def test_a_preset_speaks_only_of_its_own_choices(mine):
     assert compose(arguments, mine).config["planner"]["horizon"] == 3
     assert compose([*arguments, "planner=toy"], mine).config["planner"]["horizon"] == 3
     config, notes = compose([*arguments, "planner=other"], mine)
-    assert config["planner"] == {"_target_": f"{HERE}.Sizes", "small": 1} and config["seed"] == 4
+    sizes = {"_target_": f"{HERE}.Sizes", "small": 1, "large": 9}
+    assert config["planner"] == sizes and config["seed"] == 4
     assert any("left out" in note for note in notes)
 
 

@@ -1,5 +1,6 @@
 """Restoring a run: its parts with the weights of the newest checkpoint."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import torch
 
 import mbrl
 from mbrl.config.restore import restore
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, OtherVersions
 from mbrl.training.run_folder import RunFolder
-from tests.cli.parts import mine, train  # noqa: F401
+from tests.cli.parts import Gain, mine, train  # noqa: F401
 
 
 @pytest.fixture
@@ -26,6 +27,21 @@ def test_the_agent_is_that_of_the_newest_checkpoint(run):
     state["gain"] = torch.full((1,), 3.0)
     run.save(200, {"agent": state})
     assert restore(RunFolder.open(run.path)).agent.gain.item() == 3.0  # type: ignore[attr-defined]
+
+
+def test_a_run_keeps_its_defaults_and_an_older_one_takes_those_of_the_class(run, monkeypatch):
+    monkeypatch.setitem(Gain.__init__.__kwdefaults__, "slope", 7.0)
+    assert restore(RunFolder.open(run.path)).agent.slope == 1.0  # type: ignore[attr-defined]
+    kept = {k: v for k, v in run.config["agent"].items() if k != "slope"}
+    run.update_config(agent=kept)  # as before defaults were written
+    assert restore(RunFolder.open(run.path)).agent.slope == 7.0  # type: ignore[attr-defined]
+
+
+def test_other_versions_are_said(run):
+    versions = json.loads(run.versions_path.read_text())
+    run.versions_path.write_text(json.dumps({**versions, "torch": "1.0"}))
+    with pytest.warns(OtherVersions, match="made with torch 1.0; here: torch .*; results may"):
+        restore(run)
 
 
 def test_threads_are_those_of_the_config(run):
