@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mbrl.errors import BadInput
+from mbrl.training.wandb_sink import WandbSink
 
 _SHOWN_FIRST = ("eval/", "rollout/", "time/", "train/", "model/", "planner/")
 
@@ -181,86 +182,6 @@ class TensorBoardSink:
             self._writer.close()
 
 
-class WandbSink:
-    """Mirror of the metrics on Weights & Biases.
-
-    WANDB_MODE decides where it is set; without it, runs with a WANDB_API_KEY are online and others
-    offline. The run's id stands in RUN/wandb_id, so that a resumed run
-    goes on as the same one; a sweep's agent gives it in WANDB_RUN_ID. Once W&B fails, a line on
-    stderr says so and training goes on without it: metrics.jsonl has everything.
-
-    Args:
-        run_path: the run folder.
-        config: the resolved config.
-
-    Raises:
-        BadInput: if the package is missing, or W&B refuses the run (a wrong key, say).
-    """
-
-    def __init__(self, run_path: Path, config: dict[str, Any]):
-        """Start the W&B run."""
-        _need("wandb")
-        import wandb
-
-        file = run_path / "wandb_id"
-        if not file.exists():
-            file.write_text(os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8])
-        choices = config.get("choices", {})
-        self._run: Any = None
-        try:
-            self._run = wandb.init(
-                project=config["logger"]["project"],
-                id=file.read_text().strip(),
-                name="-".join(
-                    [*(choices[g] for g in ("agent", "env") if g in choices), run_path.name]
-                ),
-                dir=str(run_path),
-                config=config,
-                resume="allow",
-                mode=wandb_mode(),
-                settings=wandb.Settings(silent=True, console="off"),
-            )
-        except Exception as error:  # of the package, of its service or of the network
-            raise BadInput(
-                f"logger.wandb=true: W&B does not start ({_brief(error)}); "
-                "WANDB_MODE=offline keeps the run here"
-            ) from None
-        self._run.define_metric("*", step_metric="step")
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Send metrics; the step is a metric too, so that a resumed run may go back in it."""
-        self._try(lambda: self._run.log({"step": step, **metrics}))
-
-    def close(self) -> None:
-        """Close the W&B run."""
-        self._try(lambda: self._run.finish())
-
-    def _try(self, call: Callable[[], object]) -> None:
-        """Call W&B; a service that fails must not cost a run."""
-        if self._run is None:
-            return
-        try:
-            call()
-        except Exception as error:
-            self._run = None
-            print(
-                f"mbrl: W&B failed ({_brief(error)}); this run goes on without it, "
-                "metrics.jsonl has everything",
-                file=sys.stderr,
-            )
-
-
-def _brief(error: Exception) -> str:
-    """Return an error in one line."""
-    return " ".join([f"{type(error).__name__}:", *str(error).split()]).rstrip(":")
-
-
-def wandb_mode() -> Any:
-    """Return W&B's mode: WANDB_MODE, else online if WANDB_API_KEY is set, else offline."""
-    usual = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-    return os.environ.get("WANDB_MODE") or usual
-
-
 def _need(package: str) -> None:
     """Check that the package of a view is installed.
 
@@ -302,8 +223,9 @@ class Logger:
 
     def close(self) -> None:
         """Close every sink."""
-        for sink in self._sinks:
-            sink.close()
+        with contextlib.ExitStack() as stack:  # all of them, also if one fails
+            for sink in self._sinks:
+                stack.callback(sink.close)
 
 
 def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Logger:
@@ -322,5 +244,6 @@ def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Log
     if settings["tensorboard"]:
         sinks.append(TensorBoardSink(run_path / "tensorboard"))
     if settings["wandb"]:
+        _need("wandb")
         sinks.append(WandbSink(run_path, config))
     return Logger(sinks)

@@ -14,7 +14,8 @@ from rich.console import Console as RichConsole
 
 from mbrl.errors import BadInput
 from mbrl.training import logger as module
-from mbrl.training.logger import Console, JsonLines, Logger, TensorBoardSink, WandbSink, make_logger
+from mbrl.training.logger import Console, JsonLines, Logger, TensorBoardSink, make_logger
+from mbrl.training.wandb_sink import WandbSink, wandb_mode
 
 CONFIG = {
     "logger": {"tensorboard": False, "wandb": False, "project": "tests"},
@@ -189,11 +190,11 @@ def no_wandb_settings(monkeypatch, tmp_path):
 
 def test_wandb_goes_online_with_a_key_unless_its_mode_says_otherwise(no_wandb_settings):
     env = no_wandb_settings
-    assert module.wandb_mode() == "offline"
+    assert wandb_mode() == "offline"
     env.setenv("WANDB_API_KEY", "k" * 40)
-    assert module.wandb_mode() == "online"
+    assert wandb_mode() == "online"
     env.setenv("WANDB_MODE", "disabled")
-    assert module.wandb_mode() == "disabled"
+    assert wandb_mode() == "disabled"
 
 
 def test_an_offline_wandb_run_is_read_back_and_gone_on_with(no_wandb_settings, tmp_path):

@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from mbrl.errors import BadInput
-from mbrl.training.logger import WandbSink
+from mbrl.cli import main
 from mbrl.training.run_folder import RunFolder
+from mbrl.training.wandb_sink import WandbSink
 from tests.stub_wandb import StubWandb
 from tests.training.test_logger import CONFIG
 
@@ -107,42 +109,128 @@ def test_the_real_client_runs_three_trials_and_a_resume_goes_on_in_the_same_run(
         assert server.unknown == []
 
 
-def test_a_run_that_wandb_refuses_is_answered_in_one_line(tmp_path, monkeypatch):
+@pytest.fixture
+def own_id(monkeypatch):
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WANDB_MODE", "online")
-    monkeypatch.setenv("WANDB_API_KEY", "short")
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with pytest.raises(BadInput, match="W&B does not start .*WANDB_MODE=offline") as caught:
-        WandbSink(tmp_path, CONFIG)
-    assert "\n" not in str(caught.value)
 
 
-def test_a_wandb_that_fails_on_the_way_costs_one_line_and_not_the_run(
-    tmp_path, monkeypatch, capsys
+def one_line(err: str, words: str) -> bool:
+    """Return whether stderr holds one line with these words, and that the run goes on."""
+    return err.count("\n") == 1 and words in err and "this run goes on without it" in err
+
+
+def test_a_wandb_that_refuses_the_run_costs_one_line(tmp_path, monkeypatch, own_id):
+    code = (
+        "import sys; from pathlib import Path; from mbrl.training.wandb_sink import WandbSink\n"
+        "sink = WandbSink(Path(sys.argv[1]), {'logger': {'project': 'tests'}})\n"
+        "sink.log({'x': 1.0}, 1); sink.close()"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | {
+        "WANDB_MODE": "online",
+        "WANDB_API_KEY": "short",
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "NETRC": str(tmp_path / "netrc"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and one_line(done.stderr, "W&B failed (")
+
+
+class Faulty:
+    """W&B that fails in a call: it raises, ends the process, or hangs."""
+
+    def __init__(self, where: str, how: str):
+        self.where, self.how, self.calls = where, how, []
+
+    def call(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.where:
+            if self.how == "hangs":
+                threading.Event().wait(20)
+            raise {"raises": RuntimeError, "exits": SystemExit}.get(self.how, OSError)("is\ngone")
+
+    def init(self, **_) -> "Faulty":
+        self.call("init")
+        return self
+
+    def define_metric(self, *_, **__) -> None:
+        self.call("define")
+
+    def log(self, row) -> None:
+        self.call("log")
+
+    def finish(self) -> None:
+        self.call("finish")
+
+
+@pytest.mark.parametrize("where", ["init", "define", "log", "finish"])
+@pytest.mark.parametrize(
+    "how, words",
+    [
+        ("raises", "RuntimeError: is gone"),
+        ("exits", "SystemExit: is gone"),
+        ("hangs", "no answer within 0.2 s"),
+    ],
+)
+def test_a_wandb_that_fails_anywhere_costs_one_line_and_no_time(
+    tmp_path, monkeypatch, capsys, own_id, where, how, words
 ):
     import wandb
 
-    class Broken:
-        def __init__(self):
-            self.calls = 0
-
-        def define_metric(self, *args, **kwargs):
-            pass
-
-        def log(self, row):
-            self.calls += 1
-            raise RuntimeError("service\nis gone")
-
-        def finish(self):
-            raise AssertionError("asked again")
-
-    broken = Broken()
-    monkeypatch.setattr(wandb, "init", lambda **kwargs: broken)
-    sink = WandbSink(tmp_path, CONFIG)
+    faulty = Faulty(where, how)
+    monkeypatch.setattr(wandb, "init", faulty.init)
+    monkeypatch.setattr(wandb, "setup", lambda **_: None)
+    sink = WandbSink(tmp_path, CONFIG, patience=0.2 if how == "hangs" else 60)
+    began = time.monotonic()
     for step in (1, 2):
         sink.log({"eval/mean_reward": 0.0}, step)
     sink.close()
-    err = capsys.readouterr().err
-    assert broken.calls == 1 and err.count("\n") == 1 and "RuntimeError: service is gone" in err
+    sink.close()
+    assert time.monotonic() - began < 5
+    assert one_line(capsys.readouterr().err, words)
+    assert faulty.calls[-1] == where and faulty.calls.count(where) == 1  # not asked again
+
+
+def test_a_wandb_that_works_gets_every_row_in_order(tmp_path, monkeypatch, capsys, own_id):
+    import wandb
+
+    faulty, rows = Faulty("never", ""), []
+    monkeypatch.setattr(wandb, "init", faulty.init)
+    monkeypatch.setattr(wandb, "setup", lambda **_: None)
+    monkeypatch.setattr(faulty, "log", rows.append)
+    sink = WandbSink(tmp_path, CONFIG)
+    for step in range(100):
+        sink.log({"x": step / 2}, step)
+    sink.close()
+    assert rows == [{"step": step, "x": step / 2} for step in range(100)]
+    assert faulty.calls == ["init", "define", "finish"] and capsys.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_keep_the_id_costs_one_line(tmp_path, capsys, own_id):
+    sink = WandbSink(tmp_path / "gone", CONFIG)
+    sink.close()
+    assert one_line(capsys.readouterr().err, "FileNotFoundError")
+
+
+def test_new_and_resumed_runs_end_the_same_whatever_wandb_does(
+    tmp_path, monkeypatch, capsys, own_id
+):
+    import wandb
+
+    monkeypatch.chdir(tmp_path)
+    tiny = ["agent=random", "env=pendulum", "total_steps=60", "eval_episodes=1", "log_every=20"]
+    ends = {}
+    for name, wanted in (("without", False), ("with", True)):
+        monkeypatch.setattr(wandb, "init", Faulty("init", "raises").init)
+        arguments = [*tiny, f"run_dir={name}", f"logger.wandb={str(wanted).lower()}"]
+        assert main(["train", *arguments]) == 0
+        assert main(["train", "--resume", name, "total_steps=100"]) == 0
+        assert capsys.readouterr().err.count("W&B failed") == 2 * wanted
+        ends[name] = RunFolder.open(tmp_path / name).load("agent", "buffer", "env")
+        ends[name]["metrics"] = [
+            {k: v for k, v in row.items() if not k.startswith("time/")}
+            for row in lines(tmp_path / name)
+        ]
+    assert str(ends["with"]) == str(ends["without"])
