@@ -123,11 +123,17 @@ class HasGymnasiumSpaces(Protocol):
 
     Attributes:
         obs_shape: of an observation before it is flattened.
+        act_shape: of an action before it is flattened, () of a Discrete space.
         first_action: number of the first action of a Discrete space.
+        observation_space: gymnasium's, of one environment.
+        action_space: gymnasium's, of one environment.
     """
 
     obs_shape: tuple[int, ...]
+    act_shape: tuple[int, ...]
     first_action: int
+    observation_space: Any
+    action_space: Any
 
 
 @runtime_checkable

@@ -196,6 +196,8 @@ class Task(NamedTuple):
     anchors: Callable[[Tensor], Tensor] | None = None  # obs (B, obs_dim) -> (B, num_anchors)
     # by kind, where objects act on each other; () = all on all
     interaction_edges: tuple[InteractionEdges, ...] = ()
+    # how far the known reward may be off, relative to the largest reward; more where it is noisy
+    tolerance: float = 0.01
 
 
 class ActionSpec(NamedTuple):
@@ -258,7 +260,7 @@ class ActionSpec(NamedTuple):
             index = torch.randint(self.num_actions, (batch,), generator=generator, device=device)
             return torch.nn.functional.one_hot(index, self.num_actions).to(self.low.dtype)
         uniform = torch.rand(batch, self.dim, generator=generator, device=device)
-        return self.low + (self.high - self.low) * uniform
+        return self.clip(self.low + (self.high - self.low) * uniform)  # rounding may lead outside
 
     def clip(self, action: Tensor) -> Tensor:
         """Clip actions (..., act_dim) to the bounds."""

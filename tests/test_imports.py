@@ -18,7 +18,7 @@ FLOORS = [
     {"values"},
     {"relu"},  # mathematics: knows nothing of models and planners
     {"types", "manifest"},
-    {"buffer"},
+    {"buffer", "task_check"},
     {"roles", "nn"},
     {"imagination"},
     {"planners", "envs", "dynamics"},

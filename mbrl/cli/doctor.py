@@ -6,10 +6,13 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, say
-from mbrl.errors import EnvironmentFault
+from mbrl.cli.common import Parser, reason, say
+from mbrl.errors import BadInput, EnvironmentFault
+
+if TYPE_CHECKING:
+    from mbrl.roles import VecEnv
 
 _EXTRAS = {  # package -> the extra that installs it
     "torch": "",
@@ -59,13 +62,13 @@ def main(arguments: list[str]) -> int:
 
 def _check_env(settings: list[str], config_dir: Path | None) -> int:
     """Check an environment; return the exit status."""
-    from mbrl.config import compose, instantiate
+    from mbrl.config import compose, make_env
 
     unneeded = ["agent=random", "experiment=none"]
     config = compose([*unneeded, *settings], config_dir).config
     node: dict[str, Any] = dict(config["env"])
     name = f"env={config['choices']['env']}"
-    from mbrl.envs.check import check_env
+    from mbrl.envs.check import examine
 
     if node["_target_"].endswith((".GymnasiumVecEnv", ".GymnasiumProcess")):
         # in a process of its own, in which it may do what it likes
@@ -73,14 +76,22 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
         node |= {"_target_": "mbrl.envs.GymnasiumProcess", "strict": True}
         node |= {"time_limit": node.get("time_limit") or _HANG, "memory_limit": _GROWTH}
     seed = config["seed"]
+
+    def make() -> VecEnv:
+        return make_env({**config, "env": node, "device": "cpu"})
+
     try:
-        fault = check_env(
-            lambda: instantiate(node, "env", seed=seed, device="cpu"), seed=seed, num_steps=_STEPS
-        )
+        faults, notes = examine(make, seed=seed, num_steps=_STEPS)
+    except BadInput:
+        raise
     except EnvironmentFault as error:
-        fault = str(error)
-    if fault:
-        return say(f"{name}: {fault}", 1)
+        faults, notes = [str(error)], []
+    except Exception as error:  # whatever an environment of the user's own raises
+        faults, notes = [f"raised {reason(error)}"], []
+    for note in notes:
+        print(f"{name}: note: {note}")
+    if faults:
+        return max(say(f"{name}: {fault}", 1) for fault in faults)
     print(f"{name}: nothing found wrong in {_STEPS} random steps, taken twice")
     return 0
 

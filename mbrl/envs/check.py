@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from mbrl.errors import EnvironmentFault
+from mbrl.envs.spaces import constant_components
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecEnv, VecStep
+from mbrl.task_check import TaskCheck
+from mbrl.types import Transitions
+
+
+class Findings(NamedTuple):
+    """What a check found."""
+
+    faults: list[str]  # what must be mended, with index and step
+    notes: list[str]  # what is allowed, and may not be meant
+
+
+class _Run(NamedTuple):
+    """Steps of an environment."""
+
+    rows: list[Tensor]  # (E, columns): the start, then all that each step returned
+    starts: Tensor  # (num_starts, obs_dim) of the episodes
+    ended: bool  # whether an episode ended
+    too_long: EnvironmentFault | None  # an episode that outlasted its limit
 
 
 def check_env(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000) -> str | None:
@@ -21,41 +42,124 @@ def check_env(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 100
     Returns:
         What is wrong with it, with index and step; None if nothing is.
     """
+    faults = examine(make, seed=seed, num_steps=num_steps).faults
+    return faults[0] if faults else None
+
+
+def examine(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000) -> Findings:
+    """Check an environment by random actions, and what is known of it by its transitions.
+
+    It is stepped twice from the same seed, saved, restored and started from another seed.
+
+    Args:
+        make: builds it, one copy or more, strict where it can be.
+        seed: of the environment and of the actions.
+        num_steps: steps taken each time.
+
+    Raises:
+        BadInput: if it cannot be built.
+    """
+    env = make()
+    notes = [
+        f"component {index} of the actions can only be {value:g}"
+        for index, value in constant_components(env.action).items()
+    ]
     try:
-        first, ended, limit = _run(make, seed, num_steps)
-        second, _, _ = _run(make, seed, num_steps)
-    except EnvironmentFault as fault:
-        return str(fault)
-    for number, (a, b) in enumerate(zip(first, second, strict=True)):
-        for index in range(a.shape[0]):
-            if not a[index].equal(b[index]):
-                what = "does not repeat under the same seed: a resumed run would not be the same"
-                return str(EnvironmentFault(what, index=index, step=number))
-    if not ended and limit is None:
+        first = _run(env, seed, num_steps, TaskCheck(env.task, env.obs_dim))
+        copy = make()
+        faults = _differences(first, _run(copy, seed, num_steps)) or _after_restoring(env, copy)
+        other = copy.reset(seed + env.num_envs)
+        env.close()
+        copy.close()
+    except (BadInput, EnvironmentFault) as error:  # BadInput: what is known contradicts it
+        return Findings([str(error)], notes)
+    if first.too_long is not None:
+        faults.append(first.too_long)
+    if not first.ended and env.max_episode_steps is None:
         what = (
             "no episode has ended and there is no limit; register it with max_episode_steps, "
             "or pass max_episode_steps=1000"
         )
-        return str(EnvironmentFault(what, index=0, step=num_steps))
-    return None
+        faults.append(EnvironmentFault(what, index=0, step=num_steps))
+    return Findings([str(fault) for fault in faults], notes + _remarks(first, other))
 
 
-def _run(
-    make: Callable[[], VecEnv], seed: int, num_steps: int
-) -> tuple[list[torch.Tensor], bool, int | None]:
-    """Return all that it returned, (E, columns) a step, whether an episode ended, and its limit."""
-    env = make()
+def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None) -> _Run:
+    """Step an environment from a seed; compare what is known of it with what it returns."""
     draws = torch.Generator().manual_seed(seed)
-    rows, ended = [env.reset(seed).cpu()], False
-    for _ in range(num_steps):
-        step = env.step(env.action.sample(env.num_envs, generator=draws))
+    obs = env.reset(seed)
+    rows, starts, ended, too_long = [obs.cpu()], [obs.cpu()], False, None
+    age = torch.zeros(env.num_envs, dtype=torch.int64)
+    limit, episode = env.max_episode_steps, torch.arange(env.num_envs)
+    for number in range(1, num_steps + 1):
+        action = _action(env, number, draws)
+        step = env.step(action)
         rows.append(_columns(step))
-        ended = ended or bool((step.terminated | step.truncated).any())
-    env.close()
-    return rows, ended, env.max_episode_steps
+        if known is not None:
+            known.add(Transitions.of_step(obs, action, step, episode), number)
+        obs, done = step.obs, (step.terminated | step.truncated).cpu()
+        age = torch.where(done, 0, age + 1)
+        if done.any():
+            starts.append(obs.cpu()[done])
+            ended = True
+        if limit is not None and too_long is None and bool((age >= limit).any()):
+            what = f"the episode goes on after its limit, max_episode_steps={limit}"
+            too_long = EnvironmentFault(what, index=int(age.argmax()), step=number)
+    if known is not None:
+        known.check()
+    return _Run(rows, torch.cat(starts), ended, too_long)
 
 
-def _columns(step: VecStep) -> torch.Tensor:
+def _action(env: VecEnv, number: int, draws: torch.Generator) -> Tensor:
+    """Return the actions (E, act_dim) of a step: random ones, at times the bounds themselves."""
+    action = env.action.sample(env.num_envs, generator=draws).to(env.device)
+    if env.action.kind == "discrete" or number % 10 not in (4, 9):
+        return action
+    return (env.action.low if number % 10 == 4 else env.action.high).expand_as(action).clone()
+
+
+def _differences(first: _Run, second: _Run) -> list[EnvironmentFault]:
+    """Return the first place where two runs from one seed differ."""
+    what = "does not repeat under the same seed: a resumed run would not be the same"
+    for number, (a, b) in enumerate(zip(first.rows, second.rows, strict=True)):
+        for index in range(a.shape[0]):
+            if not a[index].equal(b[index]):
+                return [EnvironmentFault(what, index=index, step=number)]
+    return []
+
+
+def _after_restoring(env: VecEnv, copy: VecEnv) -> list[EnvironmentFault]:
+    """Restore what env is in to the copy, step both, and return where they differ."""
+    state = env.state_dict()
+    copy.load_state_dict(state)
+    action = _action(env, 0, torch.Generator().manual_seed(0))
+    a, b = _columns(env.step(action)), _columns(copy.step(action))
+    for index in range(a.shape[0]):
+        if not a[index].equal(b[index]):
+            what = "goes on otherwise after it was saved and restored; a resumed run would, too"
+            return [EnvironmentFault(what, index=index, step=state.get("steps", 0) + 1)]
+    return []
+
+
+def _remarks(run: _Run, other: Tensor) -> list[str]:
+    """Return what is allowed, and may not be meant."""
+    notes = []
+    if run.rows[0].equal(other.cpu()) and not run.starts.eq(run.starts[0]).all():
+        notes.append("another seed gives the same first start: reset() may ignore its seed")
+    table = torch.stack(run.rows[1:])  # (steps, E, columns)
+    reward = table[:, :, -3]
+    if reward.eq(0).all():
+        notes.append(f"the reward was 0 in all {len(table)} steps")
+    obs_dim = other.shape[1]
+    values = table[:, :, :obs_dim].flatten(0, 1)
+    still = torch.nonzero((values == values[0]).all(0)).flatten().tolist()
+    if still:
+        shown = ", ".join(map(str, still[:8])) + (" ..." if len(still) > 8 else "")
+        notes.append(f"components of the observation that never changed: {shown}")
+    return notes
+
+
+def _columns(step: VecStep) -> Tensor:
     """Concatenate all that a step returned: (E, columns)."""
     flags = [x[:, None] for x in (step.reward, step.terminated, step.truncated)]
     return torch.cat([step.obs, step.next_obs, *flags], 1).cpu()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from mbrl.envs.guards import action_array, check_finite
+from mbrl.envs.mujoco_warnings import MujocoWatch
+from mbrl.envs.spaces import NativeActions, observation_width, short
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
-from mbrl.types import ActionSpec, Task
+from mbrl.task_check import check_task
+from mbrl.types import Task
 from mbrl.values import Count, Positive, checked
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -32,19 +35,26 @@ def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
 
     Raises:
         BadInput: if the id is unknown, naming the nearest, or its keywords are refused.
+        EnvironmentFault: if the environment raises while it is made.
     """
     try:
         return gymnasium.make(id, disable_env_checker=True, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise BadInput(f"id={id}: {str(error).splitlines()[0]}") from None
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
         nearest = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]}?" if nearest else str(error).splitlines()[0]
+        hint += "" if ":" in id else f"; one of a module of yours is MODULE:{id}"
         raise BadInput(f"id={id}: no such gymnasium environment; {hint}") from None
+    except gymnasium.error.Error as error:
+        raise BadInput(f"id={id}: {' '.join(str(error).split())}") from None
     except TypeError as error:
         raise BadInput(f"kwargs={kwargs}: {id} refuses them: {error}") from None
     except ImportError as error:
         raise BadInput(f"id={id}: {error}") from None
+    except (Exception, SystemExit) as error:
+        what = f"raised {type(error).__name__} when it was made: {error}"
+        raise EnvironmentFault(what, index=None, step=0) from error
 
 
 class ContractError(Exception):
@@ -76,7 +86,10 @@ class GymnasiumVecEnv:
 
     Attributes:
         obs_shape: of an observation before it is flattened.
+        act_shape: of an action before it is flattened, () of a Discrete space.
         first_action: number of the first action of a Discrete space.
+        observation_space: gymnasium's, of one environment.
+        action_space: gymnasium's, of one environment.
 
     Raises:
         BadInput: if the id is unknown or its spaces are not supported.
@@ -104,13 +117,14 @@ class GymnasiumVecEnv:
             options["max_episode_steps"] = max_episode_steps
         copies = [make_gymnasium(id, **options) for _ in range(num_envs)]
         self._wrap(id, copies, seed, time_limit, strict, device)
-        self.task = task or Task()
+        self.task = check_task(task, self.obs_dim)
 
     @classmethod
     def around(
         cls,
         envs: Sequence[gymnasium.Env],
         *,
+        task: Task | None = None,
         seed: int = 0,
         time_limit: float | None = None,
         strict: bool = False,
@@ -118,13 +132,36 @@ class GymnasiumVecEnv:
     ) -> GymnasiumVecEnv:
         """Return a VecEnv of environments that exist already, such as a user's own.
 
+        Args:
+            envs: at least one, all with the same spaces.
+            task: what is known of it in closed form; None: nothing.
+            seed: environment i is seeded with seed + i.
+            time_limit: seconds that a step or a reset of all of them may take; None for no limit.
+            strict: also refuse what does no harm here.
+            device: of the tensors that are returned.
+
         Raises:
-            BadInput: if their spaces are not supported.
+            BadInput: if there is none, one is no gymnasium Env, or their spaces differ or are not
+                supported.
         """
         self = cls.__new__(cls)
-        name = type(envs[0].unwrapped).__name__
-        self._wrap(name, list(envs), seed, time_limit, strict, device)
-        self.task = Task()
+        copies = list(envs) if isinstance(envs, list | tuple) else [envs]
+        if not copies:
+            raise BadInput("envs=[]: should be at least one gymnasium Env")
+        for env in copies:
+            if not isinstance(env, gymnasium.Env):
+                raise BadInput(f"envs: a {type(env).__name__} should be a gymnasium Env")
+        name = type(copies[0].unwrapped).__name__
+        for what in ("observation_space", "action_space"):
+            each = [getattr(env, what, None) for env in copies]
+            for number, other in enumerate(each):
+                if other != each[0]:
+                    raise BadInput(
+                        f"envs: {what} of number {number} is {short(other)}, of number 0 "
+                        f"{short(each[0])}; they should be the same"
+                    )
+        self._wrap(name, copies, seed, time_limit, strict, device)
+        self.task = check_task(task, self.obs_dim)
         return self
 
     def _wrap(
@@ -140,15 +177,16 @@ class GymnasiumVecEnv:
         self._envs = envs
         first, num_envs = envs[0], len(envs)
         self.num_envs = num_envs
-        self.obs_dim = _obs_dim(id, first.observation_space)
-        self.obs_shape: tuple[int, ...] = tuple(first.observation_space.shape or ())
+        self.observation_space: Any = getattr(first, "observation_space", None)
+        self.action_space: Any = getattr(first, "action_space", None)
+        self.obs_dim = observation_width(id, self.observation_space)
+        self.obs_shape: tuple[int, ...] = tuple(self.observation_space.shape)
         self.device = torch.device(device)
-        self.action = _action_spec(id, first.action_space, self.device)
-        actions = first.action_space
-        self.first_action = int(actions.start) if isinstance(actions, spaces.Discrete) else 0
-        limit = first.spec.max_episode_steps if first.spec else None
-        self.max_episode_steps = None if limit is None or limit < 0 else limit
-        self._space = first.observation_space
+        self._actions_of = NativeActions(id, self.action_space, self.device)
+        self.action = self._actions_of.spec
+        self.act_shape = self._actions_of.shape
+        self.first_action = self._actions_of.first
+        self.max_episode_steps = _episode_limit(first)
         self._strict = strict
         self._returned: list[Any] = [None] * num_envs  # latest, to see whether it is overwritten
         self._seed = seed
@@ -158,17 +196,32 @@ class GymnasiumVecEnv:
         self.turn = ctypes.c_int(0)  # the environment being run
         self._last = np.zeros((num_envs, self.obs_dim))  # the latest observations
         self._starts: list[Any] = [seed + i for i in range(num_envs)]
+        self._options: list[dict[str, Any] | None] = [None] * num_envs  # of the running episodes
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # since the start
+        self._watches = [MujocoWatch(env) for env in envs]
 
-    def reset(self, seed: int | None = None) -> Tensor:
-        """Start new episodes; see VecEnv.reset."""
-        base = seed if seed is not None else self._seed
+    def reset(
+        self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Start new episodes; see VecEnv.reset.
+
+        Args:
+            seed: environment i is seeded with seed + i, or with seed[i]; None goes on with their
+                generators.
+            options: of this start, as gymnasium's reset takes them.
+
+        Raises:
+            BadInput: if there is another number of seeds, or one is no whole number.
+        """
+        seeds = seeds_of(seed, self.num_envs)
+        if seeds is None and not self._steps:
+            # the first reset is seeded in any case, so that a run repeats
+            seeds = seeds_of(self._seed, self.num_envs)
         obs = np.empty((self.num_envs, self.obs_dim))
 
         def work() -> None:
             for i in range(self.num_envs):
-                # the first reset is seeded in any case, so that a run repeats
-                obs[i] = self._start(i, base + i if seed is not None or not self._steps else None)
+                obs[i] = self._start(i, None if seeds is None else seeds[i], options)
 
         self._guarded(work)
         self._check("observation", obs)
@@ -200,22 +253,24 @@ class GymnasiumVecEnv:
         flags = [torch.from_numpy(x).to(self.device) for x in (terminated, truncated)]
         return VecStep(self._tensor(obs), self._tensor(next_obs), self._tensor(reward), *flags)
 
-    def _start(self, i: int, seed: int | None) -> np.ndarray:
+    def _start(self, i: int, seed: int | None, options: dict[str, Any] | None = None) -> np.ndarray:
         """Start an episode and remember its seed or generator."""
         self.turn.value = i
         env = self._envs[i]
         self._starts[i] = env.unwrapped.np_random.bit_generator.state if seed is None else seed
+        self._options[i] = options
         self._actions[i] = []
-        result = env.reset(seed=seed)
+        result = env.reset(seed=seed, options=options)
+        self._watches[i].start()
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
             raise ContractError(f"reset() gave {_kind(result)}, not (observation, info)")
         return self._observation(i, result[0])
 
     def _step_one(self, i: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """Step one environment and check what it returns."""
-        native = self._native(action)
+        native = self._actions_of.convert(action)
         result = self._envs[i].step(native)
-        if self._strict and not np.array_equal(native, self._native(action)):
+        if self._strict and not np.array_equal(native, self._actions_of.convert(action)):
             raise ContractError("changed the action it was given")
         if not (isinstance(result, tuple) and len(result) == 5):
             raise ContractError(
@@ -231,18 +286,21 @@ class GymnasiumVecEnv:
                 raise ContractError(f"{name} is {_kind(flag)}, not a bool")
         if not isinstance(info, dict):
             raise ContractError(f"the info is {_kind(info)}, not a dict")
+        problem = self._watches[i].problem()
+        if problem is not None:
+            raise ContractError(problem)
         return self._observation(i, obs), float(reward), bool(terminated), bool(truncated)
 
     def _observation(self, i: int, obs: Any) -> np.ndarray:
         """Check an observation and flatten it."""
         array = obs if isinstance(obs, np.ndarray) else np.asarray(obs)
-        shape = self._space.shape
+        shape = self.observation_space.shape
         if array.shape != shape or array.dtype.kind not in "iuf":
             raise ContractError(f"the observation is {_kind(obs)}, not numbers of shape {shape}")
         if self._strict and np.isfinite(array).all():  # others are named by what they are
-            if not self._space.contains(obs):
+            if not self.observation_space.contains(obs):
                 raise ContractError(
-                    f"the observation, {_kind(obs)}, is not in {_short(self._space)}"
+                    f"the observation, {_kind(obs)}, is not in {short(self.observation_space)}"
                 )
             before = self._returned[i]
             if isinstance(before, np.ndarray) and np.shares_memory(array, before):
@@ -251,12 +309,6 @@ class GymnasiumVecEnv:
                 )
         self._returned[i] = obs
         return array.ravel()
-
-    def _native(self, action: np.ndarray) -> Any:
-        """Convert a row of actions to the environment's own type; always a copy."""
-        if self.action.kind == "discrete":
-            return self.first_action + int(action.argmax())
-        return action.astype(np.float32)
 
     def _guarded(self, work: Callable[[], Any]) -> None:
         """Run work; raise an EnvironmentFault that names the environment that raised or hung."""
@@ -289,7 +341,13 @@ class GymnasiumVecEnv:
         """Return the starts of the running episodes and the actions since then."""
         taken = [torch.from_numpy(np.array(a)) if a else None for a in self._actions]
         last = torch.from_numpy(self._last.copy())
-        return {"starts": list(self._starts), "taken": taken, "steps": self._steps, "last": last}
+        return {
+            "starts": list(self._starts),
+            "options": list(self._options),
+            "taken": taken,
+            "steps": self._steps,
+            "last": last,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes.
@@ -298,7 +356,8 @@ class GymnasiumVecEnv:
             EnvironmentFault: also if an observation differs from the one that was saved.
         """
         self._steps = state["steps"]
-        rows = list(zip(state["starts"], state["taken"], strict=True))
+        options = state.get("options", [None] * self.num_envs)  # older checkpoints have none
+        rows = list(zip(state["starts"], options, state["taken"], strict=True))
         obs = np.empty((self.num_envs, self.obs_dim))
         self._guarded(lambda: [self._replay(i, *row, obs) for i, row in enumerate(rows)])
         self._last = state["last"].numpy().copy()
@@ -310,16 +369,23 @@ class GymnasiumVecEnv:
                 )
                 raise EnvironmentFault(what, index=i, step=self._steps)
 
-    def _replay(self, i: int, start: Any, taken: Tensor | None, obs: np.ndarray) -> None:
+    def _replay(
+        self,
+        i: int,
+        start: Any,
+        options: dict[str, Any] | None,
+        taken: Tensor | None,
+        obs: np.ndarray,
+    ) -> None:
         """Replay one environment's episode; write its observation to obs[i]."""
         self.turn.value = i
         env = self._envs[i]
         if isinstance(start, int):
-            obs[i] = self._start(i, start)
+            obs[i] = self._start(i, start, options)
         else:
             env.reset(seed=0)  # so that there is a generator to set
             env.unwrapped.np_random.bit_generator.state = start
-            obs[i] = self._start(i, None)
+            obs[i] = self._start(i, None, options)
         for row in [] if taken is None else taken.numpy():
             self._actions[i].append(row)
             obs[i], *_ = self._step_one(i, row)
@@ -336,42 +402,37 @@ class GymnasiumVecEnv:
                 raise EnvironmentFault(what, index=i, step=self._steps) from error
 
 
-def _obs_dim(id: str, space: spaces.Space) -> int:
-    """Return the length of a flattened observation.
+def seeds_of(seed: Any, num_envs: int) -> list[int] | None:
+    """Return a seed for each environment, None if there is no seed.
+
+    Args:
+        seed: environment i gets seed + i, or seed[i] of a sequence; None for no seed.
+        num_envs: how many environments there are.
 
     Raises:
-        BadInput: if the space is no Box of floats.
+        BadInput: if there is another number of seeds, or one is no whole number from 0.
     """
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return int(np.prod(space.shape))
-    raise BadInput(
-        f"id={id}: observation space {_short(space)} is not supported; a Box of floats is"
-    )
+    if seed is None:
+        return None
+    several = isinstance(seed, list | tuple | np.ndarray)
+    each = list(seed) if several else [seed]
+    for value in each:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+            raise BadInput(f"seed={seed!r}: should be a whole number from 0, or {num_envs} of them")
+    if not several:
+        return [int(seed) + i for i in range(num_envs)]
+    if len(each) != num_envs:
+        raise BadInput(f"seed={seed!r}: should be {num_envs} seeds, one for each environment")
+    return [int(value) for value in each]
 
 
-def _action_spec(id: str, space: spaces.Space, device: torch.device) -> ActionSpec:
-    """Return the kind and bounds of the actions.
-
-    Raises:
-        BadInput: if they are neither discrete nor a bounded box.
-    """
-    if isinstance(space, spaces.Discrete):
-        count = int(space.n)
-        low = torch.zeros(count, device=device)
-        return ActionSpec("discrete", low, low + 1, count)
-    if (
-        isinstance(space, spaces.Box)
-        and len(space.shape) == 1
-        and np.issubdtype(space.dtype, np.floating)
-        and np.isfinite(space.low).all()
-        and np.isfinite(space.high).all()
-    ):
-        low, high = (torch.from_numpy(x.astype(np.float32)) for x in (space.low, space.high))
-        return ActionSpec("continuous", low.to(device), high.to(device))
-    raise BadInput(
-        f"id={id}: action space {_short(space)} is not supported; "
-        "Discrete and a 1-D Box of floats with finite bounds are"
-    )
+def _episode_limit(env: Any) -> int | None:
+    """Return when an episode is truncated, by the spec or by a TimeLimit; None if neither says."""
+    limit = env.spec.max_episode_steps if getattr(env, "spec", None) else None
+    while limit is None and isinstance(env, gymnasium.Wrapper):
+        limit = getattr(env, "_max_episode_steps", None)
+        env = env.env
+    return None if limit is None or limit < 0 else int(limit)
 
 
 def _scalar_kind(value: Any) -> str:
@@ -387,8 +448,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _short(space: spaces.Space) -> str:
-    """Return a space's text in one line."""
-    return " ".join(str(space).split())[:120]

@@ -12,14 +12,16 @@ import multiprocessing
 import os
 import pickle
 import signal
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
+from mbrl.task_check import check_task
 from mbrl.types import ActionSpec, Task
 from mbrl.values import Count, Positive, checked
 
@@ -36,6 +38,7 @@ class GymnasiumProcess:
         num_envs: copies.
         seed: environment i is seeded with seed + i.
         kwargs: keywords of the environment.
+        task: what is known of it in closed form; null: nothing. It stays in this process.
         strict: also refuse what does no harm here; see GymnasiumVecEnv.
         max_episode_steps: when an episode is truncated; null leaves it to the environment.
         time_limit: seconds that a step or a reset of all copies may take; null for no limit.
@@ -44,7 +47,10 @@ class GymnasiumProcess:
 
     Attributes:
         obs_shape: of an observation before it is flattened.
+        act_shape: of an action before it is flattened, () of a Discrete space.
         first_action: number of the first action of a Discrete space.
+        observation_space: gymnasium's, of one environment.
+        action_space: gymnasium's, of one environment.
 
     Raises:
         BadInput: if the id is unknown or its spaces are not supported.
@@ -59,6 +65,7 @@ class GymnasiumProcess:
         num_envs: Count = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
+        task: Task | None = None,
         max_episode_steps: Count | None = None,
         strict: bool = False,
         time_limit: Positive | None = None,
@@ -68,7 +75,6 @@ class GymnasiumProcess:
         """Start the worker, which makes the copies."""
         self.num_envs = num_envs
         self.device = torch.device(device)
-        self.task = Task()
         self._time_limit = time_limit
         self._steps = 0  # since construction, to name a fault
         context = multiprocessing.get_context("spawn")  # forking would copy torch's locks
@@ -82,14 +88,18 @@ class GymnasiumProcess:
         self._process.start()
         theirs.close()  # so that its end shows as the end of the pipe
         limit = None if time_limit is None else _START + time_limit
-        shapes, action, self.max_episode_steps = self._answer(limit)
-        self.obs_dim, self.obs_shape, self.first_action = shapes
+        made: _Made = self._answer(limit)
+        self.obs_dim, self.obs_shape, self.act_shape, self.first_action, *rest = made
+        self.observation_space, self.action_space, action, self.max_episode_steps = rest
+        self.task = check_task(task, self.obs_dim)
         low, high = (x.to(self.device) for x in (action.low, action.high))
         self.action = ActionSpec(action.kind, low, high, action.num_actions)
 
-    def reset(self, seed: int | None = None) -> Tensor:
-        """Start new episodes; see VecEnv.reset."""
-        return self._ask("reset", seed).to(self.device)
+    def reset(
+        self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> Tensor:
+        """Start new episodes; see GymnasiumVecEnv.reset."""
+        return self._ask("reset", seed, options).to(self.device)
 
     def step(self, action: Tensor) -> VecStep:
         """Step with actions (E, act_dim); see VecEnv.step."""
@@ -160,6 +170,19 @@ class GymnasiumProcess:
         return EnvironmentFault(what, index=self._turn.value, step=self._steps)
 
 
+class _Made(NamedTuple):
+    """What the worker says of its environments."""
+
+    obs_dim: int
+    obs_shape: tuple[int, ...]
+    act_shape: tuple[int, ...]
+    first_action: int
+    observation_space: Any
+    action_space: Any
+    action: ActionSpec
+    max_episode_steps: int | None
+
+
 class _Fault(Exception):
     """EnvironmentFault on its way through the pipe."""
 
@@ -193,12 +216,11 @@ def _serve(
     env: Any = None
     steps = 0
 
-    def make() -> tuple[tuple[int, tuple[int, ...], int], ActionSpec, int | None]:
+    def make() -> _Made:
         nonlocal env
         env = GymnasiumVecEnv(**options)
         env.turn = turn
-        shapes = env.obs_dim, env.obs_shape, env.first_action
-        return shapes, env.action, env.max_episode_steps
+        return _Made(*(getattr(env, name) for name in _Made._fields))
 
     def call(method: str, arguments: tuple[Any, ...]) -> Any:
         nonlocal steps

@@ -187,7 +187,12 @@ def test_an_environment_cannot_change_the_action_it_is_given():
     [
         (spaces.MultiDiscrete([2, 2]), None),
         (spaces.Box(-np.inf, np.inf, (2,)), None),
-        (spaces.Box(-1, 1, (2, 2)), None),
+        (spaces.MultiBinary(3), None),
+        (spaces.Box(0, 5, (2,), np.int64), None),
+        (spaces.Box(np.array([0, -1.0]), np.array([1.0, np.inf]), dtype=np.float64), None),
+        (spaces.Box(-3e38, 3e38, (2,)), None),
+        (spaces.Box(-1e300, 1e300, (2,), np.float64), None),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1))), None),
         (spaces.Dict({"a": spaces.Discrete(2)}), None),
         (None, spaces.Discrete(4)),
         (None, spaces.Dict({"a": spaces.Box(0, 1)})),
@@ -229,3 +234,90 @@ def test_wrong_values_are_refused():
     for name, value in (("num_envs", 0), ("max_episode_steps", 0), ("time_limit", 0)):
         with pytest.raises(BadInput, match=f"{name}={value}: should be"):
             GymnasiumVecEnv("CartPole-v1", **{name: value})
+
+
+def test_actions_are_inside_the_space_in_its_own_type():
+    class Exact(gymnasium.Env):
+        observation_space = spaces.Box(-9, 9, (1,), np.float64)
+        action_space = spaces.Box(np.array([-0.1, 0.1]), np.array([0.1, 0.1]), dtype=np.float64)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.zeros(1), {}
+
+        def step(self, action):
+            assert self.action_space.contains(action), action
+            return np.zeros(1), 0.0, False, False, {}
+
+    env = GymnasiumVecEnv.around([Exact(), Exact()])
+    env.reset(0)
+    for action in (env.action.low, env.action.high):
+        env.step(action.expand(2, -1))
+
+
+def test_each_environment_can_have_a_seed_of_its_own_and_options():
+    class Chosen(gymnasium.Env):
+        observation_space = spaces.Box(-99, 99, (1,), np.float64)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.x = np.array([(options or {}).get("at", 0.0)]) + self.np_random.uniform()
+            return self.x.copy(), {}
+
+        def step(self, action):
+            self.x = self.x + action
+            return self.x.copy(), 0.0, False, False, {}
+
+    env = GymnasiumVecEnv.around([Chosen(), Chosen()])
+    each = env.reset([3, 7])
+    assert each[0].equal(env.reset(3)[0]) and each[1].equal(env.reset(7)[0])
+    placed = env.reset([3, 7], {"at": 50.0})
+    torch.testing.assert_close(placed, each + 50)
+    env.step(torch.tensor([[0.0, 1.0]] * 2))
+    other = GymnasiumVecEnv.around([Chosen(), Chosen()])
+    other.load_state_dict(env.state_dict())
+    action = torch.tensor([[0.0, 1.0]] * 2)
+    assert env.step(action).obs.equal(other.step(action).obs)
+    for seed in ([1], [1, 2, 3], -1, 1.5, "a", [1, None], True):
+        with pytest.raises(BadInput, match="seed="):
+            env.reset(seed)
+
+
+def test_what_is_no_environment_is_refused():
+    for envs, words in (
+        ([], "at least one"),
+        ([3], "a int should be a gymnasium Env"),
+        ([Offset, Offset], "a type should be a gymnasium Env"),
+        ([Offset(), gymnasium.make("CartPole-v1")], "observation_space of number 1"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            GymnasiumVecEnv.around(envs)
+
+
+def test_a_limit_is_found_in_a_wrapper():
+    limited = gymnasium.wrappers.TimeLimit(Offset(), 7)
+    assert GymnasiumVecEnv.around([limited]).max_episode_steps == 7
+    assert GymnasiumVecEnv.around([Offset()]).max_episode_steps is None
+
+
+def test_an_environment_that_cannot_be_made_is_named():
+    def fails():
+        raise ValueError("no such robot")
+
+    gymnasium.register("FailsForTests-v0", entry_point=fails)
+    with pytest.raises(EnvironmentFault, match="raised ValueError when it was made: no such robot"):
+        GymnasiumVecEnv("FailsForTests-v0")
+    with pytest.raises(BadInput, match="one of a module of yours is MODULE:pkg/Arm-v0"):
+        GymnasiumVecEnv("pkg/Arm-v0")
+
+
+def test_a_reset_that_mujoco_does_by_itself_is_a_fault():
+    env = GymnasiumVecEnv("HalfCheetah-v5", num_envs=2)
+    env._envs[1].unwrapped.model.opt.timestep = 0.1
+    env.reset(0)
+    draws = generator(0)
+    with pytest.raises(EnvironmentFault, match="environment 1, step .* reset the simulation"):
+        for _ in range(200):
+            env.step(env.action.sample(2, generator=draws))
+    env.close()
