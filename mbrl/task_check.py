@@ -74,12 +74,13 @@ class TaskCheck:
         self._num_pending = self._num_checked = 0
         self._scale = 0.0
 
-    def add(self, data: Transitions, step: int | None = None) -> None:
+    def add(self, data: Transitions, step: int | None = None, *, last: bool = False) -> None:
         """Add transitions and check them, as soon as there are enough.
 
         Args:
             data: (B, ...), a row for each environment.
             step: number of their step, for the message; None where rows have none.
+            last: check them in any case.
 
         Raises:
             BadInput: if what is known contradicts them; see check.
@@ -89,7 +90,7 @@ class TaskCheck:
             return
         self._pending.append((data, step))
         self._num_pending += data.reward.shape[0]
-        if self._num_pending >= (_FIRST if self._num_checked < 1000 else _LATER):
+        if last or self._num_pending >= (_FIRST if self._num_checked < 1000 else _LATER):
             self.check()
 
     @torch.no_grad()
@@ -224,5 +225,5 @@ def _shown(names: tuple[str, ...]) -> str:
 
 def _first(rows: Tensor) -> int | None:
     """Return the first index where rows (B,) holds, None if nowhere."""
-    found = torch.nonzero(rows)
-    return int(found[0]) if len(found) else None
+    indices = torch.nonzero(rows)
+    return int(indices[0]) if len(indices) else None

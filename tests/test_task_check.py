@@ -7,6 +7,7 @@ from mbrl.errors import BadInput
 from mbrl.task_check import TaskCheck, check_task
 from mbrl.types import Task, Transitions
 from tests.toys import TASK, ToyEnv, collect
+from tests.toys import reward as true
 
 
 def data(steps: int = 60, **changes) -> Transitions:
@@ -32,7 +33,7 @@ def test_a_right_task_passes_in_every_unit():
     rows = data()
     check(TASK, rows)
     for scale in (1e-6, 1e6):
-        reward = lambda o, a, n, s=scale: s * TASK.reward(o, a, n)  # noqa: E731
+        reward = lambda o, a, n, s=scale: s * true(o, a, n)  # noqa: E731
         check(TASK._replace(reward=reward), rows._replace(reward=scale * rows.reward))
 
 
@@ -49,7 +50,7 @@ def test_a_right_task_passes_in_every_unit():
 )
 def test_a_wrong_reward_is_named_with_what_came_in_every_unit(wrong, scale):
     rows = data()
-    task = Task(reward=lambda o, a, n: wrong(scale * TASK.reward(o, a, n)))
+    task = Task(reward=lambda o, a, n: wrong(scale * true(o, a, n)))
     words = refused(task, rows._replace(reward=scale * rows.reward))
     assert words.startswith("task.reward (") and "row 0, step 0" in words
     assert f"the environment gave {scale * rows.reward[0]:.6g}" in words
@@ -67,7 +68,7 @@ def test_the_row_that_contradicts_is_named_late_too():
 def test_noise_of_the_reward_is_allowed_for_by_the_tolerance():
     noise = 0.05 * torch.randn(120, generator=torch.Generator().manual_seed(0))
     rows = data()
-    noisy = rows._replace(reward=rows.reward + noise * rows.reward.abs().max())
+    noisy = rows._replace(reward=rows.reward + noise * rows.reward[:20].abs().max())
     assert "tolerance=" in refused(TASK, noisy)
     check(TASK._replace(tolerance=0.3), noisy)
 

@@ -65,10 +65,7 @@ def main(arguments: list[str]) -> int:
             parts, logger = _prepare(run)
         except BadInput:
             if not options.resume:
-                shutil.rmtree(run.path)  # nothing was done in it
-                if not run.path.is_absolute():
-                    with contextlib.suppress(OSError):  # where other runs stand beside it
-                        os.removedirs(run.path.parent)
+                _remove_unused(run)
             raise
         except Exception as error:
             return failed(run, error)
@@ -79,6 +76,8 @@ def main(arguments: list[str]) -> int:
         except KeyboardInterrupt:
             return say(f"aborted; `mbrl train --resume {run.path}` goes on", 130)
         except BadInput:
+            if not options.resume:
+                _remove_unused(run)
             raise
         except Exception as error:
             return failed(run, error)
@@ -87,6 +86,16 @@ def main(arguments: list[str]) -> int:
         return say(f"stopped at step {step}; `mbrl train --resume {run.path}` goes on", 130)
     print(f"done at step {summary['step']}: eval/mean_reward {summary['eval/mean_reward']}")
     return 0
+
+
+def _remove_unused(run: RunFolder) -> None:
+    """Remove the folder of a run that has saved nothing, and its parents if they are empty."""
+    if run.checkpoints():
+        return
+    shutil.rmtree(run.path)
+    if not run.path.is_absolute():
+        with contextlib.suppress(OSError):  # where other runs stand beside it
+            os.removedirs(run.path.parent)
 
 
 def _created(options: _TrainOptions) -> RunFolder:

@@ -86,7 +86,7 @@ def examine(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000)
 
 def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None) -> _Run:
     """Step an environment from a seed; compare what is known of it with what it returns."""
-    draws = torch.Generator().manual_seed(seed)
+    draws = torch.Generator(env.action.low.device).manual_seed(seed)
     obs = env.reset(seed)
     rows, starts, ended, too_long = [obs.cpu()], [obs.cpu()], False, None
     age = torch.zeros(env.num_envs, dtype=torch.int64)
@@ -132,7 +132,7 @@ def _after_restoring(env: VecEnv, copy: VecEnv) -> list[EnvironmentFault]:
     """Restore what env is in to the copy, step both, and return where they differ."""
     state = env.state_dict()
     copy.load_state_dict(state)
-    action = _action(env, 0, torch.Generator().manual_seed(0))
+    action = _action(env, 0, torch.Generator(env.action.low.device).manual_seed(0))
     a, b = _columns(env.step(action)), _columns(copy.step(action))
     for index in range(a.shape[0]):
         if not a[index].equal(b[index]):

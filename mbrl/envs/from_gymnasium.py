@@ -145,7 +145,7 @@ class GymnasiumVecEnv:
                 supported.
         """
         self = cls.__new__(cls)
-        copies = list(envs) if isinstance(envs, list | tuple) else [envs]
+        copies: list[Any] = list(envs) if isinstance(envs, list | tuple) else [envs]
         if not copies:
             raise BadInput("envs=[]: should be at least one gymnasium Env")
         for env in copies:

@@ -89,11 +89,12 @@ class GymnasiumProcess:
         theirs.close()  # so that its end shows as the end of the pipe
         limit = None if time_limit is None else _START + time_limit
         made: _Made = self._answer(limit)
-        self.obs_dim, self.obs_shape, self.act_shape, self.first_action, *rest = made
-        self.observation_space, self.action_space, action, self.max_episode_steps = rest
+        self.obs_dim, self.obs_shape, self.act_shape, self.first_action = made[:4]
+        self.observation_space, self.action_space = made.observation_space, made.action_space
+        self.max_episode_steps = made.max_episode_steps
         self.task = check_task(task, self.obs_dim)
-        low, high = (x.to(self.device) for x in (action.low, action.high))
-        self.action = ActionSpec(action.kind, low, high, action.num_actions)
+        low, high = (x.to(self.device) for x in (made.action.low, made.action.high))
+        self.action = made.action._replace(low=low, high=high)
 
     def reset(
         self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None

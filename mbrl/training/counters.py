@@ -43,6 +43,11 @@ class TrainingCounters:
             self.episode[i] = self._next_episode
             self._next_episode += 1
 
+    def count(self, score: dict[str, Any]) -> None:
+        """Count an evaluation at this step; its returns are removed from the score."""
+        self.evaluations.append([self.step, score.pop("eval/rewards")])
+        self.pending |= score
+
     def due(self, interval: int) -> bool:
         """Return whether a multiple of interval was passed in this vector step."""
         return self.step % interval < self.episode.shape[0]

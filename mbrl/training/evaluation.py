@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mbrl.errors import EnvironmentFault
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import Actor, VecEnv, needed_env_state
 
 ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
+_PROBE = 10.0  # seconds that check_ends may take
 
 
 def evaluate(
@@ -58,6 +61,48 @@ def evaluate(
         "eval/episodes": episodes,
         "eval/rewards": total.tolist(),
     }
+
+
+def check_ends(make_env: Callable[[int], VecEnv] | None, seed: int) -> None:
+    """Check that episodes end: where there is no limit, random actions must end one.
+
+    It is tried for ENDLESS steps, but for no longer than some seconds. A fault is left to the run.
+
+    Args:
+        make_env: number of environments -> a fresh set of them; None checks nothing.
+        seed: of the run.
+
+    Raises:
+        BadInput: if no episode has ended.
+    """
+    if make_env is None:
+        return
+    env = make_env(1)
+    if env.max_episode_steps is None:
+        with contextlib.suppress(EnvironmentFault):
+            _check_ends(env, seed)
+    with contextlib.suppress(EnvironmentFault):
+        env.close()
+
+
+def _check_ends(env: VecEnv, seed: int) -> None:
+    """Step an environment at random until an episode ends.
+
+    Raises:
+        BadInput: if none does.
+    """
+    until = time.monotonic() + _PROBE
+    draws = torch.Generator(env.action.low.device).manual_seed(seed)
+    env.reset(1_000_000 + 1_000 * seed)
+    for _ in range(ENDLESS):
+        step = env.step(env.action.sample(1, generator=draws))
+        if (step.terminated | step.truncated).any() or time.monotonic() > until:
+            return
+    raise BadInput(
+        f"max_episode_steps=None: no episode has ended in {ENDLESS} random steps, so there is "
+        "nothing to evaluate; give a limit, for example env.max_episode_steps=1000, or register "
+        "the environment with one"
+    )
 
 
 def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:

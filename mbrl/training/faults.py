@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,20 @@ def checkpoint_mismatch(run_path: Path, part: str) -> Iterator[None]:
             f"{run_path}: the checkpoint's {part} does not fit config.yaml ({reason}); "
             "undo the change of the config, or begin a new run"
         ) from error
+
+
+@contextmanager
+def saved_first(save: Callable[[], None]) -> Iterator[None]:
+    """Save before a fault of an environment, or of what is known of it, ends a run.
+
+    Args:
+        save: saves all that was learned so far.
+    """
+    try:
+        yield
+    except (EnvironmentFault, BadInput):
+        save()
+        raise
 
 
 @contextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from mbrl.buffer import ReplayBuffer
-from mbrl.roles import Agent, VecEnv, needed_env_state
+from mbrl.roles import Agent, VecEnv, VecStep, needed_env_state
+from mbrl.task_check import TaskCheck
 from mbrl.training.counters import TrainingCounters
-from mbrl.training.evaluation import check_finite, evaluate
-from mbrl.training.faults import checkpoint_mismatch, located
+from mbrl.training.evaluation import check_ends, check_finite, evaluate
+from mbrl.training.faults import checkpoint_mismatch, located, saved_first
 from mbrl.training.run_folder import RunFolder
 from mbrl.types import Transitions
 from mbrl.values import Count, Seed, checked
@@ -86,7 +89,8 @@ def train(
         The summary, also written to the run folder; summary["finished"] is False if stopped early.
 
     Raises:
-        BadInput: if the checkpoint is damaged, or is not one of these parts.
+        BadInput: if the checkpoint is damaged, or is not one of these parts; if env.task
+            contradicts the transitions; if episodes are to be evaluated and never end.
         EnvironmentFault: naming the environment and its step.
         NumericalFault: naming what was not finite, and after how many transitions.
     """
@@ -96,25 +100,20 @@ def train(
     logger = NoRecord() if logger is None else logger
     evaluates = None if make_eval_env is None else eval_every
     counters = TrainingCounters(env.num_envs)
+    known = TaskCheck(env.task, env.obs_dim)
     saved = None if run is None else run.resume()
     if run is None or saved is None:
+        check_ends(None if env.max_episode_steps or not evaluates else make_eval_env, seed)
         obs = env.reset(seed)
         logger.rewind(0)
     else:
-        obs = saved["loop"]["obs"].to(env.device)
-        counters.load_state_dict(saved["loop"]["progress"])
-        logger.rewind(saved["loop"]["log_position"])
-        for part, name in ((env, "env"), (agent, "agent"), (buffer, "buffer")):
-            with checkpoint_mismatch(run.path, name):
-                part.load_state_dict(saved[name])
+        parts = {"env": env, "agent": agent, "buffer": buffer}
+        obs = _restore(run, saved, parts, counters, logger).to(env.device)
 
     def save() -> None:
         if run is not None:
-            loop = {
-                "obs": obs,
-                "progress": counters.state_dict(),
-                "log_position": logger.position(),
-            }
+            position = {"obs": obs, "log_position": logger.position()}
+            loop = {"progress": counters.state_dict(), **position}
             parts = {"agent": agent, "buffer": buffer, "env": env}
             run.save(counters.step, {"loop": loop, **{k: v.state_dict() for k, v in parts.items()}})
 
@@ -123,22 +122,22 @@ def train(
         with located(counters.step):
             action = agent.act(obs, explore=True, env_state=needed_env_state(agent, env))
         number = counters.step // env.num_envs + 1
-        check_finite(number, action=action)
-        step = env.step(action)
-        check_finite(number, observation=step.next_obs, reward=step.reward)
-        buffer.add(Transitions.of_step(obs, action, step, counters.episode))
+        step = _step(env, action, number)
+        data = Transitions.of_step(obs, action, step, counters.episode)
+        buffer.add(data)
         obs = step.obs
         counters.advance(step.reward, step.terminated | step.truncated)
         agent.reset(step.terminated | step.truncated)
         with located(counters.step):
             counters.pending |= agent.update(buffer)
         finished = counters.step >= total_steps
+        with saved_first(save):
+            known.add(data, number, last=finished)
 
         if make_eval_env and evaluates and (counters.due(evaluates) or finished):
-            with located(counters.step, "in the evaluation "):
+            with saved_first(save), located(counters.step, "in the evaluation "):
                 score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
-            counters.evaluations.append([counters.step, score.pop("eval/rewards")])
-            counters.pending |= score
+            counters.count(score)
         if "eval/mean_reward" in counters.pending or counters.due(log_every):
             logger.log(counters.row(), counters.step)
         if save_every is not None and counters.due(save_every) and not finished:
@@ -148,3 +147,27 @@ def train(
     if run is not None:
         run.write_summary(summary)
     return summary
+
+
+def _restore(
+    run: RunFolder,
+    saved: dict[str, Any],
+    parts: dict[str, Any],
+    counters: TrainingCounters,
+    logger: Recorder,
+) -> Tensor:
+    """Restore a checkpoint; return the observations (E, obs_dim) to act on next."""
+    counters.load_state_dict(saved["loop"]["progress"])
+    logger.rewind(saved["loop"]["log_position"])
+    for name, part in parts.items():
+        with checkpoint_mismatch(run.path, name):
+            part.load_state_dict(saved[name])
+    return saved["loop"]["obs"]
+
+
+def _step(env: VecEnv, action: Tensor, number: int) -> VecStep:
+    """Step with actions (E, act_dim); check that they and what comes of them are finite."""
+    check_finite(number, action=action)
+    step = env.step(action)
+    check_finite(number, observation=step.next_obs, reward=step.reward)
+    return step

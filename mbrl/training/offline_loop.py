@@ -11,8 +11,8 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.roles import OfflineAgent, VecEnv
 from mbrl.training.counters import TrainingCounters
-from mbrl.training.evaluation import evaluate
-from mbrl.training.faults import checkpoint_mismatch, located
+from mbrl.training.evaluation import check_ends, evaluate
+from mbrl.training.faults import checkpoint_mismatch, located, saved_first
 from mbrl.training.loop import NoRecord, Recorder
 from mbrl.training.run_folder import RunFolder
 from mbrl.values import Count, Seed, checked
@@ -75,6 +75,7 @@ def train_offline(
 
     if run is None or saved is None:
         logger.rewind(0)
+        check_ends(make_eval_env if eval_every else None, seed)
         with located(counters.step, unit="updates"):
             metrics = agent.fit(buffer)
         if metrics:
@@ -98,9 +99,9 @@ def train_offline(
         counters.step = until
         finished = until >= total_steps
         if make_eval_env is not None and evaluates and (counters.due(evaluates) or finished):
-            with located(counters.step, "in the evaluation ", "updates"):
+            with saved_first(save), located(counters.step, "in the evaluation ", "updates"):
                 result = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
-            counters.evaluations.append([until, result.pop("eval/rewards")])
+            counters.count(result)
             metrics |= result | _normalized(score, result["eval/mean_reward"])
         if make_eval_env is None and (counters.due(log_every) or finished):
             metrics["eval/action_gap"] = _action_gap(agent, buffer)
