@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import Actor, VecEnv, needed_env_state
+from mbrl.training.counters import TrainingCounters
+from mbrl.training.faults import located, saved_if_it_fails
 
 ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
 _PROBE = 10.0  # seconds that check_ends may take
@@ -103,6 +105,86 @@ def _check_ends(env: VecEnv, seed: int) -> None:
         "nothing to evaluate; give a limit, for example env.max_episode_steps=1000, or register "
         "the environment with one"
     )
+
+
+@final
+class Evaluator:
+    """Evaluations of a run at intervals and at its end, which lose no steps if they fail.
+
+    A checkpoint is saved before the last evaluation, because an episode may have no end, and when
+    another one fails. A run that goes on from it begins with that evaluation.
+
+    Args:
+        make_env: number of environments -> a fresh set of them; None evaluates never.
+        every: steps between evaluations; None: never.
+        episodes: of an evaluation.
+        seed: of the run.
+        unit: what the steps of the run are.
+
+    Attributes:
+        waiting: whether the evaluation of the run's step is still to be run.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[int], VecEnv] | None,
+        every: int | None,
+        *,
+        episodes: int,
+        seed: int,
+        unit: str = "transitions",
+    ):
+        """Store the settings."""
+        self._make_env, self._every = make_env, every
+        self._episodes, self._seed, self._unit = episodes, seed, unit
+        self.waiting = False
+        self._saved_at: int | None = None  # step whose checkpoint was saved before its evaluation
+
+    def resume(self, loop: dict[str, Any]) -> None:
+        """Restore from the part "loop" of a checkpoint whether an evaluation is still to be run."""
+        wanted = self._make_env is not None and self._every is not None
+        self.waiting = wanted and loop.get("evaluation_due", False)  # older checkpoints have none
+        self._saved_at = loop["progress"]["step"] if self.waiting else None
+
+    def replaces(self, step: int) -> bool:
+        """Return whether a checkpoint of this step replaces the one before its evaluation."""
+        return step == self._saved_at and not self.waiting
+
+    def run(
+        self,
+        agent: Actor,
+        counters: TrainingCounters,
+        save: Callable[[], None],
+        *,
+        last: bool,
+    ) -> float | None:
+        """Evaluate if it is time; return the mean return, None if it is not.
+
+        Args:
+            agent: acts with explore=False, which leaves its training alone.
+            counters: of the run; the metrics are counted in it.
+            save: saves a checkpoint in which this evaluation is still to be run.
+            last: whether the run ends with this step.
+
+        Raises:
+            EnvironmentFault: also if an episode does not end.
+            NumericalFault: naming what was not finite.
+        """
+        if self._make_env is None or self._every is None:
+            return None
+        if not (self.waiting or last or counters.due(self._every)):
+            return None
+        self.waiting = True
+        if last and self._saved_at != counters.step:
+            save()
+            self._saved_at = counters.step
+        where = located(counters.step, "in the evaluation ", self._unit)
+        with where, saved_if_it_fails(save):
+            score = evaluate(self._make_env, agent, episodes=self._episodes, seed=self._seed)
+        self.waiting = False
+        mean = score["eval/mean_reward"]
+        counters.count(score)
+        return mean
 
 
 def episode_steps(env: VecEnv, running: Tensor) -> Iterator[int]:

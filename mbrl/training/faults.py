@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
@@ -33,16 +33,17 @@ def checkpoint_mismatch(run_path: Path, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def saved_first(save: Callable[[], None]) -> Iterator[None]:
-    """Save before a fault of an environment, or of what is known of it, ends a run.
+def saved_if_it_fails(save: Callable[[], None]) -> Iterator[None]:
+    """Save before an error goes on, so that the steps before it are not lost.
 
     Args:
-        save: saves all that was learned so far.
+        save: saves what was reached; if the disk refuses it, the first error counts.
     """
     try:
         yield
-    except (EnvironmentFault, BadInput):
-        save()
+    except Exception:
+        with suppress(OSError):
+            save()
         raise
 
 

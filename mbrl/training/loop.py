@@ -11,8 +11,8 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.roles import Agent, VecEnv, VecStep, needed_env_state
 from mbrl.task_check import TaskCheck
 from mbrl.training.counters import TrainingCounters
-from mbrl.training.evaluation import check_ends, check_finite, evaluate
-from mbrl.training.faults import checkpoint_mismatch, located, saved_first
+from mbrl.training.evaluation import Evaluator, check_ends, check_finite
+from mbrl.training.faults import checkpoint_mismatch, located, saved_if_it_fails
 from mbrl.training.run_folder import RunFolder
 from mbrl.types import Transitions
 from mbrl.values import Count, Seed, checked
@@ -98,46 +98,49 @@ def train(
         capacity = -(-total_steps // env.num_envs) * env.num_envs
         buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, env.device)
     logger = NoRecord() if logger is None else logger
-    evaluates = None if make_eval_env is None else eval_every
+    evaluator = Evaluator(make_eval_env, eval_every, episodes=eval_episodes, seed=seed)
     counters = TrainingCounters(env.num_envs)
     known = TaskCheck(env.task, env.obs_dim)
     saved = None if run is None else run.resume()
     if run is None or saved is None:
-        check_ends(None if env.max_episode_steps or not evaluates else make_eval_env, seed)
+        check_ends(None if env.max_episode_steps or not eval_every else make_eval_env, seed)
         obs = env.reset(seed)
         logger.rewind(0)
     else:
+        evaluator.resume(saved["loop"])
         parts = {"env": env, "agent": agent, "buffer": buffer}
         obs = _restore(run, saved, parts, counters, logger).to(env.device)
 
     def save() -> None:
         if run is not None:
-            position = {"obs": obs, "log_position": logger.position()}
-            loop = {"progress": counters.state_dict(), **position}
+            loop = {
+                "obs": obs,
+                "progress": counters.state_dict(),
+                "log_position": logger.position(),
+                "evaluation_due": evaluator.waiting,
+            }
             parts = {"agent": agent, "buffer": buffer, "env": env}
-            run.save(counters.step, {"loop": loop, **{k: v.state_dict() for k, v in parts.items()}})
+            state = {"loop": loop, **{name: part.state_dict() for name, part in parts.items()}}
+            run.save(counters.step, state, replace=evaluator.replaces(counters.step))
 
     finished = counters.step >= total_steps
-    while not finished and not stop():
-        with located(counters.step):
-            action = agent.act(obs, explore=True, env_state=needed_env_state(agent, env))
-        number = counters.step // env.num_envs + 1
-        step = _step(env, action, number)
-        data = Transitions.of_step(obs, action, step, counters.episode)
-        buffer.add(data)
-        obs = step.obs
-        counters.advance(step.reward, step.terminated | step.truncated)
-        agent.reset(step.terminated | step.truncated)
-        with located(counters.step):
-            counters.pending |= agent.update(buffer)
-        finished = counters.step >= total_steps
-        with saved_first(save):
-            known.add(data, number, last=finished)
-
-        if make_eval_env and evaluates and (counters.due(evaluates) or finished):
-            with saved_first(save), located(counters.step, "in the evaluation "):
-                score = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
-            counters.count(score)
+    while (evaluator.waiting or not finished) and not stop():
+        if not evaluator.waiting:
+            with located(counters.step):
+                action = agent.act(obs, explore=True, env_state=needed_env_state(agent, env))
+            number = counters.step // env.num_envs + 1
+            step = _step(env, action, number)
+            data = Transitions.of_step(obs, action, step, counters.episode)
+            buffer.add(data)
+            obs = step.obs
+            counters.advance(step.reward, step.terminated | step.truncated)
+            agent.reset(step.terminated | step.truncated)
+            with located(counters.step):
+                counters.pending |= agent.update(buffer)
+            finished = counters.step >= total_steps
+            with saved_if_it_fails(save):
+                known.add(data, number, last=finished)
+        evaluator.run(agent, counters, save, last=finished)
         if "eval/mean_reward" in counters.pending or counters.due(log_every):
             logger.log(counters.row(), counters.step)
         if save_every is not None and counters.due(save_every) and not finished:

@@ -11,8 +11,8 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.roles import OfflineAgent, VecEnv
 from mbrl.training.counters import TrainingCounters
-from mbrl.training.evaluation import check_ends, evaluate
-from mbrl.training.faults import checkpoint_mismatch, located, saved_first
+from mbrl.training.evaluation import Evaluator, check_ends
+from mbrl.training.faults import checkpoint_mismatch, located
 from mbrl.training.loop import NoRecord, Recorder
 from mbrl.training.run_folder import RunFolder
 from mbrl.values import Count, Seed, checked
@@ -65,13 +65,20 @@ def train_offline(
     """
     logger = NoRecord() if logger is None else logger
     counters = TrainingCounters()
+    limits = {"episodes": eval_episodes, "seed": seed}
+    evaluator = Evaluator(make_eval_env, eval_every, **limits, unit="updates")
     saved = None if run is None else run.resume()
 
     def save() -> None:
         if run is not None:
-            position = {"log_position": logger.position(), "dataset": digest}
-            loop = {"progress": counters.state_dict(), **position}
-            run.save(counters.step, {"loop": loop, "agent": agent.state_dict()})
+            loop = {
+                "progress": counters.state_dict(),
+                "evaluation_due": evaluator.waiting,
+                "log_position": logger.position(),
+                "dataset": digest,
+            }
+            state = {"loop": loop, "agent": agent.state_dict()}
+            run.save(counters.step, state, replace=evaluator.replaces(counters.step))
 
     if run is None or saved is None:
         logger.rewind(0)
@@ -84,30 +91,28 @@ def train_offline(
             save()
     else:
         _check_dataset(run, saved["loop"]["dataset"], digest)
+        evaluator.resume(saved["loop"])
         counters.load_state_dict(saved["loop"]["progress"])
         logger.rewind(saved["loop"]["log_position"])
         with checkpoint_mismatch(run.path, "agent"):
             agent.load_state_dict(saved["agent"])
 
     evaluates = eval_every if make_eval_env is not None else None
+    marks = [every for every in (log_every, evaluates, save_every) if every is not None]
     finished = counters.step >= total_steps
-    while not finished and not stop():
-        marks = [every for every in (log_every, evaluates, save_every) if every is not None]
-        until = min(total_steps, *((counters.step // every + 1) * every for every in marks))
-        with located(counters.step, unit="updates"):
-            metrics = agent.learn(buffer, until - counters.step)
-        counters.step = until
-        finished = until >= total_steps
-        if make_eval_env is not None and evaluates and (counters.due(evaluates) or finished):
-            with saved_first(save), located(counters.step, "in the evaluation ", "updates"):
-                result = evaluate(make_eval_env, agent, episodes=eval_episodes, seed=seed)
-            counters.count(result)
-            metrics |= result | _normalized(score, result["eval/mean_reward"])
+    while (evaluator.waiting or not finished) and not stop():
+        if not evaluator.waiting:
+            until = min(total_steps, *((counters.step // every + 1) * every for every in marks))
+            with located(counters.step, unit="updates"):
+                counters.pending |= agent.learn(buffer, until - counters.step)
+            counters.step = until
+            finished = until >= total_steps
+        mean_reward = evaluator.run(agent, counters, save, last=finished)
+        counters.pending |= _normalized(score, mean_reward)
         if make_eval_env is None and (counters.due(log_every) or finished):
-            metrics["eval/action_gap"] = _action_gap(agent, buffer)
-        counters.pending |= metrics
+            counters.pending["eval/action_gap"] = _action_gap(agent, buffer)
         if "eval/mean_reward" in counters.pending or counters.due(log_every) or finished:
-            logger.log(counters.row(), until)
+            logger.log(counters.row(), counters.step)
         if save_every is not None and counters.due(save_every) and not finished:
             save()
     save()

@@ -1,11 +1,13 @@
 """The loop: what it counts, stores, evaluates and saves."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from mbrl.buffer import ReplayBuffer
+from mbrl.errors import EnvironmentFault
 from mbrl.training.loop import train
 from mbrl.training.run_folder import RunFolder
 from tests.contracts.test_agent import Record, flat
@@ -21,9 +23,8 @@ def run(path, total_steps=100, num_envs=2, env=None, agent=None, **changes):
         "save_every": 30, "log_every": 20, **changes,
     }  # fmt: skip
     env, agent = env or ToyEnv(num_envs), agent or ToyAgent()
-    summary = train(
-        env, agent, buffer=buffer, run=folder, logger=record, make_eval_env=ToyEnv, **options
-    )
+    options = {"make_eval_env": ToyEnv, **options}
+    summary = train(env, agent, buffer=buffer, run=folder, logger=record, **options)
     return summary, buffer, record, folder
 
 
@@ -80,6 +81,64 @@ def test_evaluations_leave_training_alone(tmp_path):
 def test_a_vector_step_over_the_end_is_counted(tmp_path):
     summary, *_ = run(tmp_path / "run", total_steps=10, num_envs=4)
     assert summary["step"] == 12 and summary["finished"]
+
+
+class Endless(ToyEnv):
+    """Environments whose episodes have no end where a file says so."""
+
+    max_episode_steps = None
+    file = Path()
+
+    def step(self, action):
+        step = super().step(action)
+        if self.file.exists():
+            never = torch.zeros(self.num_envs, dtype=torch.bool)
+            return step._replace(terminated=never, truncated=never)
+        return step
+
+
+def due(folder):
+    saved = folder.load("loop")
+    return saved["loop"]["evaluation_due"]
+
+
+def test_a_failed_evaluation_loses_no_steps_and_the_run_goes_on_to_the_same_end(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mbrl.training.evaluation.ENDLESS", 50)
+    monkeypatch.setattr(Endless, "file", tmp_path / "endless")
+
+    def go(name, **changes):
+        return run(tmp_path / name, make_eval_env=Endless, save_every=1000, **changes)
+
+    whole, buffer, record, _ = go("whole")
+    for fails_at, passed in ((40, 0), (100, 2)):
+        path = tmp_path / f"broken {fails_at}"
+        if passed:
+            go(path.name, total_steps=80)
+        (tmp_path / "endless").touch()
+        with pytest.raises(EnvironmentFault, match="has not ended after 50 steps; give it a limit"):
+            go(path.name)
+        folder = RunFolder.open(path)
+        assert [int(p.name) for p in folder.checkpoints()][-1:] == [fails_at]
+        assert due(folder)
+        stopped = go(path.name, stop=lambda: True)[0]
+        assert stopped["step"] == fails_at and len(stopped["evaluations"]) == passed
+        (tmp_path / "endless").unlink()
+        summary, again, _, folder = go(path.name)
+        assert summary["evaluations"] == whole["evaluations"]
+        assert not due(folder)
+        for a, b in zip(buffer.all(), again.all(), strict=True):
+            assert a.equal(b)
+
+
+def test_a_resume_without_evaluations_does_not_wait_for_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("mbrl.training.evaluation.ENDLESS", 50)
+    monkeypatch.setattr(Endless, "file", tmp_path)
+    with pytest.raises(EnvironmentFault):
+        run(tmp_path / "run", make_eval_env=Endless)
+    summary = run(tmp_path / "run", make_eval_env=None)[0]
+    assert summary["finished"] and summary["evaluations"] == []
 
 
 def test_a_finished_run_can_be_extended(tmp_path):

@@ -121,13 +121,31 @@ def test_checkpoints_are_of_the_interval_the_fit_and_the_end(tmp_path, monkeypat
     steps = []
     save = RunFolder.save
     monkeypatch.setattr(
-        RunFolder, "save", lambda self, step, parts: [steps.append(step), save(self, step, parts)]
+        RunFolder,
+        "save",
+        lambda self, step, parts, **more: [steps.append(step), save(self, step, parts, **more)],
     )
     run(tmp_path / "fitted", agent=Counting({"model/holdout_mse": 0.5}), save_every=40)
     assert steps == [0, 40, 80, 100]
     steps.clear()
     run(tmp_path / "bare", save_every=50)
     assert steps == [50, 100]
+
+
+def test_a_failed_evaluation_loses_no_updates(tmp_path):
+    class Broken(ToyEnv):
+        def step(self, action):
+            raise EnvironmentFault("gone", index=0, step=1)
+
+    options = {"eval_every": 50, "eval_episodes": 2}
+    whole, *_ = run(tmp_path / "whole", make_eval_env=ToyEnv, **options)
+    for total in (50, 100):  # the last evaluation, and one before it
+        path = tmp_path / str(total)
+        with pytest.raises(EnvironmentFault, match=r"in the evaluation after 50 updates"):
+            run(path, make_eval_env=Broken, total=total, **options)
+        assert [int(p.name) for p in RunFolder.open(path).checkpoints()] == [50]
+        summary, agent, _ = run(path, make_eval_env=ToyEnv, **options)
+        assert summary["evaluations"] == whole["evaluations"] and agent.count == 100
 
 
 def test_another_dataset_is_refused(tmp_path):
