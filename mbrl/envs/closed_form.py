@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl.envs.simulation import Array, SimulatedSequences, SimulatedVecEnv, Simulation
+from mbrl.envs.guards import as_flags, as_numbers, call_task
+from mbrl.envs.simulation import (
+    Action,
+    Array,
+    SimulatedSequences,
+    SimulatedVecEnv,
+    Simulation,
+)
 from mbrl.types import Task
 from mbrl.values import Count, checked
 
@@ -86,23 +93,45 @@ class ClosedFormSimulation(Simulation):
 
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
         """Start new episodes; see Simulation.start."""
-        state = self._equations.start(generators)
+        state = call_task("start", self._equations.start, generators, indices=indices)
+        state = as_numbers("what start() returned", state, (len(indices), self._state.shape[1]))
         self._state[indices] = state
-        return self._equations.observe(state)
+        return self._observe(state, indices)
 
-    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
+    def advance(
+        self, action: Action, active: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Compute one step; see Simulation.advance."""
-        state, obs, reward, terminated = self._step(self._state, action)
-        self._state = state.copy()  # so that no observation shares its memory
-        return obs, reward, terminated
+        if active is None:
+            state, obs, reward, terminated = self._step(self._state, action)
+            self._state = state.copy()  # so that no observation shares its memory
+            return obs, reward, terminated
+        indices = np.flatnonzero(active).tolist()
+        state, obs, reward, terminated = self._step(self._state[active], action[active], indices)
+        self._state[active] = state
+        rows = self.num_envs
+        all_obs, all_reward = np.zeros((rows, self.obs_dim)), np.zeros(rows)
+        all_terminated = np.zeros(rows, dtype=bool)
+        all_obs[active], all_reward[active], all_terminated[active] = obs, reward, terminated
+        return all_obs, all_reward, all_terminated
 
     def _step(
-        self, state: Array, action: NDArray[np.float32]
+        self, state: Array, action: Action, indices: list[int] | None = None
     ) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
         """Return next state (B, state_dim), obs (B, obs_dim), reward (B,) and terminated (B,)."""
-        next_state = self._equations.step(state, action)
-        obs = self._equations.observe(next_state)
-        return next_state, obs, *self._equations.outcome(state, action, next_state, obs)
+        equations, rows = self._equations, len(state)
+        next_state = call_task("step", equations.step, state, action, indices=indices)
+        next_state = as_numbers("what step() returned", next_state, state.shape)
+        obs = self._observe(next_state, indices)
+        arguments = (state, action, next_state, obs)
+        outcome = call_task("outcome", equations.outcome, *arguments, indices=indices)
+        reward = as_numbers("the reward", outcome[0], (rows,))
+        return next_state, obs, reward, as_flags("terminated", outcome[1], (rows,))
+
+    def _observe(self, state: Array, indices: list[int] | None) -> Array:
+        """Return observations (B, obs_dim) of states (B, state_dim)."""
+        obs = call_task("observe", self._equations.observe, state, indices=indices)
+        return as_numbers("the observation", obs, (len(state), self.obs_dim))
 
     def simulate(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool = False

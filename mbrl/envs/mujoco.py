@@ -16,12 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mbrl.envs.guards import as_flags, as_numbers, call_task
 from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, SimulatedSequences, SimulatedVecEnv, Simulation
+from mbrl.envs.mujoco_warnings import describe_warnings
+from mbrl.envs.simulation import (
+    Action,
+    Array,
+    SimulatedSequences,
+    SimulatedVecEnv,
+    Simulation,
+)
 from mbrl.envs.workers import DaemonPool, Hang
-from mbrl.errors import EnvironmentFault
-from mbrl.values import Count, NumThreads, Positive, checked
+from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.values import Count, NumThreads, Positive, check_value, checked
 
 
 @final
@@ -46,7 +54,7 @@ class MujocoSimulation(Simulation):
         time_limit: Positive | None = None,
     ):
         """Load the model and allocate its data."""
-        self.model = mujoco.MjModel.from_xml_path(str(task.model_path))
+        self.model = load_model(task)
         # MuJoCo would silently reset a simulation that has blown up: it must be reported
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._task = task
@@ -59,7 +67,11 @@ class MujocoSimulation(Simulation):
         self._layout = StateLayout(self.model, task.fields)
         self._sequences: SequenceSimulator | None = None  # made when first used
         self._sequence_threads = num_threads
-        self._now = self._empty(num_envs)
+        self._now, self._before = self._empty(num_envs), self._empty(num_envs)
+        self._action: Action = np.zeros((num_envs, self.model.nu), dtype=np.float32)
+        # MuJoCo's counters of what it found wrong, and those of the latest step
+        self._warnings = [d.warning.number for d in self._data]
+        self._counts = np.zeros((num_envs, len(self._warnings[0])), dtype=np.int64)
 
         num_threads = min(num_threads, num_envs)
         self._blocks = [
@@ -73,14 +85,31 @@ class MujocoSimulation(Simulation):
         self.num_envs = num_envs
         self.task = task.task
         self.max_episode_steps = task.max_episode_steps
-        bounds = self.model.actuator_ctrlrange.astype(np.float32)
-        self.low, self.high = bounds[:, 0].copy(), bounds[:, 1].copy()
-        self.obs_dim = task.observe(self._now).shape[1]
+        self.low, self.high = control_bounds(self.model, task.model_path)
+        mujoco.mj_forward(self.model, self._data[0])  # so that its fields are those of a posture
+        first = {n: view[None] for n, view in zip(self._names, self._views[0], strict=True)}
+        obs = as_numbers("the observation", call_task("observe", task.observe, first), (1, None))
+        self.obs_dim = obs.shape[1]
 
     def _empty(self, rows: int) -> Fields:
         """Allocate the fields of some environments."""
         shapes = [view.shape for view in self._views[0]]
         return {n: np.zeros((rows, *s)) for n, s in zip(self._names, shapes, strict=True)}
+
+    @property
+    def equations(self) -> MujocoTask:
+        """Return what makes the model an environment."""
+        return self._task
+
+    @property
+    def dt(self) -> float:
+        """Return the seconds of a step."""
+        return self._dt
+
+    @property
+    def data(self) -> list[mujoco.MjData]:
+        """Return the simulation of each environment."""
+        return self._data
 
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
         """Start new episodes; see Simulation.start."""
@@ -88,44 +117,90 @@ class MujocoSimulation(Simulation):
             data = self._data[i]
             mujoco.mj_resetData(self.model, data)
             qpos, qvel = self._start_qpos.copy(), self._start_qvel.copy()
-            self._task.start(qpos, qvel, generator)
+            returned = call_task("start", self._task.start, qpos, qvel, generator, indices=[i])
+            if returned is not None:
+                what = "start() returned a value: it should write into qpos and qvel instead"
+                raise EnvironmentFault(what, index=i, step=0)
             data.qpos[:], data.qvel[:] = qpos, qvel
             mujoco.mj_forward(self.model, data)
             for name, view in zip(self._names, self._views[i], strict=True):
                 self._now[name][i] = view
-        return self._task.observe({name: field[indices] for name, field in self._now.items()})
+        return self._observe({name: field[indices] for name, field in self._now.items()}, indices)
 
-    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Step every environment; see Simulation.advance."""
+    def _observe(self, now: Fields, indices: list[int] | None = None) -> Array:
+        """Return observations (B, obs_dim) of fields (B, ...)."""
+        obs = call_task("observe", self._task.observe, now, indices=indices)
+        return as_numbers("the observation", obs, (len(now["qpos"]), self.obs_dim))
+
+    def advance(
+        self, action: Action, active: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Step environments; see Simulation.advance."""
         before, self._now = self._now, self._empty(self.num_envs)
+        self._before, self._action = before, action
         outs = tuple(self._now.values())
-        control = self._task.control(before, action)
+        control = action
+        if self._task.steers:
+            control = call_task("control", self._task.control, before, action)
+            control = as_numbers("what control() returned", control, action.shape)
+        jobs = [
+            partial(self._step_block, k, control, outs, active) for k in range(len(self._blocks))
+        ]
         try:
             if self._pool is None:
-                self._step_block(0, control, outs)
+                jobs[0]()
             else:
-                jobs = [
-                    partial(self._step_block, k, control, outs) for k in range(len(self._blocks))
-                ]
                 self._pool.run(jobs, self._time_limit)
         except Hang as hang:
             raise EnvironmentFault(
                 f"no answer within {self._time_limit} s", index=self._at[hang.jobs[0]], step=0
             ) from None
-        obs = self._task.observe(self._now)
-        return obs, *self._task.outcome(before, action, self._now, self._dt)
+        self._check_warnings(active)
+        obs = self._observe(self._now)
+        arguments = (before, action, self._now, self._dt)
+        reward, terminated = call_task("outcome", self._task.outcome, *arguments)
+        rows = (self.num_envs,)
+        return (
+            obs,
+            as_numbers("the reward", reward, rows),
+            as_flags("terminated", terminated, rows),
+        )
 
     def _step_block(
-        self, block: int, control: NDArray[np.float32], outs: tuple[Array, ...]
+        self,
+        block: int,
+        control: Action,
+        outs: tuple[Array, ...],
+        active: NDArray[np.bool_] | None,
     ) -> None:
         """Step the environments of one thread and read their fields."""
         model, skip = self.model, self._task.frame_skip
         for i in self._blocks[block]:
             self._at[block] = i
-            self._controls[i][:] = control[i]
-            mujoco.mj_step(model, self._data[i], skip)
+            if active is None or active[i]:
+                self._controls[i][:] = control[i]
+                mujoco.mj_step(model, self._data[i], skip)
             for out, view in zip(outs, self._views[i], strict=True):
                 out[i] = view
+            self._counts[i] = self._warnings[i]
+
+    def _check_warnings(self, active: NDArray[np.bool_] | None) -> None:
+        """Raise an EnvironmentFault where MuJoCo has found something wrong."""
+        if not self._counts.any():
+            return
+        for i, counts in enumerate(self._counts):
+            what = describe_warnings(counts)
+            if what is not None and (active is None or active[i]):
+                raise EnvironmentFault(f"MuJoCo found {what}", index=i, step=0)
+
+    def start_info(self) -> dict[str, np.ndarray]:
+        """Return gymnasium's `info` of a reset; see Simulation.start_info."""
+        return call_task("start_info", self._task.start_info, self._now)
+
+    def step_info(self) -> dict[str, np.ndarray]:
+        """Return gymnasium's `info` of the latest step; see Simulation.step_info."""
+        arguments = (self._before, self._action, self._now, self._dt)
+        return call_task("step_info", self._task.step_info, *arguments)
 
     def get_state(self) -> Array:
         """Return each mjSTATE_INTEGRATION, qacc_warmstart included, and the lagged fields."""
@@ -154,6 +229,56 @@ class MujocoSimulation(Simulation):
             self._pool.close()
         if self._sequences is not None:
             self._sequences.close()
+
+
+def load_model(task: MujocoTask) -> mujoco.MjModel:
+    """Load the model of a task.
+
+    Raises:
+        BadInput: if it cannot be loaded, or an attribute of the task is out of range.
+    """
+    for name in ("frame_skip", "max_episode_steps"):
+        check_value(name, getattr(task, name), Count, {})
+    try:
+        model = mujoco.MjModel.from_xml_path(str(task.model_path))
+    except (ValueError, OSError, mujoco.FatalError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"model_path={task.model_path}: MuJoCo cannot load it: {reason}") from None
+    known = mujoco.MjData(model)
+    for name in task.fields:
+        if not isinstance(getattr(known, name, None), np.ndarray):
+            raise BadInput(f"fields: {name} should be the name of an array of MjData")
+    return model
+
+
+def control_bounds(
+    model: mujoco.MjModel, path: object
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the smallest and the largest controls (nu,) of a model.
+
+    Args:
+        model: the model.
+        path: of its file, for the message.
+
+    Raises:
+        BadInput: naming an actuator whose controls have no bounds.
+    """
+    if model.nu == 0:
+        raise BadInput(f"model_path={path}: has no actuator, so there is nothing to control")
+    with np.errstate(over="ignore"):  # named below
+        bounds = model.actuator_ctrlrange.astype(np.float32)
+    # MuJoCo reads no ctrlrange as [0, 0]
+    right = np.isfinite(bounds).all(axis=1) & (bounds[:, 0] < bounds[:, 1])
+    if not right.all():
+        index = int(np.flatnonzero(~right)[0])
+        name = model.actuator(index).name or f"number {index}"
+        low, high = model.actuator_ctrlrange[index]
+        raise BadInput(
+            f"model_path={path}: actuator {name} has the control range [{low:g}, {high:g}], as "
+            "without a ctrlrange; should be finite and not empty, such as "
+            'ctrlrange="-1 1"'
+        )
+    return bounds[:, 0].copy(), bounds[:, 1].copy()
 
 
 @checked

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,7 @@ class MujocoTask(ABC):
         fields: MjData fields read beside qpos and qvel.
         ends: whether any state terminates an episode.
         steers: whether control() changes the actions.
+        camera: settings of MuJoCo's free camera by the names of mjvCamera, for pictures.
     """
 
     model_path: Path
@@ -34,6 +38,7 @@ class MujocoTask(ABC):
     fields: tuple[str, ...] = ()
     ends: bool = True
     steers: bool = False
+    camera: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:
@@ -53,7 +58,20 @@ class MujocoTask(ABC):
     def outcome(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
-        """Return reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu)."""
+        """Return reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu).
+
+        Actions are float32, or float64 where gymnasium's caller passed such.
+        """
+
+    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+        """Return what gymnasium's `info` holds after a reset: one array (E,) for each key."""
+        return {}
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return what gymnasium's `info` holds after a step: one array (E,) for each key."""
+        return {}
 
     def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the actuators' controls (E, nu) for actions (E, nu); called if steers is True."""

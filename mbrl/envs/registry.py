@@ -12,6 +12,7 @@ import gymnasium
 from mbrl.envs import tasks
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.envs.mujoco import threaded_mujoco
+from mbrl.envs.simulation import SimulatedVecEnv
 from mbrl.envs.tasks.kuramoto_sivashinsky import kuramoto_sivashinsky
 from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.tasks.piecewise_affine import piecewise_affine
@@ -20,7 +21,7 @@ from mbrl.errors import BadInput
 from mbrl.roles import VecEnv
 from mbrl.values import Count, checked
 
-OWN: dict[str, Callable[..., VecEnv]] = {
+OWN: dict[str, Callable[..., SimulatedVecEnv]] = {
     "Hopper-v5": lambda **k: threaded_mujoco(tasks.Hopper(), **k),
     "Walker2d-v5": lambda **k: threaded_mujoco(tasks.Walker2d(), **k),
     "HalfCheetah-v5": lambda **k: threaded_mujoco(tasks.HalfCheetah(), **k),
@@ -43,6 +44,52 @@ OWN: dict[str, Callable[..., VecEnv]] = {
     "PendulumWeak-v0": partial(pendulum, max_torque=0.7),
     "Refrigerator-v0": refrigerator,
 }
+
+# steps after which an episode is truncated, for gymnasium, which must know without building one
+LIMITS = {
+    "Hopper-v5": 1000,
+    "Walker2d-v5": 1000,
+    "HalfCheetah-v5": 1000,
+    "Swimmer-v5": 1000,
+    "InvertedPendulum-v5": 1000,
+    "InvertedDoublePendulum-v5": 1000,
+    "Reacher-v5": 50,
+    "CartpoleSwingup-v0": 1000,
+    "CartpoleSwingupSparse-v0": 1000,
+    "Push-v0": 60,
+    "PushBox-v0": 60,
+    "PushBoxPose-v0": 60,
+    "PushObstacle-v0": 60,
+    "Sort-v0": 80,
+    "Rope-v0": 60,
+    "PiecewiseAffine-v0": 40,
+    "KuramotoSivashinsky-v0": 200,
+    "Pendulum-v1": 200,
+    "PendulumSparse-v0": 100,
+    "PendulumWeak-v0": 200,
+    "Refrigerator-v0": 100,
+}
+
+
+def make_own(name: str, **kwargs: Any) -> SimulatedVecEnv:
+    """Build one of the framework's own environments.
+
+    Args:
+        name: key of OWN.
+        kwargs: num_envs, seed, dtype, device; of a MuJoCo environment num_threads, time_limit.
+
+    Raises:
+        BadInput: if the name is unknown, or a keyword.
+    """
+    if name not in OWN:
+        raise BadInput(f"name={name}: should be one of {', '.join(OWN)}")
+    try:
+        return OWN[name](**kwargs)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        keyword = str(error).rpartition(" ")[2]
+        raise BadInput(f"{name}: there is no keyword {keyword}") from None
 
 
 @checked
@@ -71,7 +118,7 @@ def make_vec(
     """
     name = id.removeprefix("mbrl/")
     if name in OWN and backend == "threads":
-        return OWN[name](num_envs=num_envs, seed=seed, **kwargs)
+        return make_own(name, num_envs=num_envs, seed=seed, **kwargs)
     if name in gymnasium.registry:
         return GymnasiumVecEnv(name, num_envs=num_envs, seed=seed, **kwargs)
     nearest = difflib.get_close_matches(name, [*OWN, *gymnasium.registry], n=1, cutoff=0.4)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -13,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.guards import action_array, check_finite
-from mbrl.errors import EnvironmentFault
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Prediction, Task
 
 Array = NDArray[np.float64]
+Action = NDArray[np.floating]  # float32, or float64 where a caller's are
 
 
 class SimulatedSequences(NamedTuple):
@@ -65,11 +69,15 @@ class Simulation(ABC):
         """
 
     @abstractmethod
-    def advance(self, action: NDArray[np.float32]) -> tuple[Array, Array, NDArray[np.bool_]]:
-        """Step every environment once.
+    def advance(
+        self, action: Action, active: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Step environments once.
 
         Args:
             action: (E, act_dim).
+            active: (E,) which environments are stepped; None for all of them. What is returned for
+                the others means nothing.
 
         Returns:
             next_obs (E, obs_dim), reward (E,), terminated (E,).
@@ -77,6 +85,17 @@ class Simulation(ABC):
         Raises:
             EnvironmentFault: if an environment hangs or raises; the caller adds the step's number.
         """
+
+    def start_info(self) -> dict[str, np.ndarray]:
+        """Return what gymnasium's `info` holds after a reset: one array (E,) for each key."""
+        return {}
+
+    def step_info(self) -> dict[str, np.ndarray]:
+        """Return what gymnasium's `info` holds after the latest step: one array (E,) for each key.
+
+        It is asked for before any environment is started again.
+        """
+        return {}
 
     @abstractmethod
     def get_state(self) -> Array:
@@ -104,7 +123,7 @@ class Simulation(ABC):
 
 
 def task_outcome(
-    task: Task, obs: Array, action: NDArray[np.float32], next_obs: Array
+    task: Task, obs: Array, action: Action, next_obs: Array
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Compute reward (B,) and terminated (B,) by the functions of a Task, in float64.
 
@@ -120,6 +139,96 @@ def task_outcome(
     if task.terminated is None:
         return reward, np.zeros(len(reward), dtype=bool)
     return reward, task.terminated(*step).numpy()
+
+
+@final
+class CheckedSimulation:
+    """Simulation whose numbers are checked, and whose faults name their environment and step.
+
+    Args:
+        simulation: the physics and equations.
+        largest: the largest number that can be stored.
+
+    Attributes:
+        simulation: the same.
+        steps: since construction.
+        started: whether there are episodes to step.
+    """
+
+    def __init__(self, simulation: Simulation, *, largest: float = math.inf):
+        """Start no episode."""
+        self.simulation = simulation
+        self.steps = 0
+        self.started = False
+        self._largest = largest
+
+    def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
+        """Start new episodes; see Simulation.start."""
+        with self._named():
+            obs = self.simulation.start(indices, generators)
+            self.check("observation", obs, indices)
+        self.started = True
+        return obs
+
+    def advance(
+        self, action: np.ndarray, active: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Step environments once; see Simulation.advance.
+
+        Raises:
+            BadInput: if no episode has been started.
+        """
+        if not self.started:
+            raise BadInput("step: there is no episode yet; call reset() first")
+        self.steps += 1
+        with self._named():
+            if active is None or active.all():
+                indices = None
+                self.check("action", action)
+                obs, reward, terminated = self.simulation.advance(action)
+            else:
+                indices = np.flatnonzero(active).tolist()
+                self.check("action", action[active], indices)
+                obs, reward, terminated = self.simulation.advance(action, active)
+            rows = slice(None) if indices is None else active
+            self.check("observation", obs[rows], indices)
+            self.check("reward", reward[rows], indices)
+        return obs, reward, terminated
+
+    def simulate(
+        self, state: Array, action: NDArray[np.float32], *, with_state: bool
+    ) -> SimulatedSequences:
+        """Simulate action sequences; see Simulation.simulate."""
+        with self._named("in a simulated sequence, "):
+            return self.simulation.simulate(state, action, with_state=with_state)
+
+    @contextlib.contextmanager
+    def _named(self, where: str = "") -> Iterator[None]:
+        """Add the step's number to faults, and make faults of exceptions."""
+        try:
+            yield
+        except EnvironmentFault as fault:
+            index = None if where else fault.index  # rows of sequences are no environments
+            what = where + fault.what
+            raise EnvironmentFault(what, index=index, step=self.steps) from fault
+        except Exception as error:
+            index = 0 if self.simulation.num_envs == 1 and not where else None
+            what = f"{where}raised {type(error).__name__}: {error}"
+            raise EnvironmentFault(what, index=index, step=self.steps) from error
+
+    def check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
+        """Check that values (E, ...) are finite and can be stored.
+
+        Args:
+            what: name of the values.
+            values: of one row per environment.
+            indices: the environments that the rows belong to; None if to all of them.
+
+        Raises:
+            EnvironmentFault: naming the first environment with a value that is not.
+        """
+        largest = min(self._largest, float(np.finfo(values.dtype).max))
+        check_finite(what, values, largest, self.steps, indices)
 
 
 @final
@@ -154,9 +263,8 @@ class SimulatedVecEnv:
             torch.from_numpy(simulation.high).to(self.device),
         )
         self._dtype = dtype
-        self._largest = torch.finfo(dtype).max
+        self._checked = CheckedSimulation(simulation, largest=torch.finfo(dtype).max)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
-        self._steps = 0  # since construction, to name a fault
         self._generators: list[np.random.Generator] = []
         self._seed(seed)
 
@@ -168,22 +276,17 @@ class SimulatedVecEnv:
         if seed is not None:
             self._seed(seed)
         self._elapsed[:] = 0
-        obs = self.simulation.start(list(range(self.num_envs)), self._generators)
-        self._check("observation", obs)
+        obs = self._checked.start(list(range(self.num_envs)), self._generators)
         return self._tensor(obs)
 
     def step(self, action: Tensor) -> VecStep:
-        """Step with actions (E, act_dim); see VecEnv.step."""
-        self._steps += 1
+        """Step with actions (E, act_dim); see VecEnv.step.
+
+        Raises:
+            BadInput: if reset() has not been called.
+        """
         array = action_array(action, self.num_envs, self.action.dim)
-        array = array.astype(np.float32, copy=False)
-        self._check("action", array)
-        try:
-            successor, reward, terminated = self.simulation.advance(array)
-        except EnvironmentFault as fault:
-            raise EnvironmentFault(fault.what, index=fault.index, step=self._steps) from fault
-        self._check("observation", successor)
-        self._check("reward", reward)
+        successor, reward, terminated = self._checked.advance(array.astype(np.float32, copy=False))
         self._elapsed += 1
         truncated = self._elapsed >= self.simulation.max_episode_steps
         done = terminated | truncated
@@ -191,8 +294,7 @@ class SimulatedVecEnv:
         if done.any():
             ended = np.flatnonzero(done).tolist()
             self._elapsed[ended] = 0
-            first = self.simulation.start(ended, [self._generators[i] for i in ended])
-            self._check("observation", first, ended)
+            first = self._checked.start(ended, [self._generators[i] for i in ended])
             obs = next_obs.clone()
             obs[ended] = self._tensor(first)
         return VecStep(
@@ -204,11 +306,6 @@ class SimulatedVecEnv:
 
     def _flags(self, array: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-    def _check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
-        """Check that values are finite in the returned dtype."""
-        largest = min(self._largest, float(np.finfo(values.dtype).max))
-        check_finite(what, values, largest, self._steps, indices)
 
     def env_state(self) -> Tensor | None:
         """Return the simulator's state (E, state_dim), float64."""
@@ -229,7 +326,7 @@ class SimulatedVecEnv:
             simulation blew up; and the states, None if not asked for.
         """
         array = action.detach().cpu().numpy().astype(np.float32, copy=False)
-        result = self.simulation.simulate(state.cpu().numpy(), array, with_state=with_state)
+        result = self._checked.simulate(state.cpu().numpy(), array, with_state=with_state)
         prediction = Prediction(
             self._tensor(result.obs),
             self._tensor(result.reward),
@@ -259,7 +356,7 @@ class SimulatedVecEnv:
             "simulation": torch.from_numpy(self.simulation.get_state()),
             "elapsed": torch.from_numpy(self._elapsed.copy()),
             "generators": [g.bit_generator.state for g in self._generators],
-            "steps": self._steps,
+            "steps": self._checked.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -268,7 +365,7 @@ class SimulatedVecEnv:
         self._elapsed[:] = state["elapsed"].numpy()
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
-        self._steps = state["steps"]
+        self._checked.steps, self._checked.started = state["steps"], True
 
     def close(self) -> None:
         """Close the simulation."""

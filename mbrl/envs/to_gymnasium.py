@@ -1,127 +1,354 @@
-"""The framework's environments as gymnasium VectorEnvs and Envs, under ids `mbrl/...`."""
+"""The framework's environments as gymnasium's Env and VectorEnv, under ids `mbrl/...`."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, final
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
 
-from mbrl.envs.registry import OWN
+from mbrl.envs.mujoco import MujocoSimulation
+from mbrl.envs.pictures import Camera, Picture, camera_of
+from mbrl.envs.registry import LIMITS, make_own
+from mbrl.envs.simulation import Action, CheckedSimulation, Simulation
+from mbrl.errors import BadInput
+from mbrl.imagination.vector_env import (
+    AutoresetVectorEnv,
+    Info,
+    Mask,
+    Outcome,
+    check_seed,
+    refuse_options,
+)
+from mbrl.values import Count, check_value, checked
+
+_METADATA = {"render_modes": ["rgb_array"], "render_fps": 30}
 
 
 @final
-class MbrlVectorEnv(VectorEnv):
-    """Gymnasium VectorEnv of one of the framework's environments, float64, same-step autoreset.
+class MbrlVectorEnv(AutoresetVectorEnv):
+    """Gymnasium VectorEnv of one of the framework's environments, in float64.
 
     Args:
-        id: of the framework's own environments.
+        name: of the framework's own environments, such as "Hopper-v5".
         num_envs: copies stepped at once.
-        kwargs: num_threads, time_limit, seed.
+        max_episode_steps: when an episode is truncated; None for the environment's own limit, -1
+            for never.
+        autoreset_mode: when an environment that has ended is reset, gymnasium's mode or its name:
+            "NextStep": in the next step, as gymnasium's own vector environments do.
+            "SameStep": at once; the last observation is in info["final_obs"].
+            "Disabled": by reset(options={"reset_mask": mask}).
+        render_mode: "rgb_array", or None for no pictures.
+        seed: of the first reset that has none; None for a random one.
+        width: of a picture, pixels.
+        height: of a picture, pixels.
+        camera_id: number of a camera of the MuJoCo model.
+        camera_name: name of a camera of the MuJoCo model.
+        kwargs: num_threads and time_limit of a MuJoCo environment.
+
+    Raises:
+        BadInput: if a keyword is unknown or out of range.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+    metadata = {**_METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, id: str, num_envs: int = 1, **kwargs: Any):
-        """Build the VecEnv and its spaces."""
-        kwargs.pop("render_mode", None)
-        self.num_envs = num_envs
-        self.env = OWN[id](num_envs=num_envs, dtype=torch.float64, **kwargs)
-        self.single_observation_space, self.single_action_space = _spaces(id)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._obs_dtype = self.single_observation_space.dtype
+    @checked
+    def __init__(
+        self,
+        name: str,
+        num_envs: Count = 1,
+        *,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        seed: int | None = None,
+        width: Count = 480,
+        height: Count = 480,
+        camera_id: int | None = None,
+        camera_name: str | None = None,
+        **kwargs: Any,
+    ):
+        """Build the simulation and the spaces."""
+        simulation = make_own(name, num_envs=num_envs, **kwargs).simulation
+        super().__init__(num_envs, *_spaces(name, simulation), autoreset_mode)
+        self.metadata = {**self.metadata, "render_fps": _fps(simulation)}
+        if max_episode_steps is None:
+            max_episode_steps = simulation.max_episode_steps
+        if max_episode_steps != -1:
+            check_value("max_episode_steps", max_episode_steps, Count, {})
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
+        view = {"width": width, "height": height}
+        view |= {"camera_id": camera_id, "camera_name": camera_name}
+        self._camera = _camera(simulation, render_mode, view)
+        self._simulation = CheckedSimulation(simulation)
+        self._seeds: list[int | None] = [None] * num_envs
+        self._generators: list[np.random.Generator] = []
+        self._obs = np.zeros((num_envs, simulation.obs_dim))
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._first_seed = seed
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start new episodes; environment i is seeded with seed + i."""
-        return self._array(self.env.reset(seed)), {}
+    @property
+    def spec(self) -> EnvSpec | None:
+        """Return gymnasium's specification, with the time limit that holds."""
+        return self._spec
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        """Step with actions (E, act_dim); info["final_obs"] holds the true last observations."""
-        step = self.env.step(torch.from_numpy(np.asarray(actions, dtype=np.float32)))
-        terminated, truncated = step.terminated.numpy(), step.truncated.numpy()
-        done = terminated | truncated
-        info: dict[str, Any] = {}
-        if done.any():
-            last = np.full(self.num_envs, None, dtype=object)
-            for i, obs in zip(np.flatnonzero(done), self._array(step.next_obs)[done], strict=True):
-                last[i] = obs
-            info = {"final_obs": last, "_final_obs": done}
-        return self._array(step.obs), step.reward.numpy(), terminated, truncated, info
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        """Store gymnasium's specification."""
+        limit = None if self.max_episode_steps == -1 else self.max_episode_steps
+        copied = None if value is None else dataclasses.replace(value, max_episode_steps=limit)
+        self._spec = copied
 
-    def _array(self, obs: torch.Tensor) -> np.ndarray:
-        return obs.numpy().astype(self._obs_dtype)
+    _spec: EnvSpec | None = None
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Return the generators of the environments, as gymnasium's own vector environments do."""
+        self._seed_all()
+        return tuple(self._generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        """Return the seeds of the generators."""
+        self._seed_all()
+        return tuple(self._seeds)
+
+    def _seed_all(self) -> None:
+        """Make the generators, if there are none yet."""
+        if not self._generators:
+            base = self._first_seed
+            seeds = [None if base is None else base + i for i in range(self.num_envs)]
+            made = [seeding.np_random(seed) for seed in seeds]
+            self._generators, self._seeds = [g for g, _ in made], [int(s) for _, s in made]
+
+    def _start(self, rows: Mask, seeds: list[int | None] | None) -> tuple[np.ndarray, Info]:
+        """Start episodes; see AutoresetVectorEnv."""
+        self._seed_all()
+        indices = np.flatnonzero(rows).tolist()
+        for i in indices:
+            seed = None if seeds is None else seeds[i]
+            if seed is not None:
+                self._generators[i], self._seeds[i] = seeding.np_random(seed)
+        generators = [self._generators[i] for i in indices]
+        self._obs = self._obs.copy()
+        self._obs[rows] = self._simulation.start(indices, generators)
+        self._elapsed[rows] = 0
+        self._show()
+        return self._obs.astype(self._dtype), self._simulation.simulation.start_info()
+
+    def _advance(self, actions: Any, rows: Mask) -> Outcome:
+        """Step environments; see AutoresetVectorEnv."""
+        array = _floats(actions, self.action_space.shape or ())
+        obs, reward, terminated = self._simulation.advance(array, None if rows.all() else rows)
+        self._obs = np.where(rows[:, None], obs, self._obs)
+        self._elapsed += rows
+        truncated = np.zeros_like(rows)
+        if self.max_episode_steps != -1:
+            truncated = self._elapsed >= self.max_episode_steps
+        self._show()
+        ends = terminated.copy(), truncated
+        info = self._simulation.simulation.step_info()
+        return self._obs.astype(self._dtype), reward.copy(), *ends, info
+
+    @property
+    def _dtype(self) -> Any:
+        """Return the number format of observations."""
+        return self.single_observation_space.dtype
+
+    def _show(self) -> None:
+        """Let the camera see the observations."""
+        if self._camera is not None:
+            self._camera.see(self._obs)
+
+    def render(self) -> tuple[Picture, ...] | None:
+        """Return a picture (height, width, 3) of each environment; None without a render_mode.
+
+        Raises:
+            BadInput: if there is no episode yet, or MuJoCo cannot render here.
+        """
+        if self._camera is None:
+            return None
+        if not self._started.all():
+            raise ResetNeeded("Cannot call env.render() before calling env.reset()")
+        return tuple(self._camera.picture(i) for i in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close the VecEnv."""
-        self.env.close()
+        """Close the simulation and its pictures."""
+        _close(self)
 
 
 @final
 class MbrlEnv(gymnasium.Env):
-    """Gymnasium Env of one of the framework's environments, float64.
+    """Gymnasium Env of one of the framework's environments, in float64.
+
+    Episodes end by gymnasium's TimeLimit, which `gymnasium.make` adds.
 
     Args:
-        id: of the framework's own environments.
-        kwargs: time_limit, seed.
+        name: of the framework's own environments, such as "Hopper-v5".
+        render_mode: "rgb_array", or None for no pictures.
+        seed: of the first reset that has none; None for a random one.
+        width: of a picture, pixels.
+        height: of a picture, pixels.
+        camera_id: number of a camera of the MuJoCo model.
+        camera_name: name of a camera of the MuJoCo model.
+        kwargs: time_limit of a MuJoCo environment.
+
+    Raises:
+        BadInput: if a keyword is unknown or out of range.
     """
 
-    metadata = {"render_modes": []}
+    metadata = {**_METADATA}
 
-    def __init__(self, id: str, **kwargs: Any):
-        """Build the VecEnv and its spaces."""
-        kwargs.pop("render_mode", None)
-        self.env = OWN[id](num_envs=1, dtype=torch.float64, **kwargs)
-        self.observation_space, self.action_space = _spaces(id)
-        self._last: np.ndarray | None = None
+    @checked
+    def __init__(
+        self,
+        name: str,
+        *,
+        render_mode: str | None = None,
+        seed: int | None = None,
+        width: Count = 480,
+        height: Count = 480,
+        camera_id: int | None = None,
+        camera_name: str | None = None,
+        **kwargs: Any,
+    ):
+        """Build the simulation and the spaces."""
+        simulation = make_own(name, **kwargs).simulation
+        self.observation_space, self.action_space = _spaces(name, simulation)
+        self.metadata = {**_METADATA, "render_fps": _fps(simulation)}
+        self.render_mode = render_mode
+        view = {"width": width, "height": height}
+        view |= {"camera_id": camera_id, "camera_name": camera_name}
+        self._camera = _camera(simulation, render_mode, view)
+        self._simulation = CheckedSimulation(simulation)
+        if seed is not None:
+            check_seed(seed)
+            self._np_random, self._np_random_seed = seeding.np_random(int(seed))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a new episode."""
-        super().reset(seed=seed)
-        return self._array(self.env.reset(seed)), {}
+    ) -> tuple[np.ndarray, Info]:
+        """Start a new episode.
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Step with an action (act_dim,); the observation is the true successor."""
-        step = self.env.step(torch.from_numpy(np.asarray(action, dtype=np.float32))[None])
-        flags = bool(step.terminated[0]), bool(step.truncated[0])
-        return self._array(step.next_obs), step.reward[0].item(), *flags, {}
+        Raises:
+            BadInput: if there are options, or the seed is no whole number of at least 0.
+        """
+        refuse_options(options)
+        if seed is not None:
+            check_seed(seed)
+        super().reset(seed=None if seed is None else int(seed))
+        obs = self._simulation.start([0], [self.np_random])
+        return self._seen(obs), _first(self._simulation.simulation.start_info())
 
-    def _array(self, obs: torch.Tensor) -> np.ndarray:
-        return obs[0].numpy().astype(self.observation_space.dtype)
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
+        """Step with an action (act_dim,); it is never truncated, see TimeLimit.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        if not self._simulation.started:
+            raise ResetNeeded("Cannot call env.step() before calling env.reset()")
+        array = _floats(action, self.action_space.shape or ())
+        obs, reward, terminated = self._simulation.advance(array[None])
+        info = _first(self._simulation.simulation.step_info())
+        return self._seen(obs), float(reward[0]), bool(terminated[0]), False, info
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        """Return an observation (obs_dim,) in the space's own number format."""
+        if self._camera is not None:
+            self._camera.see(obs)
+        return obs[0].astype(self.observation_space.dtype)
+
+    def render(self) -> Picture | None:
+        """Return a picture (height, width, 3); None without a render_mode.
+
+        Raises:
+            BadInput: if MuJoCo cannot render here.
+        """
+        if self._camera is None:
+            return None
+        if not self._simulation.started:
+            raise ResetNeeded("Cannot call env.render() before calling env.reset()")
+        return self._camera.picture(0)
 
     def close(self) -> None:
-        """Close the VecEnv."""
-        self.env.close()
+        """Close the simulation and its pictures."""
+        _close(self)
 
 
-def _spaces(id: str) -> tuple[spaces.Box, spaces.Box]:
+def _spaces(name: str, simulation: Simulation) -> tuple[spaces.Box, spaces.Box]:
     """Return observation and action space, as in gymnasium's own environment of that id."""
-    if id == "Pendulum-v1":
+    actions = spaces.Box(simulation.low, simulation.high, dtype=np.float32)
+    if name == "Pendulum-v1":
         high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
-        return spaces.Box(-high, high), spaces.Box(-2.0, 2.0, (1,), np.float32)
-    env = OWN[id]()
-    low, high = env.action.low.numpy(), env.action.high.numpy()
-    env.close()
-    observations = spaces.Box(-np.inf, np.inf, (env.obs_dim,), np.float64)
-    return observations, spaces.Box(low, high, dtype=np.float32)
+        return spaces.Box(-high, high), actions
+    return spaces.Box(-np.inf, np.inf, (simulation.obs_dim,), np.float64), actions
+
+
+def _fps(simulation: Simulation) -> int:
+    """Return the pictures of one second: MuJoCo's steps in it, as gymnasium counts them."""
+    if isinstance(simulation, MujocoSimulation):
+        return max(1, round(1 / simulation.dt))
+    return _METADATA["render_fps"]
+
+
+def _camera(
+    simulation: Simulation, render_mode: str | None, options: dict[str, Any]
+) -> Camera | None:
+    """Return what takes pictures, None if there are to be none.
+
+    Raises:
+        BadInput: if render_mode is unknown.
+    """
+    if render_mode is None:
+        return None
+    if render_mode not in _METADATA["render_modes"]:
+        raise BadInput(f"render_mode={render_mode!r}: should be 'rgb_array' or None")
+    return camera_of(simulation, **options)
+
+
+def _close(env: MbrlVectorEnv | MbrlEnv) -> None:
+    """Close an environment's simulation and pictures; a second time is harmless."""
+    if env._camera is not None:
+        env._camera.close()
+    env._simulation.simulation.close()
+
+
+def _floats(action: Any, shape: tuple[int, ...]) -> Action:
+    """Return actions as float32, or as float64 where they are not float32.
+
+    So they are used as gymnasium's own environments would use them.
+
+    Raises:
+        BadInput: if they are of another shape, or no numbers.
+    """
+    array = np.asarray(action)
+    if array.dtype.kind not in "fiu":
+        raise BadInput(f"action: {array.dtype} should be numbers of shape {shape}")
+    if array.shape != shape:
+        raise BadInput(f"action: shape should be {shape}, got {array.shape}")
+    return array if array.dtype == np.float32 else array.astype(np.float64)
+
+
+def _first(info: Info) -> Info:
+    """Return the info of the first environment."""
+    return {key: values[0] for key, values in info.items()}
 
 
 def register() -> None:
     """Register every environment of the framework with gymnasium, as `mbrl/ID`."""
-    for id in OWN:
+    for name, limit in LIMITS.items():
         gymnasium.register(
-            f"mbrl/{id}",
+            f"mbrl/{name}",
             entry_point="mbrl.envs.to_gymnasium:MbrlEnv",
             vector_entry_point="mbrl.envs.to_gymnasium:MbrlVectorEnv",
-            kwargs={"id": id},
+            max_episode_steps=limit,
+            kwargs={"name": name},
         )

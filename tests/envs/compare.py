@@ -11,12 +11,13 @@ from mbrl.envs.mujoco import threaded_mujoco
 
 
 def pair(id: str, num_envs: int = 4, **kwargs):
-    own = gymnasium.make_vec(f"mbrl/{id}", num_envs=num_envs, **kwargs)
+    same = AutoresetMode.SAME_STEP
+    own = gymnasium.make_vec(f"mbrl/{id}", num_envs=num_envs, autoreset_mode=same, **kwargs)
     other = gymnasium.make_vec(
         id,
         num_envs=num_envs,
         vectorization_mode="sync",
-        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        vector_kwargs={"autoreset_mode": same},
     )
     return own, other
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mbrl.envs import MujocoTask, threaded_mujoco
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
 
 MASS, DT, SKIP = 2.0, 0.01, 3
@@ -117,3 +118,135 @@ def test_start_observation_and_outcome_must_be_written():
     assert MujocoTask.__abstractmethods__ == {"start", "observe", "outcome"}
     with pytest.raises(TypeError, match="abstract"):
         MujocoTask()
+
+
+@pytest.mark.parametrize(
+    ("actuator", "name"),
+    [
+        ('<motor joint="x"/>', "number 0"),
+        ('<motor name="push" joint="x"/>', "push"),
+        ('<motor name="far" joint="x" ctrlrange="-1e300 1e300"/>', "far"),
+    ],
+)
+def test_an_actuator_without_bounds_is_refused_by_name(tmp_path, actuator, name):
+    task = Slider()
+    task.model_path = tmp_path / "slider.xml"
+    start, end = MJCF.index("<motor"), MJCF.index("</actuator>")
+    task.model_path.write_text(MJCF[:start] + actuator + MJCF[end:])
+    with pytest.raises(BadInput, match=f"actuator {name} has the control range"):
+        threaded_mujoco(task)
+
+
+def test_what_does_not_fit_the_model_is_refused_by_name(make, tmp_path):
+    for name, value in (("frame_skip", 0), ("max_episode_steps", 0)):
+        task = Slider()
+        setattr(task, name, value)
+        with pytest.raises(BadInput, match=f"{name}=0: should be at least 1"):
+            make(task)
+    task = Slider()
+    task.fields = ("xposs",)
+    with pytest.raises(BadInput, match="fields: xposs should be the name of an array"):
+        make(task)
+    (tmp_path / "broken.xml").write_text("<mujoco>")
+    for file in ("none.xml", "broken.xml"):
+        task = Slider()
+        task.model_path = tmp_path / file
+        with pytest.raises(BadInput, match=f"model_path=.*{file}: MuJoCo cannot load it"):
+            threaded_mujoco(task)
+
+
+class Broken(Slider):
+    """Slider of which one function fails for an environment that has come far enough."""
+
+    def __init__(self, where: str, error: Exception | None = None):
+        self.where, self.error, self.starts = where, error, 0
+
+    def _fail(self, where, x):
+        if where == self.where and (x > 1.15).any():
+            raise self.error or ZeroDivisionError("division by zero")
+
+    def start(self, qpos, qvel, generator):
+        qpos[:] = 1 + 0.05 * self.starts
+        self._fail("start", qpos + 0.06)  # the third environment
+        self.starts += 1
+
+    def observe(self, now):
+        self._fail("observe", now["qpos"])
+        return super().observe(now)
+
+    def outcome(self, before, action, now, dt):
+        self._fail("outcome", now["qpos"])
+        return super().outcome(before, action, now, dt)
+
+    @property
+    def steers(self):
+        return self.where == "control"
+
+    def control(self, before, action):
+        self._fail("control", before["qpos"] + 0.06)
+        return action
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("where", ["start", "observe", "outcome", "control"])
+def test_an_exception_in_a_task_names_environment_step_and_function(make, where, num_threads):
+    env = make(Broken(where), num_envs=3, num_threads=num_threads)
+    step = 0 if where == "start" else "[0-9]+"
+    message = rf"environment 2, step {step}: {where}\(\) raised ZeroDivisionError: division"
+    with pytest.raises(EnvironmentFault, match=message):
+        env.reset(0)
+        for _ in range(20):
+            env.step(torch.ones(3, 1))
+
+
+def test_an_exception_in_a_simulated_sequence_is_named(make):
+    env = make(Broken("outcome"), num_envs=2)
+    env.reset(0)
+    with pytest.raises(EnvironmentFault, match=r"environments, step 0: in a simulated sequence, "):
+        env.simulate(env.env_state(), torch.ones(2, 40, 1))
+
+
+class Wrong(Slider):
+    """Slider that returns something else than it should."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+    def start(self, qpos, qvel, generator):
+        return qpos + 1 if self.what == "start" else None
+
+    def observe(self, now):
+        obs = super().observe(now)
+        return obs.T if self.what == "observation" and len(obs) == 3 else obs
+
+    def outcome(self, before, action, now, dt):
+        reward, ended = super().outcome(before, action, now, dt)
+        if self.what == "reward":
+            return reward[:, None], ended
+        return (reward, ended * 1.0) if self.what == "terminated" else (reward, ended)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("start", r"start\(\) returned a value: it should write into qpos"),
+        ("observation", r"the observation is float64 of shape \(2, 3\), not numbers of .*\(3, 2\)"),
+        ("reward", r"the reward is float64 of shape \(3, 1\), not numbers of shape \(3,\)"),
+        ("terminated", r"terminated is float64 of shape \(3,\), not bool of shape \(3,\)"),
+    ],
+)
+def test_what_a_task_returns_is_checked(make, what, message):
+    env = make(Wrong(what), num_envs=3)
+    with pytest.raises(EnvironmentFault, match=message):
+        env.reset(0)
+        env.step(torch.ones(3, 1))
+
+
+def test_a_step_before_the_first_reset_is_refused(make):
+    env = make(Slider())
+    with pytest.raises(BadInput, match=r"call reset\(\) first"):
+        env.step(torch.ones(1, 1))
+    again = make(Slider())
+    env.reset(0)
+    again.load_state_dict(env.state_dict())
+    assert again.step(torch.ones(1, 1)).obs.equal(env.step(torch.ones(1, 1)).obs)

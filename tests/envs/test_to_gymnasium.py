@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 
 from mbrl.envs.registry import OWN
 
@@ -18,7 +19,8 @@ def test_every_own_environment_passes_gymnasiums_checks(id):
 
 
 def test_an_episodes_last_observation_is_in_the_info_and_the_next_begins():
-    env = gymnasium.make_vec("mbrl/PiecewiseAffine-v0", num_envs=2)
+    same = AutoresetMode.SAME_STEP
+    env = gymnasium.make_vec("mbrl/PiecewiseAffine-v0", num_envs=2, autoreset_mode=same)
     env.reset(seed=1)
     still = np.zeros((2, 2), np.float32)
     for t in range(40):

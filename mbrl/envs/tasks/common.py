@@ -39,6 +39,16 @@ def locomotion_reward(
     return forward_speed(before, now, dt) + paid * 1.0 - control_cost(action, 1e-3)
 
 
+def locomotion_info(
+    before: Fields, action: NDArray[np.float32], now: Fields, dt: float, paid: NDArray[np.bool_]
+) -> dict[str, np.ndarray]:
+    """Return the terms of locomotion_reward as gymnasium's `info` names them: (E,) each."""
+    speed = forward_speed(before, now, dt)
+    terms = {"reward_forward": speed, "reward_ctrl": -control_cost(action, 1e-3)}
+    terms |= {"reward_survive": paid * 1.0}
+    return {"x_position": now["qpos"][:, 0], "x_velocity": speed, **terms}
+
+
 def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     """Return False for every row: (B,) bool."""
     return torch.zeros_like(next_obs[:, 0], dtype=torch.bool)

@@ -34,6 +34,7 @@ class HalfCheetah(MujocoTask):
     frame_skip = 5
     max_episode_steps = 1000
     ends = False
+    camera = {"distance": 4.0}
     task = Task(
         terminated=never,
         obs_names=(
@@ -67,3 +68,15 @@ class HalfCheetah(MujocoTask):
         """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 0.1), all_false(velocity)
+
+    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+        """Return the place, as gymnasium does."""
+        return {"x_position": now["qpos"][:, 0]}
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return place, speed and the terms of the reward, as gymnasium does."""
+        speed = forward_speed(before, now, dt)
+        terms = {"reward_forward": speed, "reward_ctrl": -control_cost(action, 0.1)}
+        return {"x_position": now["qpos"][:, 0], "x_velocity": speed, **terms}

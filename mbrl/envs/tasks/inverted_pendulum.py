@@ -31,6 +31,7 @@ class InvertedPendulum(MujocoTask):
     model_path = GYMNASIUM_ASSETS / "inverted_pendulum.xml"
     frame_skip = 2
     max_episode_steps = 1000
+    camera = {"trackbodyid": 0, "distance": 2.04}
     task = Task(
         reward=upright,
         terminated=tipped,
@@ -53,6 +54,12 @@ class InvertedPendulum(MujocoTask):
         """Return 1 while the pole stands."""
         fell = np.abs(now["qpos"][:, 1]) > 0.2
         return (~fell).astype(np.float64), fell
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return the reward, a whole number as in gymnasium."""
+        return {"reward_survive": (np.abs(now["qpos"][:, 1]) <= 0.2).astype(np.int64)}
 
 
 @final
@@ -91,10 +98,23 @@ class InvertedDoublePendulum(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return 10 while the tip is above 1, less its distance from 2 and the spin."""
+        distance, spin, fell = self._terms(now)
+        return 10.0 * ~fell - distance - spin, fell
+
+    def _terms(self, now: Fields) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Return the prices of distance and spin, and where the tip is too low: (E,) each."""
         x, y = now["site_xpos"][:, 0, 0], now["site_xpos"][:, 0, 2]
         spin_1, spin_2 = now["qvel"][:, 1], now["qvel"][:, 2]
         fell = y <= 1
         # gymnasium squares scalars with pow(), whose last bit can differ from a product's
         distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
         spin = 1e-3 * np.float_power(spin_1, 2) + 5e-3 * np.float_power(spin_2, 2)
-        return 10.0 * ~fell - distance - spin, fell
+        return distance, spin, fell
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return the terms of the reward, as gymnasium does."""
+        distance, spin, fell = self._terms(now)
+        penalties = {"distance_penalty": -distance, "velocity_penalty": -spin}
+        return {"reward_survive": 10.0 * ~fell, **penalties}

@@ -105,7 +105,10 @@ class Pendulum(ClosedFormTask):
             return task_outcome(self.task, next_obs, action, next_obs)
         angle, speed = state.T
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
-        cost = wrapped**2 + 0.1 * speed**2 + 0.001 * _torque(action) ** 2
+        # gymnasium squares scalars with pow(), whose last bit can differ from a product's
+        torque = _torque(action)
+        effort = np.fromiter((u**2 for u in torque), torque.dtype, len(torque))
+        cost = np.float_power(wrapped, 2) + 0.1 * np.float_power(speed, 2) + 0.001 * effort
         return -cost, all_false(cost)
 
 

@@ -30,6 +30,7 @@ class Reacher(MujocoTask):
     frame_skip = 2
     max_episode_steps = 50
     ends = False
+    camera = {"trackbodyid": 0}
     fields = ("xpos",)
     task = Task(
         reward=closeness,
@@ -72,6 +73,14 @@ class Reacher(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return minus the distance to the target and the squared torques."""
+        terms = self.step_info(before, action, now, dt)
+        reward = terms["reward_dist"] + terms["reward_ctrl"]
+        return reward, all_false(reward)
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return the terms of the reward, as gymnasium does."""
         gap = self._gap(now)
-        reward = -np.sqrt(np.vecdot(gap, gap)) + -np.square(action).sum(axis=-1)
-        return reward, all_false(gap)
+        distance, effort = np.sqrt(np.vecdot(gap, gap)), np.square(action).sum(axis=-1)
+        return {"reward_dist": -distance, "reward_ctrl": -effort}

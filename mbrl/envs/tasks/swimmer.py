@@ -52,3 +52,22 @@ class Swimmer(MujocoTask):
         """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 1e-4), all_false(velocity)
+
+    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+        """Return the place, as gymnasium does."""
+        place = now["qpos"][:, :2]
+        distance = np.sqrt(np.vecdot(place, place))
+        return {
+            "x_position": place[:, 0],
+            "y_position": place[:, 1],
+            "distance_from_origin": distance,
+        }
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return place, speed and the terms of the reward, as gymnasium does."""
+        speed = (now["qpos"][:, :2] - before["qpos"][:, :2]) / dt
+        terms = {"reward_forward": speed[:, 0], "reward_ctrl": -control_cost(action, 1e-4)}
+        speeds = {"x_velocity": speed[:, 0], "y_velocity": speed[:, 1]}
+        return self.start_info(now) | speeds | terms

@@ -10,9 +10,17 @@ from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, locomotion_reward, with_x_first
+from mbrl.envs.tasks.common import (
+    GYMNASIUM_ASSETS,
+    add_uniform,
+    locomotion_info,
+    locomotion_reward,
+    with_x_first,
+)
 from mbrl.types import Task
 from mbrl.values import checked
+
+REST = 1.25  # m: height in the model's own posture
 
 
 def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
@@ -36,6 +44,12 @@ class Walker2d(MujocoTask):
     model_path = GYMNASIUM_ASSETS / "walker2d_v5.xml"
     frame_skip = 4
     max_episode_steps = 1000
+    camera = {
+        "trackbodyid": 2,
+        "distance": 4.0,
+        "lookat": np.array([0, 0, 1.15]),
+        "elevation": -20.0,
+    }
     task = Task(
         terminated=fallen,
         obs_names=(
@@ -71,7 +85,23 @@ class Walker2d(MujocoTask):
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> tuple[Array, NDArray[np.bool_]]:
         """Return forward speed and health, less the control cost."""
-        z, angle = now["qpos"][:, 1], now["qpos"][:, 2]
-        healthy = (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
+        healthy = self._healthy(now)
         paid = healthy | self._pays_fall
         return locomotion_reward(before, action, now, dt, paid), ~healthy
+
+    def _healthy(self, now: Fields) -> NDArray[np.bool_]:
+        """Return where it stands (E,)."""
+        z, angle = now["qpos"][:, 1], now["qpos"][:, 2]
+        return (z > 0.8) & (z < 2.0) & (angle > -1.0) & (angle < 1.0)
+
+    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+        """Return place and height, as gymnasium does."""
+        qpos = now["qpos"]
+        return {"x_position": qpos[:, 0], "z_distance_from_origin": qpos[:, 1] - REST}
+
+    def step_info(
+        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
+    ) -> dict[str, np.ndarray]:
+        """Return place, height, speed and the terms of the reward, as gymnasium does."""
+        paid = self._healthy(now) | self._pays_fall
+        return self.start_info(now) | locomotion_info(before, action, now, dt, paid)
