@@ -27,7 +27,7 @@ class Camera(Protocol):
         ...
 
     def see(self, obs: np.ndarray) -> None:
-        """Remember the latest observations (E, obs_dim)."""
+        """Store the latest observations (E, obs_dim)."""
         ...
 
     def close(self) -> None:
@@ -130,14 +130,14 @@ class PlotCamera:
         width: Count = 480,
         height: Count = 480,
     ):
-        """Remember nothing yet."""
+        """Store no observation yet."""
         self._names = names
         self._size = width, height
         self._rows: list[np.ndarray] = []
         self._num_envs = num_envs
 
     def see(self, obs: np.ndarray) -> None:
-        """Remember the latest observations (E, obs_dim)."""
+        """Store the latest observations (E, obs_dim)."""
         self._rows = [*self._rows[1 - _SHOWN :], obs]
 
     def picture(self, index: int) -> Picture:

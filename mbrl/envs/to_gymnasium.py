@@ -163,7 +163,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
         return self.single_observation_space.dtype
 
     def _show(self) -> None:
-        """Let the camera see the observations."""
+        """Show the observations to the camera."""
         if self._camera is not None:
             self._camera.see(self._obs)
 
