@@ -163,7 +163,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
         return self.single_observation_space.dtype
 
     def _show(self) -> None:
-        """Show the observations to the camera."""
+        """Update the camera, if there is one."""
         if self._camera is not None:
             self._camera.see(self._obs)
 
