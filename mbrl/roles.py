@@ -395,6 +395,18 @@ class ModelVecEnv(Protocol):
         """Return the outcome of one step with actions (E, act_dim) in environment units."""
         ...
 
+    def advance(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Predict one step with actions (E, act_dim), and restart no environment.
+
+        Returns:
+            next_obs (E, obs_dim), reward (E,), terminated (E,), truncated (E,).
+        """
+        ...
+
+    def restart(self, done: Tensor, seed: int | None = None) -> Tensor:
+        """Start new episodes where done (E,) holds, and return all observations (E, obs_dim)."""
+        ...
+
 
 @runtime_checkable
 class PolicyLearner(Protocol):

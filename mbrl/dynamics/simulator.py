@@ -104,8 +104,9 @@ class Simulator(Dynamics):
         """Raise BadInput if the simulator's state is unknown."""
         if state.shape[1] == 0:
             raise BadInput(
-                "env_state: an observation does not determine the simulator's state; "
-                "pass env.env_state() to act() or observe(), or plan with a learned model"
+                "env_state: an observation does not determine the simulator's state; call "
+                "predict(obs, env_state=env.env_state()), or "
+                "act(obs, explore=False, env_state=env.env_state()); or plan with a learned model"
             )
 
     def _charge(self, simulated: Prediction) -> Prediction:

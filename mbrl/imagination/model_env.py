@@ -14,7 +14,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import imagine
 from mbrl.roles import Model, ModelVecEnv, VecStep
-from mbrl.types import ActionSpec, Prediction, Transitions, where_rows
+from mbrl.types import ActionSpec, Prediction, Transitions, as_rows, where_rows
 from mbrl.values import Count, checked
 
 
@@ -41,7 +41,7 @@ class ImaginedVecEnv:
         generator: source of every random draw; None makes one, seeded with 0.
 
     Raises:
-        BadInput: if there is nothing to start from.
+        BadInput: if there is nothing to start from, or bounds are not finite or the wrong way.
     """
 
     @checked
@@ -63,6 +63,11 @@ class ImaginedVecEnv:
         """Start without an episode."""
         if len(starts) == 0:
             raise BadInput("starts: there are no observations to start from")
+        if not torch.isfinite(action.high - action.low).all() or (action.low > action.high).any():
+            raise BadInput(
+                f"action: bounds {action.low.tolist()}, {action.high.tolist()} should be finite, "
+                "low at most high"
+            )
         self.num_envs = num_envs
         self.action = action
         self.device = action.low.device
@@ -71,8 +76,13 @@ class ImaginedVecEnv:
         if isinstance(starts, ReplayBuffer):
             self.obs_dim = starts.obs_dim
         else:
+            starts = as_rows("starts", starts).to(self.device)
             self.obs_dim = starts.shape[1]
-            starts = starts.to(self.device, torch.float32)
+        if bounds is not None:
+            low, high = (as_rows("bounds", b[None], width=self.obs_dim)[0] for b in bounds)
+            if not (low <= high).all():  # also of a NaN
+                raise BadInput(f"bounds: {low.tolist()} should be at most {high.tolist()}")
+            self.bounds = low.to(self.device), high.to(self.device)
         self._model = model
         self._starts = starts
         self._stochastic = stochastic
@@ -105,9 +115,29 @@ class ImaginedVecEnv:
         Raises:
             NumericalFault: if the model predicts a NaN or an infinity.
         """
+        next_obs, reward, terminated, truncated = self.advance(action)
+        done = terminated | truncated
+        if done.any():
+            self.restart(done)
+        return VecStep(self._obs.clone(), next_obs, reward, terminated, truncated)
+
+    @torch.no_grad()
+    def advance(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Predict one step of every environment, and restart none.
+
+        Args:
+            action: (E, act_dim) in environment units.
+
+        Returns:
+            next_obs (E, obs_dim), reward (E,), terminated (E,), truncated (E,).
+
+        Raises:
+            NumericalFault: if the model predicts a NaN or an infinity.
+        """
         if self._state is None:
             self.reset()
-        action = self.action.clip(action.to(self.device, torch.float32))
+        action = as_rows("action", action, width=self.action.dim, num_rows=self.num_envs)
+        action = self.action.clip(action.to(self.device))
         state, pred = self._held_step(action)
         if not (torch.isfinite(pred.next_obs).all() and torch.isfinite(pred.reward).all()):
             raise NumericalFault("the model predicted a NaN or an infinity")
@@ -130,11 +160,8 @@ class ImaginedVecEnv:
             reward = reward - self._penalty(
                 Transitions(self._obs, action, reward, next_obs, terminated, truncated, episode)
             )
-        done = terminated | truncated
         self._obs, self._state = next_obs, state
-        if done.any():
-            self._restart(done)
-        return VecStep(self._obs.clone(), next_obs, reward, terminated, truncated)
+        return next_obs, reward, terminated, truncated
 
     def _held_step(self, action: Tensor) -> tuple[Any, Prediction]:
         """Predict the outcome of actions (E, act_dim), each held for action_hold model steps.
@@ -172,16 +199,30 @@ class ImaginedVecEnv:
                 len(self._starts), size, generator=self._generator, device=self.device
             )
             obs = self._starts[index]
+        if self.bounds is not None:
+            obs = torch.minimum(torch.maximum(obs, self.bounds[0]), self.bounds[1])
         return obs, self._model.initial(obs, generator=self._noise())
 
-    def _restart(self, done: Tensor) -> None:
-        """Start new episodes where done (E,); the others keep their state and their member."""
+    @torch.no_grad()
+    def restart(self, done: Tensor, seed: int | None = None) -> Tensor:
+        """Start new episodes in some environments; the others keep their state and their member.
+
+        Args:
+            done: (E,) bool, in which.
+            seed: of the random draws from now on; None continues them.
+
+        Returns:
+            The observations (E, obs_dim) of all environments.
+        """
+        if seed is not None:
+            self._generator.manual_seed(seed)
         obs, state = self._first()
-        if not done.all():
+        if not done.all() and self._state is not None:
             obs = where_rows(done, obs, self._obs)
             state = where_rows(done, state, self._state)
         self._obs, self._state = obs, state
         self._elapsed = torch.where(done, 0, self._elapsed)
+        return self._obs.clone()
 
     def _noise(self) -> torch.Generator | None:
         return self._generator if self._stochastic else None
@@ -207,11 +248,20 @@ def to_tensor(action: Any, spec: ActionSpec) -> Tensor:
     """Return a batch of gymnasium's actions as a tensor (B, act_dim).
 
     Raises:
-        BadInput: if a discrete action is not in the space.
+        BadInput: if they are of another shape or kind, not finite, or a discrete action is not in
+            the space.
     """
+    device, array = spec.low.device, np.asarray(action)
     if spec.kind == "continuous":
-        return torch.as_tensor(np.asarray(action), dtype=torch.float32, device=spec.low.device)
-    index = torch.as_tensor(np.asarray(action), dtype=torch.int64, device=spec.low.device)
+        right = f"(B, {spec.dim})"
+        if array.ndim != 2 or array.shape[1] != spec.dim or array.dtype.kind not in "fiu":
+            raise BadInput(f"action: {array.dtype} of shape {array.shape} should be {right}")
+        if not np.isfinite(array).all():
+            raise BadInput(f"action={array.tolist()}: should be finite")
+        return torch.as_tensor(array, dtype=torch.float32, device=device)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise BadInput(f"action: {array.dtype} of shape {array.shape} should be whole numbers (B,)")
+    index = torch.as_tensor(array, dtype=torch.int64, device=device)
     if ((index < 0) | (index >= spec.num_actions)).any():
-        raise BadInput(f"action={action}: should be from 0 to {spec.num_actions - 1}")
+        raise BadInput(f"action={array.tolist()}: should be from 0 to {spec.num_actions - 1}")
     return torch.nn.functional.one_hot(index, spec.num_actions).to(spec.low.dtype)

@@ -7,7 +7,9 @@ from typing import Any, final
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl.errors import BadInput
 from mbrl.imagination.model_env import action_space, observation_space, to_tensor
+from mbrl.imagination.vector_env import refuse_options
 from mbrl.roles import ModelVecEnv
 from mbrl.values import checked
 
@@ -31,7 +33,13 @@ class SB3ModelEnv(VecEnv):
         self._actions: Any = None
 
     def reset(self) -> np.ndarray:
-        """Return the first observations of new episodes; a seed() restarts the randomness."""
+        """Return the first observations of new episodes; a seed() restarts the randomness.
+
+        Raises:
+            BadInput: if set_options() has set any.
+        """
+        for options in self._options:
+            refuse_options(options)
         obs = self._env.reset(self._seeds[0])
         self._reset_seeds()
         self._reset_options()
@@ -39,12 +47,19 @@ class SB3ModelEnv(VecEnv):
         return obs.cpu().numpy()
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Store the actions (E, act_dim) for step_wait()."""
-        self._actions = actions
+        """Store the actions (E, act_dim) for step_wait().
+
+        Raises:
+            BadInput: if they are of another shape or kind, or not finite.
+        """
+        shape = (self.num_envs, *(self.action_space.shape or ()))
+        if np.shape(actions) != shape:
+            raise BadInput(f"action: shape should be {shape}, got {np.shape(actions)}")
+        self._actions = to_tensor(actions, self._env.action)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Return the outcome of one step; see SB3's VecEnv."""
-        step = self._env.step(to_tensor(self._actions, self._env.action))
+        step = self._env.step(self._actions)
         reward = step.reward.cpu().numpy().copy()
         truncated = step.truncated.cpu().numpy()
         done = step.terminated.cpu().numpy() | truncated

@@ -1,6 +1,7 @@
 """The simulator as a model: planners see the truth, blow-ups cost, misfits are refused."""
 
 import json
+import re
 import warnings
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import mbrl
 from mbrl.agents import MPC, Dyna
+from mbrl.api import LoadedAgent
 from mbrl.cli import main
 from mbrl.config import compose
 from mbrl.dynamics import Simulator
@@ -125,6 +127,23 @@ def test_nothing_is_fitted_and_planning_begins_at_once():
     assert agent.update(real) == {} == agent.dynamics.fit(real.all(), generator=generator())
 
 
+def test_what_the_message_advises_works():
+    env, obs = begin("Pendulum-v1")
+    planner = CEM(action=env.action, horizon=3, num_samples=10, num_iterations=1)
+    agent = MPC(
+        action=env.action, dynamics=Simulator(env=env), planner=planner, generator=generator()
+    )
+    loaded = LoadedAgent(agent, env)
+    names = {"obs": obs, "env": env, "predict": loaded.predict, "act": agent.act}
+    with pytest.raises(BadInput) as refused:
+        loaded.predict(obs)
+    advised = re.findall(r"(?:predict|act)\(.*?\)\)", str(refused.value))
+    assert len(advised) == 2
+    for call in advised:
+        action = eval(call, dict(names))
+        assert len(action[0] if isinstance(action, tuple) else action) == len(obs)
+
+
 def test_what_does_not_fit_is_refused_in_one_line():
     foreign = mbrl.make_vec("CartPole-v1")
     with pytest.raises(BadInput, match=r"env: GymnasiumVecEnv has no simulator.*hopper.*Ensemble"):
@@ -133,9 +152,9 @@ def test_what_does_not_fit_is_refused_in_one_line():
     with pytest.raises(BadInput, match="planning agent such as pets"):
         Dyna(action=ACTION, dynamics=model, learner=ToyLearner(), generator=generator())
     blind = model.observe(model.initial(torch.zeros(2, 2)), torch.zeros(2, 1), torch.zeros(2, 2))
-    with pytest.raises(BadInput, match=r"pass env.env_state\(\)"):
+    with pytest.raises(BadInput, match=r"predict\(obs, env_state=env.env_state\(\)\)"):
         model.simulate(blind, torch.zeros(2, 3, 1))
-    with pytest.raises(BadInput, match=r"pass env.env_state\(\)"):
+    with pytest.raises(BadInput, match=r"predict\(obs, env_state=env.env_state\(\)\)"):
         model.step(blind, torch.zeros(2, 1))
 
 
@@ -162,7 +181,7 @@ def test_one_short_command_plans_on_the_truth_and_goes_on_bit_for_bit(tmp_path, 
     rewards = json.loads((whole / "summary.json").read_text())["evaluations"][-1]["rewards"]
     assert all(-400 < reward <= 0 for reward in rewards)
     assert main(["eval", str(whole), "--episodes", "1", "--json"]) == 0
-    with pytest.raises(BadInput, match=r"pass env.env_state\(\)"):
+    with pytest.raises(BadInput, match=r"predict\(obs, env_state=env.env_state\(\)\)"):
         mbrl.load(whole).predict(torch.zeros(3))
 
 

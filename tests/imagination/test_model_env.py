@@ -6,6 +6,7 @@ import torch
 from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination import ModelEnv
+from mbrl.types import ActionSpec
 from tests.imagination.worlds import PUSHES, STARTS, Bounded, Pushed, world
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator
 
@@ -128,3 +129,25 @@ def test_an_invalid_step_can_be_given_a_terminal_value():
     assert invalid.any() and not invalid.all() and not b.truncated.any()
     assert b.terminated.equal(a.terminated | invalid)
     torch.testing.assert_close(b.reward, a.reward - 7.0 * invalid)
+
+
+def test_bounds_and_actions_that_mean_nothing_are_refused():
+    inf = torch.full((1,), torch.inf)
+    with pytest.raises(BadInput, match="action: bounds .* should be finite"):
+        world(action=ActionSpec("continuous", -inf, inf))
+    with pytest.raises(BadInput, match="bounds: .* should be at most"):
+        world(bounds=(torch.ones(2), -torch.ones(2)))
+    with pytest.raises(BadInput, match="bounds: shape"):
+        world(bounds=(torch.zeros(3), torch.ones(3)))
+    env = world(num_envs=2)
+    with pytest.raises(BadInput, match=r"action: shape \(1, 2\) should be \(2, 1\)"):
+        env.step(torch.zeros(1, 2))
+    assert env.step(torch.zeros(2, 1, dtype=torch.float64)).obs.dtype == torch.float32
+
+
+def test_starts_are_inside_the_bounds():
+    half = torch.full((2,), 0.5, dtype=torch.float64)
+    env = world(bounds=(-half, half), num_envs=50)
+    first = env.reset(0)
+    assert first.dtype == torch.float32 and first.abs().max() == 0.5
+    assert ModelEnv(world(bounds=(-half, half))).reset(seed=1)[0].dtype == "float32"
