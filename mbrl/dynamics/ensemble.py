@@ -20,9 +20,11 @@ from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
-from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import ActionSpec, Prediction, Task, Transitions, as_rows
 from mbrl.values import AtMost, Count, NonNegative, Positive, checked
+
+NEGLIGIBLE = 1e-6  # error of a target, in its variances: smaller ones are all alike
 
 
 class Output(NamedTuple):
@@ -75,7 +77,6 @@ class GaussianEnsemble(MarkovDynamics):
         hidden: width of a hidden layer.
         num_layers: number of hidden layers.
         training: how the networks are trained.
-        floor: smallest standard deviation by which data are divided, in the data's units.
         reward: where the reward comes from:
             "learned": one more output of the networks;
             "known": the task's function.
@@ -114,7 +115,6 @@ class GaussianEnsemble(MarkovDynamics):
         hidden: Count = 200,
         num_layers: Count = 4,
         training: EnsembleTraining = EnsembleTraining(),
-        floor: Positive = 1e-3,
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",
         uncertainty: Literal["elites", "pair", "samples", "std", "raw_std"] = "elites",
@@ -150,13 +150,11 @@ class GaussianEnsemble(MarkovDynamics):
         moved.state_keys(self, {"weights.": "networks.weights.", "biases.": "networks.biases."})
         self.max_log_var = nn.Parameter(torch.full((self.num_targets,), 0.5))
         self.min_log_var = nn.Parameter(torch.full((self.num_targets,), -10.0))
-        self.inputs = Normalizer(inputs, floor=floor)
-        self.targets = Normalizer(self.num_targets, floor=floor)
+        self.inputs = Normalizer(inputs)
+        self.targets = Normalizer(self.num_targets)
         self.register_buffer("elites", torch.arange(num_elites))
         self.ends = (
-            TerminationClassifier(
-                obs_dim, generator=generator, num_members=num_members, floor=floor
-            )
+            TerminationClassifier(obs_dim, generator=generator, num_members=num_members)
             if learns_end
             else None
         )
@@ -182,8 +180,7 @@ class GaussianEnsemble(MarkovDynamics):
         generator = as_generator(generator, data.obs.device)
         settings = self._training
         x, y = self._examples(data)
-        self.inputs.fit(x)
-        self.targets.fit(y)
+        self._fit_units(data, x, y)
         x, y = self.inputs(x), self.targets(y)
         train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], settings.holdout))
         size = batch_size_for(train.shape[0], settings.batch_size)
@@ -241,6 +238,25 @@ class GaussianEnsemble(MarkovDynamics):
             change = torch.cat([change, data.reward[:, None]], 1)
         return torch.cat([data.obs, data.action], 1), change
 
+    def _fit_units(self, data: Transitions, x: Tensor, y: Tensor) -> None:
+        """Compute the units of inputs x (B, in) and targets y (B, targets) of data (B, ...).
+
+        The outputs for constant targets are set to 0, and stay there: no loss counts them.
+        """
+        sizes = size(data.obs)
+        if self.learns_reward:
+            sizes = torch.cat([sizes, size(data.reward[:, None])])
+        self.inputs.fit(x)
+        self.targets.fit(y, of=sizes)
+        weights, biases = self.networks.layers()
+        with torch.no_grad():
+            for last in (weights[-1], biases[-1]):
+                last[..., : self.num_targets].mul_(self._varies())
+
+    def _varies(self) -> Tensor:
+        """Return 1 for the targets that vary, and 0 for those that are constant (targets,)."""
+        return (self.targets.std > 0).to(self.targets.std.dtype)
+
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the sum of the members' negative log likelihoods.
 
@@ -250,7 +266,7 @@ class GaussianEnsemble(MarkovDynamics):
         """
         out = self._run(x)
         error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
-        loss = error.mean((1, 2)).sum()
+        loss = (error * self._varies()).mean((1, 2)).sum()
         return loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
 
     @torch.no_grad()
@@ -263,8 +279,9 @@ class GaussianEnsemble(MarkovDynamics):
             when a fit stops. And the arithmetic mean (M,), as a metric.
         """
         out = self._run(x)
-        errors = (out.mean - y).square().mean(1)  # (M, targets)
-        return (errors + 1e-6).log().mean(1).exp(), errors.mean(1)
+        errors = (out.mean - y).square().mean(1)  # (M, targets), in variances of the targets
+        share = self._varies() / self._varies().sum().clamp(min=1)
+        return ((errors + NEGLIGIBLE).log() @ share).exp(), errors @ share
 
     def step(
         self,
@@ -341,7 +358,7 @@ class GaussianEnsemble(MarkovDynamics):
         """Compute the uncertainty (B,) from members' outputs (M, B, ...); see the class."""
         if self._uncertainty in ("std", "raw_std"):
             unit = self.targets.std if self._uncertainty == "raw_std" else 1.0
-            return ((0.5 * out.log_var).exp() * unit).norm(dim=-1).amax(0)
+            return ((0.5 * out.log_var).exp() * self._varies() * unit).norm(dim=-1).amax(0)
         if self._uncertainty != "samples":
             return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
         samples = out.mean

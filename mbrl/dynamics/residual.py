@@ -15,6 +15,7 @@ from mbrl.dynamics.sindy.data import hold_out
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.imagination.open_loop import open_loop_errors
 from mbrl.nn.generators import as_generator
+from mbrl.nn.normalizer import divisor, spread
 from mbrl.roles import Dynamics
 from mbrl.types import Prediction, Transitions
 from mbrl.values import Count, checked
@@ -79,10 +80,10 @@ class ResidualDynamics(Dynamics):
         residual = part._replace(next_obs=part.obs + part.next_obs - predicted)
         dense = self.dense.fit(residual, generator=generator)
         errors = []
-        spread = data.obs.std(0, correction=0).clamp(min=1e-3)
+        unit = divisor(spread(data.obs)).to(data.obs.dtype)
         for is_open in (False, True):
             self.open.fill_(is_open)
-            errors.append(open_loop_errors(self, data, blocks, spread)[-1].item())
+            errors.append(open_loop_errors(self, data, blocks, unit)[-1].item())
         self.open.fill_(errors[1] < (1 - self._least_gain) * errors[0])
         if not self.open:
             _log.info("ResidualDynamics: the ensemble is not used, rollouts are no better with it")

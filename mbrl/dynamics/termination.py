@@ -38,7 +38,6 @@ class TerminationClassifier(nn.Module):
         hidden: width of their two hidden layers.
         learning_rate: of Adam, falling to zero over a fit.
         num_updates: gradient steps of a fit.
-        floor: smallest standard deviation by which data are divided, in the data's units.
 
     Raises:
         BadInput: for a value out of range.
@@ -57,13 +56,12 @@ class TerminationClassifier(nn.Module):
         hidden: Count = 64,
         learning_rate: Positive = 3e-3,
         num_updates: Count = 1000,
-        floor: Positive = 1e-3,
     ):
         """Build the networks and sample their weights."""
         super().__init__()
         self.networks = MLP([obs_dim, hidden, hidden, 1], num_members, generator=generator)
         moved.state_keys(self, {"weights.": "networks.weights.", "biases.": "networks.biases."})
-        self.inputs = Normalizer(obs_dim, floor=floor)
+        self.inputs = Normalizer(obs_dim)
         self.register_buffer("bias", torch.tensor(-torch.inf))
         self._learning_rate = learning_rate
         self._num_updates = num_updates

@@ -13,19 +13,19 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer, mix
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners.sac_networks import Adam, forward, initial, layers
+from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.generators import as_generator, restore
+from mbrl.nn.normalizer import divisor, spread
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
 from mbrl.values import Count, Fraction, NonNegative, Positive, checked
-
-MIN_STD = 1e-3  # of an observation, so that a constant one is not divided by 0
 
 
 class Rows(NamedTuple):
     """Batch of an update: normalized observations, actions in [-1, 1]."""
 
     obs: Tensor  # (B, obs_dim)
-    action: Tensor  # (B, act_dim)
+    action: Tensor  # (B, A), A components that can move
     reward: Tensor  # (B,)
     next_obs: Tensor  # (B, obs_dim)
     discount: Tensor  # (B,) 0 where the episode terminated
@@ -123,10 +123,8 @@ class BatchLearner(ABC):
         name = type(self).__name__
         if action.kind != "continuous" or not torch.isfinite(action.high - action.low).all():
             raise BadInput(f"action: {name} takes continuous actions with finite bounds")
-        self._obs_dim, self._act_dim = obs_dim, action.dim
-        self._bounds = action
-        self._middle = (action.high + action.low) / 2
-        self._half = (action.high - action.low) / 2
+        self._units = UnitActions(action, generator.device)
+        self._obs_dim, self._act_dim = obs_dim, self._units.dim
         self._generator = generator
         self._discount = discount
         self._batch_size = batch_size
@@ -136,7 +134,7 @@ class BatchLearner(ABC):
         self._shift = torch.zeros(obs_dim, device=generator.device)
         self._scale = torch.ones(obs_dim, device=generator.device)
         self.updates = 0
-        self.actor = self._network(1, obs_dim, action.dim)
+        self.actor = self._network(1, obs_dim, self._act_dim)
 
     def _network(self, num: int, inputs: int, outputs: int) -> Network:
         """Return num new networks."""
@@ -155,8 +153,12 @@ class BatchLearner(ABC):
     def _learned(self) -> dict[str, Tensor]:
         """Return every tensor that learning changes besides the actor's, by name."""
 
+    def _normalize(self, obs: Tensor) -> Tensor:
+        """Return obs (B, obs_dim) normalized, constant components as 0."""
+        return (obs - self._shift) / divisor(self._scale)
+
     def policy(self, obs: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return actions (B, act_dim) in [-1, 1] for normalized obs (B, obs_dim).
+        """Return actions (B, A) in [-1, 1] for normalized obs (B, obs_dim).
 
         Args:
             obs: (B, obs_dim).
@@ -169,11 +171,11 @@ class BatchLearner(ABC):
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
         """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
-        scaled = self.policy((obs - self._shift) / self._scale)
+        scaled = self.policy(self._normalize(obs))
         if not deterministic:
             noise = torch.randn(scaled.shape, generator=generator, device=scaled.device)
             scaled = scaled + self._noise * noise
-        return self._bounds.clip(self._middle + self._half * scaled)
+        return self._units.to_env(scaled)
 
     def improve(
         self,
@@ -197,7 +199,7 @@ class BatchLearner(ABC):
         if self.updates == 0:
             obs = real.all().obs
             self._shift.copy_(obs.mean(0))
-            self._scale.copy_(obs.std(0, correction=0).clamp(min=MIN_STD))
+            self._scale.copy_(spread(obs))
         losses: dict[str, Tensor] = {}
         for _ in range(num_updates):
             self.updates += 1
@@ -213,17 +215,17 @@ class BatchLearner(ABC):
         packed = mix(real, None, self._batch_size, real_ratio=1.0, generator=self._generator)[0]
         data = real.unpack(packed, packed.new_zeros(len(packed)))
         return Rows(
-            (data.obs - self._shift) / self._scale,
-            (data.action - self._middle) / self._half,
+            self._normalize(data.obs),
+            self._units.from_env(data.action),
             data.reward,
-            (data.next_obs - self._shift) / self._scale,
+            self._normalize(data.next_obs),
             self._discount * (~data.terminated).to(data.reward.dtype),
         )
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
         """Return estimated returns (B,) from obs (B, obs_dim)."""
-        return self._value((obs - self._shift) / self._scale)
+        return self._value(self._normalize(obs))
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return every tensor that learning changes, by name."""

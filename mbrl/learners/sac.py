@@ -26,6 +26,7 @@ from mbrl.learners.sac_networks import (
     layers,
     squash,
 )
+from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
@@ -131,7 +132,8 @@ class SAC:
         actor_learning_rate: step size of the actor; None for learning_rate.
         discount: per step.
         tau: step of the target critics towards the critics at each update.
-        target_entropy: in nats, of the action scaled to [-1, 1]; None for -act_dim.
+        target_entropy: in nats, of the action scaled to [-1, 1]; None for minus the number of
+            components that can move.
         initial_temperature: weight of the entropy at the start.
         batch_size: transitions in an update.
         real_ratio: fraction of real transitions in a batch, if there are imagined ones.
@@ -174,18 +176,17 @@ class SAC:
         if not (torch.isfinite(action.low).all() and torch.isfinite(action.high).all()):
             raise BadInput("action: SAC needs finite bounds of the actions; these have none")
         device = generator.device
-        self._obs_dim, self._act_dim = obs_dim, action.dim
-        self._middle = ((action.high + action.low) / 2).to(device)
-        self._half = ((action.high - action.low) / 2).to(device)
-        self._action = action
+        self._units = UnitActions(action, device)
+        self._obs_dim, self._act_dim = obs_dim, self._units.dim
+        self._env_act_dim = action.dim
         self._generator = generator
         self._discount = discount
         self._tau = tau
         self._batch_size = batch_size
         self._real_ratio = real_ratio
 
-        actor_sizes = (obs_dim, *[hidden] * num_layers, 2 * action.dim)
-        critic_sizes = (obs_dim + action.dim, *[hidden] * num_layers, 1)
+        actor_sizes = (obs_dim, *[hidden] * num_layers, 2 * self._act_dim)
+        critic_sizes = (obs_dim + self._act_dim, *[hidden] * num_layers, 1)
         critic = initial(2, critic_sizes, generator=generator).to(device)
         self.networks = Networks(
             actor_sizes,
@@ -195,7 +196,7 @@ class SAC:
             target=critic.clone(),
             log_temperature=torch.full((1,), math.log(initial_temperature), device=device),
         )
-        entropy = -float(action.dim) if target_entropy is None else target_entropy
+        entropy = -float(self._act_dim) if target_entropy is None else target_entropy
         self._gradients: Gradients
         num_real = round(real_ratio * batch_size)
         if conservatism > 0 and not 0 < num_real < batch_size:
@@ -235,7 +236,7 @@ class SAC:
             size = (self._act_dim, obs.shape[0])
             noise = torch.randn(size, generator=generator, device=head.device)
             scaled = squash(head, noise, noise[0]).action.T
-        return self._action.clip(self._middle + self._half * scaled)
+        return self._units.to_env(scaled)
 
     def improve(
         self,
@@ -289,13 +290,12 @@ class SAC:
             num_batches=num,
             generator=self._generator,
         )
-        _, action, next_obs, reward, terminated, _ = rows.split(
-            [num_obs, num_act, num_obs, 1, 1, 1], dim=2
+        obs, action, next_obs, reward, terminated, _ = rows.split(
+            [num_obs, self._env_act_dim, num_obs, 1, 1, 1], dim=2
         )
-        action.sub_(self._middle).div_(self._half)
         noise = torch.randn(num, num_act, 2 * size, generator=self._generator, device=rows.device)
         stacked = Batch(
-            rows[:, :, : num_obs + num_act],
+            torch.cat([obs, self._units.from_env(action)], 2),
             next_obs,
             reward[:, :, 0],
             self._discount * (1 - terminated[:, :, 0]),
@@ -320,11 +320,11 @@ class SAC:
         return forward(pair, critic).amin(0)[0]
 
     def _actor_output(self, obs: Tensor) -> Tensor:
-        """Return means above log standard deviations (2 act_dim, B) for obs (B, obs_dim)."""
+        """Return means above log standard deviations (2 A, B) for obs (B, obs_dim)."""
         return forward(obs[None], layers(self.networks.actor, 1, self.networks.actor_sizes))[0]
 
     def _mean_action(self, obs: Tensor) -> Tensor:
-        """Return the mean actions (B, act_dim) in [-1, 1] for obs (B, obs_dim)."""
+        """Return the mean actions (B, A) in [-1, 1] for obs (B, obs_dim)."""
         return self._actor_output(obs)[: self._act_dim].T.tanh()
 
     def state_dict(self) -> dict[str, Any]:

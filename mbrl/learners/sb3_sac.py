@@ -18,6 +18,7 @@ from mbrl.learners.sb3_algorithm import (
     metrics_of,
     save_optimizer,
 )
+from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.global_rng import GlobalRng
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, Transitions
@@ -32,13 +33,13 @@ class _Replay:
         real: ReplayBuffer,
         imagined: ReplayBuffer | None,
         real_ratio: float,
-        action: ActionSpec,
+        units: UnitActions,
     ):
         self._parts = [(real, 1.0)]
         if imagined is not None and len(imagined):
             fraction = real_ratio if len(real) else 0.0
             self._parts = [(real, fraction), (imagined, 1.0 - fraction)]
-        self._action = action
+        self._units = units
 
     def sample(self, batch_size: int, env: Any = None) -> Any:
         """Sample as SB3 does, from numpy's global generator; real transitions come first."""
@@ -52,10 +53,10 @@ class _Replay:
             if count
         ]
         batch = Transitions(*(torch.cat(column) for column in zip(*parts, strict=True)))
-        low, high = self._action.low, self._action.high
+        low, high = self._units.spec()[1:3]
         return ReplayBufferSamples(
             batch.obs,
-            2.0 * ((batch.action - low) / (high - low)) - 1.0,
+            2.0 * ((self._units.select(batch.action) - low) / (high - low)) - 1.0,
             batch.next_obs,
             batch.terminated[:, None].float(),  # truncation bootstraps
             batch.reward[:, None],
@@ -104,13 +105,13 @@ class SB3SAC:
             raise BadInput(
                 "action: SAC takes continuous actions; these are discrete: use agent=sb3_ppo"
             )
-        self._action = action
+        self._units = UnitActions(action, device)
         self._real_ratio = real_ratio
         self._rng = GlobalRng(seed, device)
         self.algorithm = make_algorithm(
             "SAC",
             obs_dim,
-            action,
+            self._units.spec(),
             self._rng,
             num_envs=1,
             learning_rate=learning_rate,
@@ -118,7 +119,7 @@ class SB3SAC:
             batch_size=batch_size,
             tau=tau,
             gamma=discount,
-            target_entropy=-float(action.dim),
+            target_entropy=-float(self._units.dim),
             policy_kwargs={"net_arch": [hidden] * num_layers},
             device=device,
         )
@@ -132,8 +133,8 @@ class SB3SAC:
         if not deterministic:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             mean = mean + log_std.exp() * noise
-        low, high = self._action.low, self._action.high
-        return self._action.clip(low + 0.5 * (mean.tanh() + 1.0) * (high - low))
+        low, high = self._units.spec()[1:3]
+        return self._units.complete(low + 0.5 * (mean.tanh() + 1.0) * (high - low))
 
     def improve(
         self,
@@ -151,7 +152,7 @@ class SB3SAC:
         if num_updates < 1:
             return {}
         algorithm = self.algorithm
-        algorithm.replay_buffer = _Replay(real, imagined, self._real_ratio, self._action)
+        algorithm.replay_buffer = _Replay(real, imagined, self._real_ratio, self._units)
         with self._rng:
             algorithm.train(gradient_steps=num_updates, batch_size=algorithm.batch_size)
         algorithm.replay_buffer = None

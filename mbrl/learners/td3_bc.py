@@ -9,6 +9,7 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from mbrl.learners.batch_learner import BatchLearner, Rows, named
+from mbrl.nn.normalizer import divisor
 from mbrl.values import Count, NonNegative, checked
 
 
@@ -68,7 +69,8 @@ class TD3BC(BatchLearner):
         action = self.policy(rows.obs, weights)
         q = self.critic(rows.obs, action)[0, 0]
         cloning = (action - rows.action).square().mean()
-        loss = -self._alpha * q.mean() / q.detach().abs().mean().clamp(min=1e-6) + cloning
+        unit = divisor(q.detach().abs().mean())  # a critic of 0 everywhere has no say
+        loss = -self._alpha * q.mean() / unit + cloning
         self.actor.descend(loss, weights)
         return loss.detach()
 

@@ -32,7 +32,9 @@ class Ascent:
         """Set out from starts (E, S, H, A) for a number of steps."""
         self._allowed = starts.clone()  # the last sequences that were not ruled out
         self.candidates = starts.requires_grad_()
-        self._adam = torch.optim.Adam([self.candidates], lr=self.learning_rate)
+        # so small that it only keeps 0 / 0 away: rewards may be in any unit
+        eps = torch.finfo(starts.dtype).tiny
+        self._adam = torch.optim.Adam([self.candidates], lr=self.learning_rate, eps=eps)
         self._decay = 0.1 ** (1 / total)
         self.value = torch.full((starts.shape[0],), -torch.inf, device=starts.device)
 

@@ -100,7 +100,7 @@ class MPPI(SamplingPlanner[Distribution]):
     def weights(self, returns: Tensor) -> Tensor:
         """Return the weights (E, K) of candidates with returns (E, K)."""
         spread = _std(returns).mul_(self._temperature)
-        return torch.softmax(returns / spread.clamp_(min=1e-8), dim=1)
+        return torch.softmax(returns / torch.where(spread > 0, spread, 1.0), dim=1)
 
 
 def _std(returns: Tensor) -> Tensor:

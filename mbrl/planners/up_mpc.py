@@ -17,6 +17,7 @@ from torch import Tensor
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
 from mbrl.nn.generators import as_generator, restore
+from mbrl.nn.normalizer import divisor
 from mbrl.planners.noise import colored_noise
 from mbrl.roles import ActionSelector, Model, ValuesStates
 from mbrl.types import ActionSpec, Prediction, State
@@ -207,14 +208,14 @@ class UPMPC(Generic[State]):
 
     def _spread_ratio(self) -> Tensor:
         """Return std(return) / std(uncertainty), the alpha at which both count the same."""
-        return self._running[1] / self._running[2].clamp(min=1e-12)
+        return self._running[1] / divisor(self._running[2])
 
     def _measure(self, candidates: Candidates) -> None:
         """Update the mean standard deviations over the candidates of one observation."""
         rows = candidates.value.shape[0]
         both = (candidates.value, candidates.uncertainty)
         spreads = [x.double().std(1, correction=0).mean() for x in both]
-        actions = (candidates.action.std(1, correction=0) / self._half).double().mean()
+        actions = (candidates.action.std(1, correction=0) / divisor(self._half)).double().mean()
         self._update_means(0, rows, torch.ones_like(actions), *spreads)
         self._update_means(4, rows, actions)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mbrl.imagination.open_loop import open_loop_errors
+from mbrl.nn.normalizer import divisor, spread
 from mbrl.types import Transitions, sequences
 
 
@@ -48,7 +49,7 @@ def k_step_error(
     if windows.shape[0] == 0:
         return None
     windows = windows[:: -(-windows.shape[0] // max_sequences)]
-    scale = data.obs.std(0).clamp(min=1e-3)
+    scale = divisor(spread(data.obs)).to(data.obs.dtype)
     start, errors = data.obs[windows[:, 0]], open_loop_errors(model, data, windows, scale)
     still = [((start - data.next_obs[rows]) / scale).square().mean().sqrt() for rows in windows.T]
     return ModelError(errors, torch.stack(still), windows.shape[0], source)

@@ -18,6 +18,7 @@ from torch import Tensor
 from mbrl.dynamics.sindy.library import Library, evaluate_terms
 from mbrl.errors import NumericalFault
 from mbrl.imagination.rollout import imagine
+from mbrl.nn.normalizer import divisor
 from mbrl.roles import Model
 from mbrl.symbolic.cma_es import CmaEs
 from mbrl.symbolic.sparse_policy import SparsePolicy
@@ -195,8 +196,9 @@ def _imitate(
     sizes = _sizes(library, obs)
     features = library.evaluate(list(obs.double().unbind(1))) / sizes
     middle, half = (action.high + action.low) / 2, (action.high - action.low) / 2
-    targets = (labels - middle) / half
-    mask, scaled = torch.ones_like(weights), weights * sizes / half[:, None]
+    unit = divisor(half)  # a component that cannot move needs no terms
+    targets = (labels - middle) / unit
+    mask, scaled = torch.ones_like(weights), weights * sizes / unit[:, None]
     options, num_iterations = [], _FIRST_FIT
     while mask.any():
         scaled = _fit(features, targets, mask, scaled, num_iterations)
@@ -291,7 +293,9 @@ class _Search:
         """
         terms = torch.nonzero(weights.flatten())[:, 0]
         half = (self._action.high - self._action.low).double() / 2
-        sizes = (self._sizes / half[:, None]).flatten()  # what a coefficient moves, of the range
+        sizes = (
+            self._sizes / divisor(half)[:, None]
+        ).flatten()  # what a coefficient moves, of the range
         mean = weights.flatten()[terms] * sizes[terms]
         std = 0.3 * mean.abs() + _STD * mean.abs().max()
         returns = self._returns(weights.shape, sizes)

@@ -1,10 +1,14 @@
 """What every policy learner keeps to: it selects, improves, and goes on bit for bit."""
 
+import math
+
 import pytest
 import torch
 
+from mbrl.buffer import ReplayBuffer
 from mbrl.imagination import ImaginedVecEnv
 from mbrl.roles import ActionSelector, ModelEnvLearner, PolicyLearner
+from mbrl.types import ActionSpec
 from tests.contracts.parts import make, names
 from tests.toys import ACTION, ToyEnv, ToyLearner, ToyModel, ToySelector, collect, generator
 
@@ -25,11 +29,11 @@ SMALL = {
 }
 
 
-def build(name: str):
+def build(name: str, action: ActionSpec = ACTION):
     if name == "toy":
         return ToyLearner()
     small = SMALL.get(name, {"hidden": 16})
-    return make("learner", name, small, obs_dim=2, action=ACTION)
+    return make("learner", name, small, obs_dim=2, action=action)
 
 
 @pytest.mark.parametrize("name", ["toy", *names("learner")])
@@ -67,3 +71,43 @@ def test_learner(name):
         each.improve(real, imagined, world(), num_updates=5)
     a, b = (each.select(obs, generator=generator(3)) for each in (learner, other))
     assert a.equal(b)
+
+
+class Held:
+    """Model: the toy, moved by the first of two actions alone."""
+
+    learned = True
+
+    def __init__(self):
+        self._inner = ToyModel()
+
+    def initial(self, obs, **options):
+        return self._inner.initial(obs, **options)
+
+    def observe(self, state, action, obs, env_state=None):
+        return self._inner.observe(state, action[:, :1], obs)
+
+    def step(self, state, action, **options):
+        return self._inner.step(state, action[:, :1], **options)
+
+
+@pytest.mark.parametrize("name", names("learner"))
+def test_an_action_that_cannot_move_keeps_its_only_value(name):
+    held = ActionSpec.box([-1.0, 0.25], [1.0, 0.25])
+    learner = build(name, held)
+    data = collect(ToyEnv(2), 60).all()
+    action = torch.cat([data.action, torch.full_like(data.action, 0.25)], 1)
+    real, imagined = (ReplayBuffer(len(data.obs), 2, 2) for _ in range(2))
+    real.add(data._replace(action=action))
+    imagined.add(data._replace(action=action))
+    world = None
+    if isinstance(learner, ModelEnvLearner):
+        count = learner.num_model_envs
+        world = ImaginedVecEnv(Held(), real, held, num_envs=count, generator=generator(5))
+    for _ in range(3):
+        metrics = learner.improve(real, imagined, world, num_updates=10)
+    assert all(math.isfinite(value) for value in metrics.values())
+    for deterministic in (True, False):
+        chosen = learner.select(data.obs, generator=generator(1), deterministic=deterministic)
+        assert (chosen[:, 1] == 0.25).all() and chosen[:, 0].std() > 0
+    assert torch.isfinite(learner.value(data.obs)).all()

@@ -298,7 +298,7 @@ def test_checkpoints_whose_layers_stood_in_the_model_itself_are_loaded(data):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("num_members", 0), ("num_elites", 0), ("hidden", 0), ("num_layers", 0), ("floor", 0.0)),
+        *(("num_members", 0), ("num_elites", 0), ("hidden", 0), ("num_layers", 0)),
         *(("reward", "auto"), ("termination", "never"), ("uncertainty", "spread")),
     ],
 )

@@ -114,17 +114,17 @@ class InteractionNetworks(nn.ModuleList):
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     @torch.no_grad()
-    def fit_skips(self, x: Tensor, change: Tensor, target_std: Tensor) -> None:
+    def fit_skips(self, x: Tensor, change: Tensor, unit: Tensor) -> None:
         """Fit the skip connections by least squares, a small ridge on standardized targets.
 
         Args:
             x: (B, obs_dim + act_dim).
             change: (B, targets).
-            target_std: (targets,) standard deviations.
+            unit: (targets,) of the errors; infinity leaves a target out.
         """
         parts = [network.skip_features(x) for network in self.kinds()]
-        table = (torch.cat(parts, 2) / target_std[:, None]).flatten(0, 1).double()
-        targets = (change / target_std).flatten().double()
+        table = (torch.cat(parts, 2) / unit[:, None]).flatten(0, 1).double()
+        targets = (change / unit).flatten().double()
         gram = table.T @ table + 1e-6 * len(table) * torch.eye(table.shape[1]).to(table)
         solution = torch.linalg.solve(gram, table.T @ targets).to(x.dtype)
         pieces = solution.split([part.shape[2] for part in parts])
@@ -217,7 +217,7 @@ class _Block:
         mean, std, scale, reads, writes = (
             x.detach().cpu().double().numpy()
             for x in (
-                *(network.inputs.mean, network.inputs.std, network.scale),
+                *(network.inputs.mean, network.inputs.divisor, network.scale),
                 *(network.reads[edge], network.writes[edge]),
             )
         )

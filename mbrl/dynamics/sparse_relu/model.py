@@ -22,6 +22,7 @@ from mbrl.dynamics.sparse_relu.training import RolloutTraining, rollout_error
 from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import split_blocks
+from mbrl.nn.normalizer import ROUNDING, divisor, size, spread
 from mbrl.relu import PiecewiseLinearCost, ReluNetwork, average, learned_reward
 from mbrl.roles import Dynamics
 from mbrl.types import (
@@ -71,7 +72,7 @@ class SparseReLU(Dynamics):
             there are interaction edges, or if the schedule does not fall.
     """
 
-    target_std: Tensor  # (targets,) standard deviations of the change, and of a learned reward
+    target_std: Tensor  # (targets,) units of the change, and of a learned reward; see _units
     fitted: Tensor  # () bool
 
     @checked
@@ -145,7 +146,7 @@ class SparseReLU(Dynamics):
         data = data.as_float32()
         generator = as_generator(generator, data.obs.device)
         x, change = torch.cat([data.obs, data.action], 1), self._targets(data)
-        self.target_std.copy_(change.double().std(0, correction=0).clamp(min=1e-3))
+        self.target_std.copy_(self._units(data, change))
         train, held = self._training.windows(data)
         self._sparse.load_state_dict(self._dense.state_dict())
         for network in self._sparse.kinds():
@@ -153,7 +154,7 @@ class SparseReLU(Dynamics):
         if not self.fitted:
             size = min(len(x), 8192)
             rows = torch.randint(len(x), (size,), generator=generator, device=x.device)
-            self._sparse.fit_skips(x[rows], change[rows], self.target_std)
+            self._sparse.fit_skips(x[rows], change[rows], divisor(self.target_std))
         windows = self._bootstrap(train, generator)
         self._run(data, windows, self._dense_updates, generator)
         self._dense.load_state_dict(self._sparse.state_dict())
@@ -170,6 +171,19 @@ class SparseReLU(Dynamics):
         """Return the change of obs, and the reward if it is learned: (B, targets)."""
         change = data.next_obs - data.obs
         return torch.cat([change, data.reward[:, None]], 1) if self.learns_reward else change
+
+    def _units(self, data: Transitions, change: Tensor) -> Tensor:
+        """Return the units (targets,) of the targets change (B, targets) of data (B, ...).
+
+        They are the standard deviations. The targets are not centered, so the unit of a constant
+        one is its size, and 0 only if it is 0 itself.
+        """
+        of = size(data.obs)
+        if self.learns_reward:
+            of = torch.cat([of, size(data.reward[:, None])])
+        level = size(change)
+        unit = spread(change, of=of)
+        return torch.where((unit == 0) & (level > ROUNDING * of), level, unit)
 
     def _bootstrap(self, windows: Tensor, generator: torch.Generator) -> Tensor:
         """Sample each member's windows (M, W, L) out of windows (W, L); a single one gets all."""
@@ -194,7 +208,7 @@ class SparseReLU(Dynamics):
             data,
             windows,
             num_updates,
-            target_std=self.target_std,
+            unit=divisor(self.target_std),
             generator=generator,
             budget=budget,
         )
@@ -203,8 +217,8 @@ class SparseReLU(Dynamics):
     def _measure(self, data: Transitions, windows: Tensor) -> dict[str, float]:
         """Compute the members' mean squared errors along held-out windows (W, L)."""
         rows = windows.expand(self.num_members, -1, -1)
-        whole = rollout_error(self._sparse, data, rows, self.target_std)
-        first = rollout_error(self._sparse, data, rows[..., :1], self.target_std)
+        whole = rollout_error(self._sparse, data, rows, divisor(self.target_std))
+        first = rollout_error(self._sparse, data, rows[..., :1], divisor(self.target_std))
         return {
             "model/holdout_mse": (first / self.num_members).item(),
             "model/rollout_mse": (whole / self.num_members).item(),
@@ -316,7 +330,8 @@ class SparseReLU(Dynamics):
         """Return the members' disagreement (B,) on rows x (B, n), in standard deviations."""
         means = torch.stack([self._compile(m)(x) for m in range(self.num_members)])
         spread = (
-            means[..., : self.obs_dim].var(0, correction=0) / self.target_std[: self.obs_dim] ** 2
+            means[..., : self.obs_dim].var(0, correction=0)
+            / divisor(self.target_std[: self.obs_dim]) ** 2
         )
         return spread.mean(-1).sqrt()
 

@@ -69,7 +69,7 @@ class RolloutTraining:
         windows: Tensor,
         num_updates: int,
         *,
-        target_std: Tensor,
+        unit: Tensor,
         generator: torch.Generator,
         budget: int | None = None,
     ) -> None:
@@ -80,7 +80,7 @@ class RolloutTraining:
             data: transitions (B, ...).
             windows: rows of the rollouts, (M, W, L).
             num_updates: gradient steps.
-            target_std: (targets,) standard deviations.
+            unit: (targets,) of the errors; infinity leaves a target out.
             generator: source of the batches.
             budget: ReLUs of each network beyond which open gates cost something; None charges none.
 
@@ -100,7 +100,7 @@ class RolloutTraining:
         for _ in range(num_updates):
             chosen = torch.randint(num_windows, batch, generator=generator, device=windows.device)
             rows = windows[members, chosen]  # (M, n, L)
-            loss = rollout_error(networks, data, rows, target_std)
+            loss = rollout_error(networks, data, rows, unit)
             if budget is not None:
                 loss = loss + self.gate_weight * networks.excess(budget)
             if self.stability_weight:
@@ -116,7 +116,7 @@ class RolloutTraining:
 
 
 def rollout_error(
-    networks: InteractionNetworks, data: Transitions, rows: Tensor, target_std: Tensor
+    networks: InteractionNetworks, data: Transitions, rows: Tensor, unit: Tensor
 ) -> Tensor:
     """Compute the mean squared errors of rollouts, summed over the members.
 
@@ -124,7 +124,7 @@ def rollout_error(
         networks: with M members.
         data: transitions (N, ...).
         rows: of each member's rollouts, (M, B, L).
-        target_std: (targets,) standard deviations; the last is the reward's if it is a target.
+        unit: (targets,) of the errors; the last is the reward's if it is a target.
     """
     obs_dim = data.obs.shape[1]
     obs, errors = data.obs[rows[..., 0]], []
@@ -133,8 +133,8 @@ def rollout_error(
         change = networks(torch.cat([obs, data.action[now]], -1))
         obs = obs + change[..., :obs_dim]
         error = obs - data.next_obs[now]
-        if len(target_std) > obs_dim:
+        if len(unit) > obs_dim:
             reward_error = change[..., -1:] - data.reward[now][..., None]
             error = torch.cat([error, reward_error], -1)
-        errors.append((error / target_std).square().mean((1, 2)))
+        errors.append((error / unit).square().mean((1, 2)))
     return torch.stack(errors).mean(0).sum()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from mbrl import moved
-from mbrl.dynamics.transition_filter.base import PointwiseReward
+from mbrl.dynamics.transition_filter.base import PointwiseReward, transition_size
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
 from mbrl.errors import NumericalFault
@@ -96,7 +96,7 @@ class AdversarialReward(PointwiseReward):
         self.discriminator = MLP(sizes, num_runs, generator=generator)
         self.snapshots = MLP(sizes, num_runs * num_snapshots, generator=generator)
         self.snapshots.requires_grad_(False)
-        self.scale = Normalizer(width, floor=1e-6)
+        self.scale = Normalizer(width)
         moved.state_keys(self, {"kept.": "snapshots."})
 
     def fit(
@@ -113,7 +113,7 @@ class AdversarialReward(PointwiseReward):
             NumericalFault: if the loss is not finite.
         """
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
-        self.scale.fit(x)
+        self.scale.fit(x, of=transition_size(data))
         z = self.scale(x)
         self.features.fit(z)
         n = z.shape[1] - self._obs_dim

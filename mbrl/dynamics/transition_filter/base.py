@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
+from mbrl.nn.normalizer import size
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 
@@ -131,3 +132,13 @@ def reward_candidates(
     next_obs = candidates.next_obs.flatten(0, 1)
     rewards = dynamics_reward.reward(obs.repeat(count, 1), action.repeat(count, 1), next_obs)
     return rewards.view(count, -1)
+
+
+def transition_size(data: Transitions) -> Tensor:
+    """Return the size (2 obs_dim + act_dim,) of the numbers of [obs, action, change]; see spread.
+
+    Args:
+        data: transitions (B, ...).
+    """
+    obs = size(data.obs)
+    return torch.cat([obs, size(data.action), obs])

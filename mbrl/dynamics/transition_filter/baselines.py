@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mbrl.dynamics.transition_filter.base import Candidates, DynamicsReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
+from mbrl.nn.normalizer import change_spread, divisor, size, spread
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 from mbrl.values import Count, checked
@@ -27,11 +28,11 @@ class _ChangeScale(nn.Module):
 
     def fit(self, data: Transitions) -> None:
         """Estimate the standard deviations from transitions (B, ...)."""
-        self.std.copy_((data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6))
+        self.std.copy_(change_spread(data.obs, data.next_obs))
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the root mean square difference (...) of a (..., obs_dim) and b (..., obs_dim)."""
-        return ((a - b) / self.std).square().mean(-1).sqrt()
+        return ((a - b) / divisor(self.std)).square().mean(-1).sqrt()
 
 
 @final
@@ -183,7 +184,7 @@ class MixtureLikelihoodReward(DynamicsReward):
         with torch.no_grad():
             prediction = model.step(model.initial(data.obs), data.action)[1]
         errors = prediction.next_obs - data.next_obs
-        self.noise.copy_(errors.std(0, correction=0).clamp(min=1e-6))
+        self.noise.copy_(spread(errors, of=size(data.obs)))
         return {}
 
     def score(
@@ -196,7 +197,7 @@ class MixtureLikelihoodReward(DynamicsReward):
     ) -> Tensor:
         """Return log densities of the mixture (K, B), up to a constant."""
         errors = candidates.next_obs[:, None] - candidates.member_means[None]
-        return torch.logsumexp(-0.5 * (errors / self.noise).square().sum(-1), 1)
+        return torch.logsumexp(-0.5 * (errors / divisor(self.noise)).square().sum(-1), 1)
 
 
 @final

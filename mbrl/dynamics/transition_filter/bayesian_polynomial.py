@@ -16,7 +16,7 @@ from mbrl.dynamics.transition_filter.polynomials import (
     num_monomials,
 )
 from mbrl.nn.early_stopping import draw_rows
-from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.normalizer import Normalizer, size
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, checked
@@ -51,8 +51,8 @@ class BayesianPolynomial(nn.Module):
         """Initialize to no change at all."""
         super().__init__()
         self.degree = degree
-        self.scale = Normalizer(inputs, floor=1e-6)
-        self.targets = Normalizer(targets, floor=1e-6)
+        self.scale = Normalizer(inputs)
+        self.targets = Normalizer(targets)
         size = num_monomials(inputs, degree)
         # log2 of a monomial of twos and ones counts the powers of the input that is 2
         base = torch.full((inputs, inputs), 1.0, dtype=torch.float64) + torch.eye(inputs)
@@ -70,10 +70,16 @@ class BayesianPolynomial(nn.Module):
         """Return the noise's variance (t,), in standardized targets."""
         return self._noise(self.hyper.T)
 
-    def fit(self, x: Tensor, y: Tensor) -> None:
-        """Fit the prior to x (N, n), y (N, t) by its evidence, then the weights."""
+    def fit(self, x: Tensor, y: Tensor, *, of: Tensor | None = None) -> None:
+        """Fit the prior to x (N, n), y (N, t) by its evidence, then the weights.
+
+        Args:
+            x: (N, n).
+            y: (N, t).
+            of: size (t,) of the numbers that y was computed from; None for that of y itself.
+        """
         self.scale.fit(x)
-        self.targets.fit(y)
+        self.targets.fit(y, of=of)
         phi, z = self.features(x), self.targets(y).double()
         q, r = torch.linalg.qr(phi)
         projected = q.T @ z
@@ -208,7 +214,8 @@ class BayesianPolynomialReward(LearnedDynamicsReward):
     ) -> dict[str, float]:
         """Fit the regression of the change of obs; see DynamicsReward.fit."""
         data = draw_rows(data, self._max_rows, generator=generator)
-        self.polynomial.fit(torch.cat([data.obs, data.action], 1), data.next_obs - data.obs)
+        change = data.next_obs - data.obs
+        self.polynomial.fit(torch.cat([data.obs, data.action], 1), change, of=size(data.obs))
         return {"model/dynamics_reward_noise": self.polynomial.noise.sqrt().mean().item()}
 
     def refit(self, data: Transitions) -> None:

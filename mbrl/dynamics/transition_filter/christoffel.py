@@ -12,13 +12,14 @@ from mbrl.dynamics.transition_filter.base import (
     Candidates,
     LearnedDynamicsReward,
     reward_candidates,
+    transition_size,
 )
 from mbrl.dynamics.transition_filter.bayesian_polynomial import BayesianPolynomialReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailCandidates, TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import monomials, num_monomials
 from mbrl.errors import BadInput
 from mbrl.nn.early_stopping import draw_rows
-from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.normalizer import Normalizer, change_spread, divisor
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, Positive, checked
@@ -89,7 +90,7 @@ class ChristoffelReward(LearnedDynamicsReward):
         self.regression = BayesianPolynomialReward(
             obs_dim=obs_dim, action=action, max_rows=max_rows
         )
-        self.scale = Normalizer(width, floor=1e-6)
+        self.scale = Normalizer(width)
         largest = num_monomials(width, max(self._degrees))
         self.register_buffer("whiten", torch.zeros(largest, largest, dtype=torch.float64))
         self.register_buffer("degree", torch.tensor(0))
@@ -117,7 +118,7 @@ class ChristoffelReward(LearnedDynamicsReward):
             raise BadInput("holdout_ensemble=None: a ChristoffelReward is fitted with one")
         data = draw_rows(data, self._max_rows, generator=generator)
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
-        self.scale.fit(x)
+        self.scale.fit(x, of=transition_size(data))
         z = self.scale(x).double()
         metrics = self.regression.fit(
             data, model, holdout_ensemble=holdout_ensemble, generator=generator
@@ -126,15 +127,14 @@ class ChristoffelReward(LearnedDynamicsReward):
         grams = [phi.T @ phi for phi in phis]
         candidates = holdout_ensemble.tail_candidates(data, SPREAD, generator=generator)
         tails = holdout_ensemble.tails(data.obs, data.action)
-        errors = torch.stack(
-            [
-                self._tail_errors(data, tail, options, phis, grams)
-                for options, tail in zip(candidates, tails, strict=True)
-            ]
-        )
+        errors = [
+            self._tail_errors(data, tail, options, phis, grams)
+            for options, tail in zip(candidates, tails, strict=True)
+            if tail.any()  # an axis of constant components has no ends
+        ]
         self.regression.refit(data)
         settings = [(0, 0.0), *((d, ridge) for d in self._degrees for ridge in self._ridges)]
-        chosen = _choose(errors, [degree for degree, _ in settings])
+        chosen = _choose(torch.stack(errors), [d for d, _ in settings]) if errors else 0
         degree, ridge = settings[chosen]
         self.degree.fill_(degree)
         self.ridge.fill_(ridge)
@@ -145,7 +145,7 @@ class ChristoffelReward(LearnedDynamicsReward):
         return metrics | {
             "model/dynamics_reward_degree": float(degree),
             "model/dynamics_reward_ridge": ridge,
-            "model/dynamics_reward_tail_error": errors[:, chosen].mean().exp().item(),
+            **_tail_error([error[chosen] for error in errors]),
         }
 
     def _tail_errors(
@@ -180,8 +180,8 @@ class ChristoffelReward(LearnedDynamicsReward):
             rewards = _rewards(monomials(z, degree), inside, self._ridges)
             scores.append(rewards.view(-1, n, len(rows)))
         best = torch.cat(scores).argmax(1, keepdim=True)
-        spread = (data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6)
-        error = ((next_obs - data.next_obs[rows]) / spread).square().mean(-1).sqrt()  # (K, n)
+        unit = divisor(change_spread(data.obs, data.next_obs)).to(next_obs.dtype)
+        error = ((next_obs - data.next_obs[rows]) / unit).square().mean(-1).sqrt()  # (K, n)
         chosen = error.expand(len(best), -1, -1).gather(1, best)[:, 0].mean(1)
         return (chosen / error.mean()).log()
 
@@ -210,6 +210,13 @@ class ChristoffelReward(LearnedDynamicsReward):
         if self.degree:
             return reward_candidates(self, obs, action, candidates)
         return self.regression.score(obs, action, candidates, generator=generator)
+
+
+def _tail_error(errors: list[Tensor]) -> dict[str, float]:
+    """Return the geometric mean of errors () as a metric; nothing where there is none."""
+    if not errors:
+        return {}
+    return {"model/dynamics_reward_tail_error": torch.stack(errors).mean().exp().item()}
 
 
 def _choose(errors: Tensor, degrees: list[int]) -> int:

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mbrl.dynamics.transition_filter.base import PointwiseReward
+from mbrl.dynamics.transition_filter.base import PointwiseReward, transition_size
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
@@ -60,7 +60,7 @@ class ContrastiveReward(PointwiseReward):
         self._obs_dim, self._num_members, self._num_updates = obs_dim, num_members, num_updates
         self._batch_size, self._num_negatives = batch_size, num_negatives
         self.networks = MLP([width, hidden, hidden, 1], num_members, generator=generator)
-        self.scale = Normalizer(width, floor=1e-6)
+        self.scale = Normalizer(width)
 
     def fit(
         self,
@@ -79,11 +79,13 @@ class ContrastiveReward(PointwiseReward):
         if holdout_ensemble is None:
             raise BadInput("holdout_ensemble=None: a ContrastiveReward is fitted with one")
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
-        self.scale.fit(x)
+        self.scale.fit(x, of=transition_size(data))
         z = self.scale(x)
         n = z.shape[1] - self._obs_dim
         predictions = holdout_ensemble.predict(data.obs, data.action) - data.obs
-        predictions = (predictions - self.scale.mean[n:]) / self.scale.std[n:]  # (H, N, obs_dim)
+        predictions = (predictions - self.scale.mean[n:]) / self.scale.divisor[
+            n:
+        ]  # (H, N, obs_dim)
         mean = predictions.mean(0)
         members, count, k = self._num_members, self._batch_size, self._num_negatives
         device = generator.device

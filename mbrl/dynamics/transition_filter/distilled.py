@@ -14,6 +14,7 @@ from mbrl.dynamics.transition_filter.base import (
     Candidates,
     LearnedDynamicsReward,
     reward_candidates,
+    transition_size,
 )
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import WhitenedMonomials
@@ -83,7 +84,7 @@ class DistilledReward(LearnedDynamicsReward):
         self.features = WhitenedMonomials(width, degree=degree)
         sizes = [self.features.size, hidden, hidden // 2, 1]
         self.student = MLP(sizes, 1, generator=generator)
-        self.scale, self.rewards = Normalizer(width, floor=1e-6), Normalizer(1, floor=1e-6)
+        self.scale, self.rewards = Normalizer(width), Normalizer(1)
         self._num_updates, self._batch_size = num_updates, batch_size
         self._max_extrapolation, self._rollout_length = max_extrapolation, rollout_length
         self._fit_teacher, self._action = fit_teacher, action
@@ -112,10 +113,10 @@ class DistilledReward(LearnedDynamicsReward):
         transitions, rewards = self._examples(data, model, holdout_ensemble, generator)
         self.rewards.fit(rewards.reshape(-1, 1))
         x = torch.cat([data.obs, data.action, data.next_obs - data.obs], 1)
-        self.scale.fit(x)
+        self.scale.fit(x, of=transition_size(data))
         self.features.fit(self.scale(x))
         z = self.features(self.scale(transitions))
-        y = (rewards - self.rewards.mean) / self.rewards.std
+        y = (rewards - self.rewards.mean) / self.rewards.divisor
         weight = 1 / (y.std(0, correction=0) + 0.1)  # (B,)
         device = generator.device
 
@@ -218,7 +219,7 @@ class DistilledReward(LearnedDynamicsReward):
         biases = [bias[0] for bias in self.student.biases]
         first = self.features.whiten @ first
         bias = biases[0] - self.features.center @ first
-        first = first / self.scale.std[:, None]
+        first = first / self.scale.divisor[:, None]
         bias = bias - self.scale.mean @ first
         shared = torch.addmm(bias, torch.cat([obs, action], 1), first[:n])  # (B, hidden)
         scores = []

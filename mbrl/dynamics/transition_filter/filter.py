@@ -20,6 +20,7 @@ from mbrl.dynamics.transition_filter.candidates import (
 from mbrl.errors import BadInput
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.generators import as_generator
+from mbrl.nn.normalizer import divisor
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import Count, NonNegative, checked
@@ -183,7 +184,7 @@ class RewardConsistent(Dynamics):
         options, rewards = self._scored_candidates(state, action, generator)
         score = rewards
         if self._temperature > 0 and generator is not None:  # a softmax, by Gumbel's noise
-            score = (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
+            score = (score - score.mean(0)) / divisor(score.std(0, correction=0))
             uniform = torch.rand(score.shape, generator=generator, device=score.device)
             gumbel = torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
             score = score / self._temperature - gumbel

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mbrl.nn.minimize import minimize
 from mbrl.nn.mlp import MLP
-from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import Transitions
 from mbrl.values import Count, CountOrZero, checked
 
@@ -76,7 +76,7 @@ class TailHoldoutEnsemble(nn.Module):
             members_per_tail * 2 * self.num_axes,
             generator=generator,
         )
-        self.inputs, self.targets = Normalizer(inputs), Normalizer(obs_dim, floor=1e-6)
+        self.inputs, self.targets = Normalizer(inputs), Normalizer(obs_dim)
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("axes", torch.zeros(self.num_axes, inputs))
         self.register_buffer("cuts", torch.zeros(self.num_axes, 2))
@@ -96,7 +96,7 @@ class TailHoldoutEnsemble(nn.Module):
         x = torch.cat([data.obs, data.action], 1)
         change = data.next_obs - data.obs
         self.inputs.fit(x)
-        self.targets.fit(change)
+        self.targets.fit(change, of=size(data.obs))
         z, y = self.inputs(x), self.targets(change)
         self._fit_axes(x)
         cores = [torch.nonzero(~tail)[:, 0] for tail in self.tails(data.obs, data.action)]

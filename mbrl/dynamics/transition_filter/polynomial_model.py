@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import monomials, num_monomials
-from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import Transitions
 from mbrl.values import Count, CountOrZero, NonNegative, checked
 
@@ -44,7 +44,7 @@ class PolynomialModel(nn.Module):
         inputs = obs_dim + act_dim
         self.degrees = tuple(d for d in degrees if num_monomials(inputs, d) <= max_features)
         self._ridge = ridge
-        self.inputs, self.targets = Normalizer(inputs), Normalizer(obs_dim, floor=1e-6)
+        self.inputs, self.targets = Normalizer(inputs), Normalizer(obs_dim)
         self.register_buffer("degree", torch.tensor(0))
         largest = num_monomials(inputs, max(self.degrees))
         self.register_buffer("weights", torch.zeros(largest, obs_dim, dtype=torch.float64))
@@ -63,7 +63,7 @@ class PolynomialModel(nn.Module):
         """
         x = torch.cat([data.obs, data.action], 1)
         self.inputs.fit(x)
-        self.targets.fit(data.next_obs - data.obs)
+        self.targets.fit(data.next_obs - data.obs, of=size(data.obs))
         z = self.inputs(x).double()
         y = self.targets(data.next_obs - data.obs).double()
         tails = holdout_ensemble.tails(data.obs, data.action)
@@ -73,8 +73,10 @@ class PolynomialModel(nn.Module):
             each = [
                 (phi[tail] @ self._solve(phi[~tail], y[~tail]) - y[tail]).square().mean().sqrt()
                 for tail in tails
+                if tail.any()  # an axis of constant components has no ends
             ]
-            errors.append(torch.stack(each).log().mean())  # geometric: no tail decides alone
+            # geometric: no tail decides alone
+            errors.append(torch.stack(each).log().mean() if each else z.new_zeros(()))
         near = torch.stack(errors) < min(errors) + 0.1
         best = int(near.nonzero()[0])  # the lowest degree within 10% of the least error
         self.degree.fill_(self.degrees[best])

@@ -10,6 +10,7 @@ from torch import Tensor
 from mbrl.dynamics.sindy.model import SINDy
 from mbrl.dynamics.transition_filter.base import PointwiseReward
 from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
+from mbrl.nn.normalizer import change_spread, divisor
 from mbrl.roles import Dynamics
 from mbrl.types import Transitions
 from mbrl.values import Count, checked
@@ -42,7 +43,7 @@ class SparseResidualReward(PointwiseReward):
         generator: torch.Generator,
     ) -> dict[str, float]:
         """Fit the equations; see DynamicsReward.fit."""
-        self.scale.copy_((data.next_obs - data.obs).std(0, correction=0).clamp(min=1e-6))
+        self.scale.copy_(change_spread(data.obs, data.next_obs))
         metrics = self.sparse.fit(data, generator=generator)
         return {"model/sparse_mse": metrics["model/holdout_mse"]}
 
@@ -53,4 +54,5 @@ class SparseResidualReward(PointwiseReward):
         The unit is one standard deviation of a change.
         """
         prediction = self.sparse.step(self.sparse.initial(obs), action)[1]
-        return -((next_obs - prediction.next_obs) / self.scale).square().mean(1).sqrt()
+        error = (next_obs - prediction.next_obs) / divisor(self.scale)
+        return -error.square().mean(1).sqrt()

@@ -42,8 +42,7 @@ def test_an_edge_reads_its_objects_and_writes_to_its_own():
     made = networks(1)
     for network, slope in zip(made.kinds(), (2.0, 0.5), strict=True):
         network.net.prune(torch.zeros(1, 10, 1), 0)
-        network.inputs.mean.zero_()
-        network.inputs.std.fill_(1)
+        network.inputs.load_state_dict({"mean": torch.zeros(1), "std": torch.ones(1)})
         network.scale.fill_(1)
         network.set_skip(torch.tensor([slope, 0.25]))
         with torch.no_grad():

@@ -76,7 +76,7 @@ def run(training: RolloutTraining, made: InteractionNetworks, updates: int, **op
         data,
         training.windows(data)[0].expand(len(made.kinds()[0].net.weight), -1, -1),
         updates,
-        target_std=torch.ones(1),
+        unit=torch.ones(1),
         generator=generator(2),
         **options,
     )

@@ -25,7 +25,7 @@ def test_members_never_saw_their_own_tail():
     tail = members.tails(data.obs, data.action)[0]
     changed = data._replace(next_obs=torch.where(tail[:, None], data.next_obs + 3.0, data.next_obs))
     again = TailHoldoutEnsemble(1, 1, generator=generator(3), hidden=16, num_updates=200)
-    again.targets.fit = lambda x: again.targets.load_state_dict(members.targets.state_dict())
+    again.targets.fit = lambda x, of: again.targets.load_state_dict(members.targets.state_dict())
     again.fit(changed, generator=generator(4))
     same = [
         all(b[m].equal(p[m]) for b, p in zip(before, again.networks.parameters(), strict=True))
