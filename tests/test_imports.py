@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "moved"},
     {"values"},
     {"relu"},  # mathematics: knows nothing of models and planners
-    {"types", "manifest"},
+    {"types", "manifest", "lock"},
     {"buffer", "task_check"},
     {"roles", "nn"},
     {"imagination"},

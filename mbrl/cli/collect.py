@@ -38,20 +38,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ref-max", type=float, metavar="R", help="return of score 100")
     options = parser.parse_args(arguments)
 
-    from mbrl.data.minari_files import is_there, remove_unfinished, summary
+    from mbrl.data.minari_files import load_minari, summary
+    from mbrl.data.minari_writer import new_dataset
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
-    if is_there(options.id):
-        raise BadInput(f"--id {options.id}: already there; choose another name or version")
-    parts = restore(run)
     try:
-        dataset = _collect(run, parts, options)
+        with new_dataset(options.id) as folder:
+            parts = restore(run)
+            _collect(run, parts, options, folder)
+        dataset = load_minari(options.id)
     except BadInput:
-        remove_unfinished(options.id)
         raise
     except Exception as error:
-        remove_unfinished(options.id)
         return failed(run, error)
     print(summary(dataset))
     return 0
@@ -75,12 +74,12 @@ def mixture(text: str) -> dict[str, float]:
     return shares
 
 
-def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
-    """Collect every kind and save their mix, with reference returns for scores."""
+def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace, folder: Path) -> None:
+    """Collect every kind and write their mix, with reference returns for scores."""
     import torch
 
     from mbrl.agents import Random
-    from mbrl.data import Source, collect, merge, save_dataset
+    from mbrl.data import Source, collect, merge, write_dataset
     from mbrl.training.evaluation import evaluate
 
     seed = run.config["seed"] if options.seed is None else options.seed
@@ -108,15 +107,15 @@ def _collect(run: RunFolder, parts: Parts, options: argparse.Namespace) -> Any:
         collected.append(collect(env, source, steps[kind], seed=begin, generator=generator))
         env.close()
     names = run.config["choices"]
-    return save_dataset(
-        options.id,
-        merge(collected, [steps[kind] for kind in kinds]),
-        parts.env.action,
-        env=names["env"],
-        algorithm=f"{names['agent']}: {', '.join(f'{steps[k]} {k}' for k in kinds)}",
-        ref_min=low,
-        ref_max=high if options.ref_max is None else options.ref_max,
-    )
+    about = {
+        "collected_in": names["env"],
+        "description": f"collected in {names['env']}",
+        "algorithm_name": f"{names['agent']}: {', '.join(f'{steps[k]} {k}' for k in kinds)}",
+        "ref_min_score": low,
+        "ref_max_score": high if options.ref_max is None else options.ref_max,
+    }
+    data = merge(collected, [steps[kind] for kind in kinds])
+    write_dataset(folder, options.id, data, parts.env.action, about)
 
 
 def _replay(run: RunFolder, parts: Parts, steps: int) -> Transitions:

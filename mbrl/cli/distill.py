@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mbrl.cli.common import Parser, count, failed
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
+from mbrl.lock import new_folder
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
@@ -34,22 +35,19 @@ def main(arguments: list[str]) -> int:
 
     run = RunFolder.open(options.run)
     out = options.out or run.path.with_name(f"{run.path.name}-sparse")
-    if is_taken(out):
-        raise BadInput(f"--out {out}: already there; name a new folder")
-    parts = restore(run)
-    try:
-        policy, metrics = _distill(run, parts, options)
-        from mbrl.training.evaluation import evaluate
 
-        episodes = options.episodes or run.config["eval_episodes"]
-        for name, agent in (("teacher", parts.agent), ("sparse", policy)):
-            score = evaluate(parts.make_eval_env, agent, episodes=episodes, seed=run.config["seed"])
-            metrics |= {f"{name}/{k}": score[f"eval/{k}"] for k in ("mean_reward", "std_reward")}
+    def check() -> None:
+        if is_taken(out):
+            raise BadInput(f"--out {out}: already there; name a new folder")
+
+    try:
+        with new_folder(out, check) as folder:
+            policy, metrics = _distill(run, restore(run), options)
+            _save(run, policy, folder, out)
     except BadInput:
         raise
     except Exception as error:
         return failed(run, error)
-    _save(run, policy, out)
     if options.code:
         print(policy.source(options.code))
     else:
@@ -66,13 +64,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, dict[str, Any]]:
-    """Distill the run's policy in the run's model; return the formulas and the metrics."""
+    """Distill the run's policy in the run's model, and evaluate both in the environment.
+
+    Returns:
+        The formulas and the metrics.
+    """
     import torch
 
     from mbrl.dynamics import SINDy
     from mbrl.roles import CountsPolicyParameters, HasDynamics, HasLearner
     from mbrl.symbolic.distillation import ModelReturns, distill
     from mbrl.symbolic.sparse_policy import SparsePolicy
+    from mbrl.training.evaluation import evaluate
 
     agent = parts.agent
     if not (isinstance(agent, HasLearner) and isinstance(agent, HasDynamics)):
@@ -105,7 +108,7 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
         num_polish=options.polish,
         generator=generator,
     )
-    return policy, {
+    metrics: dict[str, Any] = {
         "terms": policy.num_terms,
         "teacher_parameters": (
             learner.num_policy_parameters if isinstance(learner, CountsPolicyParameters) else None
@@ -114,10 +117,15 @@ def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, 
         "model/imitation": result.imitation,
         "model/polished": result.polished,
     }
+    episodes = options.episodes or run.config["eval_episodes"]
+    for name, each in (("teacher", parts.agent), ("sparse", policy)):
+        score = evaluate(parts.make_eval_env, each, episodes=episodes, seed=run.config["seed"])
+        metrics |= {f"{name}/{k}": score[f"eval/{k}"] for k in ("mean_reward", "std_reward")}
+    return policy, metrics
 
 
-def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
-    """Save the policy as a run that `mbrl eval` and mbrl.load read."""
+def _save(run: RunFolder, policy: SparsePolicy, folder: Path, out: Path) -> None:
+    """Save the policy in a folder as the run `out`, which `mbrl eval` and mbrl.load read."""
     from mbrl.config.defaults import add_defaults
     from mbrl.training.run_folder import RunFolder
 
@@ -130,4 +138,4 @@ def _save(run: RunFolder, policy: SparsePolicy, out: Path) -> None:
     groups = {name: {} for name in run.config["choices"] if name not in ("env", "experiment")}
     config = {**run.config, **groups, "agent": agent, "choices": choices, "run_dir": str(out)}
     add_defaults(config)
-    RunFolder.create(out, config).save(run.step, {"agent": policy.state_dict()})
+    RunFolder.create(folder, config).save(run.step, {"agent": policy.state_dict()})

@@ -3,7 +3,7 @@
 from mbrl.data.collect import Source, collect, merge
 from mbrl.data.dataset import Dataset, content_hash
 from mbrl.data.load import load_dataset
-from mbrl.data.minari_files import save_dataset
+from mbrl.data.minari_writer import new_dataset, save_dataset, write_dataset
 from mbrl.data.spaces import Spaces
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "content_hash",
     "load_dataset",
     "merge",
+    "new_dataset",
     "save_dataset",
+    "write_dataset",
 ]

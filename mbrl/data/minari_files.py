@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,6 @@ from mbrl.data.dataset import (
     Dataset,
     check_spaces,
     content_hash,
-    episodes,
     line_of,
     report_outside,
 )
@@ -36,83 +34,6 @@ from mbrl.types import ActionSpec, Transitions
 
 _log = logging.getLogger(__name__)
 _REMEDY = "collect or download the dataset again"
-
-
-def save_dataset(
-    id: str,
-    data: Transitions,
-    action: ActionSpec,
-    *,
-    env: str,
-    algorithm: str,
-    ref_min: float | None = None,
-    ref_max: float | None = None,
-) -> Dataset:
-    """Save a Minari dataset, HDF5, with checksums.
-
-    Args:
-        id: Minari's name, (namespace/)name-vN.
-        data: transitions (B, ...), whole episodes.
-        action: the actions of the environment.
-        env: the environment that it was collected in.
-        algorithm: the agent that acted.
-        ref_min: return that counts as 0 in normalized scores, a random policy's.
-        ref_max: return that counts as 100, a good policy's.
-
-    Returns:
-        The dataset, as load_minari returns it.
-
-    Raises:
-        BadInput: if the name is malformed or taken, or Minari is not installed.
-        ValueError: if a row does not begin where the one before it in its episode ended.
-    """
-    minari = _minari()
-    check_id(id)
-    from gymnasium.spaces import Box, Discrete
-    from minari.data_collector.episode_buffer import EpisodeBuffer
-
-    folder, parts = _folder(id), []
-    buffers = []
-    for number, each in enumerate(episodes(data)):
-        if not each.next_obs[:-1].equal(each.obs[1:]):
-            raise ValueError(
-                f"episode {number}: a step does not begin where the one before it ended"
-            )
-        obs = torch.cat([each.obs, each.next_obs[-1:]]).cpu().numpy()
-        chosen = each.action.argmax(-1) if action.kind == "discrete" else each.action
-        buffers.append(
-            EpisodeBuffer(
-                id=number,
-                observations=obs,  # pyright: ignore[reportArgumentType]
-                actions=chosen.cpu().numpy(),  # pyright: ignore[reportArgumentType]
-                rewards=each.reward.cpu().numpy(),  # pyright: ignore[reportArgumentType]
-                terminations=each.terminated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
-                truncations=each.truncated.cpu().numpy(),  # pyright: ignore[reportArgumentType]
-            )
-        )
-        parts.append(each)
-    if action.kind == "discrete":
-        actions: Any = Discrete(action.num_actions)
-    else:
-        actions = Box(action.low.cpu().numpy(), action.high.cpu().numpy(), dtype=np.float32)
-    whole = Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
-    digest = content_hash(whole)
-    with _quiet():
-        created = minari.create_dataset_from_buffers(
-            id,
-            buffers,
-            observation_space=Box(-np.inf, np.inf, (data.obs.shape[1],), np.float32),
-            action_space=actions,
-            algorithm_name=algorithm,
-            description=f"collected in {env}",
-            data_format="hdf5",
-        )
-        extra = {"content_sha256": digest, "collected_in": env}
-        if ref_min is not None and ref_max is not None:
-            extra |= {"ref_min_score": ref_min, "ref_max_score": ref_max}
-        created.storage.update_metadata(extra)
-    _seal_folder(folder)
-    return load_minari(id)
 
 
 def load_minari(
@@ -133,9 +54,9 @@ def load_minari(
     Raises:
         BadInput: if it is missing, damaged, cut short, not finite, or of other spaces.
     """
-    minari = _minari()
+    minari = import_minari()
     check_id(id)
-    folder = _folder(id)
+    folder = dataset_folder(id)
     if not (folder / "data").is_dir():
         _download(minari, id)
     sealed = (folder / "manifest.json").exists()
@@ -193,18 +114,7 @@ def check_id(id: str) -> None:
         raise BadInput(f"{id}: no name of a dataset; it should be like pendulum/medium-v0")
 
 
-def is_there(id: str) -> bool:
-    """Return whether a dataset of that name is on this machine.
-
-    Args:
-        id: the name.
-    """
-    _minari()
-    check_id(id)
-    return _folder(id).exists()
-
-
-def _minari() -> Any:
+def import_minari() -> Any:
     """Import Minari and h5py."""
     try:
         import h5py  # noqa: F401
@@ -214,7 +124,7 @@ def _minari() -> Any:
     return minari
 
 
-def _folder(id: str) -> Path:
+def dataset_folder(id: str) -> Path:
     """Return the folder of a dataset."""
     from minari.storage.datasets_root_dir import get_dataset_path
 
@@ -225,7 +135,7 @@ def _download(minari: Any, id: str) -> None:
     """Download a dataset of the hub and write its checksums; local names have no namespace."""
     with _quiet():
         local = list(minari.list_local_datasets())
-    where = _folder("")
+    where = dataset_folder("")
     from difflib import get_close_matches
 
     nearest = get_close_matches(id, local, n=1)
@@ -240,15 +150,18 @@ def _download(minari: Any, id: str) -> None:
         raise BadInput(
             f"dataset={id}: not in {where}, and not downloaded ({reason}); {hint}"
         ) from None
-    _seal_folder(_folder(id))
+    seal_folder(dataset_folder(id))
 
 
-def _seal_folder(folder: Path) -> None:
+def seal_folder(folder: Path) -> None:
     """Write the checksums of a dataset's files."""
     digests = {name: _sha256(folder / name) for name in _files(folder)}
-    working = folder / ".manifest.json.tmp"
-    working.write_bytes(seal(digests))
-    working.replace(folder / "manifest.json")
+    working, file = folder / ".manifest.json.tmp", folder / "manifest.json"
+    try:
+        working.write_bytes(seal(digests))
+        working.replace(file)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _check_seal(folder: Path) -> None:
@@ -344,17 +257,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def remove_unfinished(id: str) -> None:
-    """Delete what a failed write has left, so that the name is free again.
-
-    Args:
-        id: the name of a dataset that has no manifest.
-    """
-    folder = _folder(id)
-    if folder.is_dir() and not (folder / "manifest.json").exists():
-        shutil.rmtree(folder)
 
 
 def summary(dataset: Dataset) -> str:

@@ -23,8 +23,8 @@ from typing import Any
 import yaml
 
 from mbrl.errors import BadInput
+from mbrl.lock import Lock
 from mbrl.manifest import seal, unseal
-from mbrl.training.lock import Lock
 from mbrl.training.versions import current_versions
 
 _log = logging.getLogger(__name__)

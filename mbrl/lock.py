@@ -1,4 +1,4 @@
-"""Lock on a file: two processes do not write into the same folder.
+"""Locks on files, and folders that appear whole: two processes do not write into the same folder.
 
 The lock is the operating system's (fcntl), so it ends with its process, however that ends. A file
 that a dead process has left behind locks nothing. Where the file system has no locks, as some
@@ -7,11 +7,14 @@ network file systems, a line of the log says that nothing guards the folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import weakref
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import final
@@ -72,3 +75,65 @@ def _holder(descriptor: int) -> str:
         return "".join(letter for letter in words if letter.isprintable())
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+@contextlib.contextmanager
+def locked(file: Path, what: str) -> Iterator[None]:
+    """Lock a file for a block, and remove it afterwards.
+
+    Args:
+        file: made if it is missing.
+        what: what it guards, for the message.
+
+    Raises:
+        BadInput: naming the process that holds the lock.
+    """
+    lock = Lock(file, what)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """Open a hidden folder beside a path, which gets that path at the end of the block.
+
+    So a block that fails, is killed, or whose disk is full, leaves the path as it was. What a
+    killed one has left in the hidden folder is cleared by the next.
+
+    Args:
+        path: of the new folder; what is there is replaced, all at once.
+        check: raises BadInput if the path may not be used.
+
+    Yields:
+        The folder to write in.
+
+    Raises:
+        BadInput: of check, or naming the process that writes there.
+    """
+    check()
+    working = path.with_name(f".{path.name}.new")
+    working.mkdir(parents=True, exist_ok=True)
+    lock = Lock(working / ".lock", str(path))
+    try:
+        check()  # another process may have been faster
+        for left in working.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            elif left.name != ".lock":
+                left.unlink()
+        yield working
+        check()
+        (working / ".lock").unlink()
+        old = path.with_name(f".{path.name}.old")
+        if path.exists():
+            path.rename(old)
+        working.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(working, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
