@@ -1,8 +1,8 @@
 """Lower bounds of a plan's cost in many boxes of actions at once, by CROWN.
 
 Zhang et al. 2018 (CROWN); Xu et al. 2021 (alpha-CROWN) for lower lines that are fitted to the cost,
-here by averaging the answers to the corner that costs least so far. Bounds are not rounded outward
-but carry a margin, as solvers' tolerances do.
+here by averaging the answers to the corner that costs least so far. Every bound is charged the
+largest error of its float64 operations.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from mbrl.relu import linear_relaxation
-from mbrl.relu.linear_relaxation import Crown, Lines, Moves, upper_line
+from mbrl.relu.linear_relaxation import Crown, Lines, Moves, Sizes, upper_line
 from mbrl.relu.network import Array
 from mbrl.relu.program import Problem
-
-MARGIN = 1e-9  # relative, of the cost's bound
 
 
 class Ranges(NamedTuple):
@@ -44,6 +42,9 @@ class Boxes:
 
     Args:
         problem: the planning problem.
+
+    Attributes:
+        rounding: largest error of a cost, as float64 evaluates it.
     """
 
     def __init__(self, problem: Problem):
@@ -78,9 +79,15 @@ class Boxes:
                 self.price[-1, at] = times[-1]
             else:
                 self.price[:, at] = times[:-1, None]
+        whole = Crown(network, problem.obs, self.steps, problem.hold, outward=True)
+        self._sizes: Sizes = whole.magnitudes(problem.action_low, problem.action_high)
+        largest = np.maximum(np.abs(problem.action_low), np.abs(problem.action_high))
+        whole_size = np.concatenate([self._sizes.out, problem.held(largest)], 1)
+        size = whole_size @ np.abs(self.rows.numpy()).T + np.abs(self.row_bias.numpy())
+        self.rounding = whole.rounding * float((self.price.numpy() * size).sum())
         self._crown = Crown(
             network, problem.obs, self.steps, problem.hold,
-            rows=self.rows.numpy(), row_bias=self.row_bias.numpy(),
+            rows=self.rows.numpy(), row_bias=self.row_bias.numpy(), sizes=self._sizes,
         )  # fmt: skip
 
     def bound(
@@ -118,7 +125,6 @@ class Boxes:
                 share = 1 / (k + 2)
                 slopes = torch.lerp(slopes, (before > 0).double(), share)
                 signs = torch.lerp(signs, self._subgradient(rows), share)
-        top = top - MARGIN * (1 + top.abs())
         return Bounded(top, corner, self._score(ranges, moves, weight, high - low), ranges)
 
     def costs(self, actions: Tensor) -> Tensor:
@@ -185,6 +191,7 @@ class Boxes:
         passes, count = self._crown, len(low)
         charge = -(signs * self.price).numpy()  # (B, T, R): minus the cost is bounded from above
         total = (charge @ self.row_bias.numpy()).sum(1)[:, None]
+        error = (np.abs(charge) @ np.abs(self.row_bias.numpy())).sum(1)[:, None]
         moved = np.zeros((count, 1, passes.width))
         rows: Array = np.zeros((count, 1, 0))
         weights = np.zeros_like(lines.lower)
@@ -195,14 +202,20 @@ class Boxes:
             rows = own[..., : self.outputs] + np.pad(rows, ((0, 0), (0, 0), (0, missing)))
             product = rows @ passes.out_table
             total += product[..., -1]
+            error += np.abs(rows) @ self._sizes.out[s]
             layers = len(passes.tables)
-            full = passes.through(product[..., :-1], s, layers, total, lines, weights=weights)
+            full = passes.through(
+                product[..., :-1], s, layers, total, lines, error, self._sizes.pre, weights
+            )
             passes.collect(moved, full, s)
             rows = full[..., : self.n]
         linear = -torch.from_numpy(moved[:, 0]).view_as(low)
         constant = torch.from_numpy((total + rows @ self.problem.obs)[:, 0])
         least = torch.minimum(linear * low, linear * high).sum((1, 2))
-        return least - constant, linear, torch.from_numpy(weights)
+        error += np.abs(rows) @ np.abs(self.problem.obs)
+        moves = torch.maximum((linear * low).abs(), (linear * high).abs()).sum((1, 2))
+        rounding = passes.rounding * len(self.terms) * (torch.from_numpy(error[:, 0]) + moves)
+        return least - constant - rounding, linear, torch.from_numpy(weights)
 
     def _score(self, ranges: Ranges, moves: Moves, weight: Tensor, size: Tensor) -> Tensor:
         """Return the share of the bound's slack that the width of each action causes (B, D)."""
@@ -215,5 +228,6 @@ class Boxes:
 
 
 def _span(low: Tensor, high: Tensor) -> Tensor:
-    """Return high - low, never 0."""
-    return (high - low).clamp(min=1e-12)
+    """Return high - low, or 1 where it is 0."""
+    span = high - low
+    return torch.where(span > 0, span, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mbrl.relu.linear_relaxation import EPS, affine
 from mbrl.relu.network import RELU, Array, Layer, ReluNetwork, append
 
 Kind = Literal["l1", "linf", "hinge", "linear"]
@@ -44,18 +45,18 @@ class Term(NamedTuple):
         return (np.maximum(value, 0) if self.kind == "hinge" else value).sum(-1)
 
     def least(self, low: Array, high: Array) -> float:
-        """Bound the charge from below over the box low <= y <= high."""
+        """Bound the charge from below over the box low <= y <= high, rounded outward."""
         width = self.weight.shape[1]
         low, high = low[:width], high[:width]
-        above = np.maximum(self.weight, 0)
-        below = self.weight - above
-        least = above @ low + below @ high + self.bias
+        size = np.abs(self.weight) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(self.bias)
+        least, most = affine(self.weight, self.bias, low, high, size)
         if self.kind == "linear":
-            return float(least.sum())
+            return float(least.sum() - len(least) * EPS * size.sum())
         least = np.maximum(least, 0)
         if self.kind != "hinge":
-            least = np.maximum(least, -(above @ high + below @ low + self.bias))
-        return float(least.max() if self.kind == "linf" else least.sum())
+            least = np.maximum(least, -most)
+        charge = float(least.max() if self.kind == "linf" else least.sum())
+        return charge * (1 - len(least) * EPS)
 
 
 class PiecewiseLinearCost(NamedTuple):
@@ -104,7 +105,7 @@ def least_cost(
     cost: PiecewiseLinearCost, outputs: tuple[Array, Array], actions: tuple[Array, Array],
     discount: float = 1.0,
 ) -> float:  # fmt: skip
-    """Bound the cost of a rollout from below, each step for itself.
+    """Bound the cost of a rollout from below, each step for itself, rounded outward.
 
     Args:
         cost: without a head (attach).
@@ -114,11 +115,9 @@ def least_cost(
     """
     low, high = (np.concatenate(x, 1) for x in zip(outputs, actions, strict=True))
     steps = len(low)
-    total = sum(
-        discount**t * term.least(low[t], high[t]) for t in range(steps) for term in cost.stage
-    )
-    last = sum(term.least(outputs[0][-1], outputs[1][-1]) for term in cost.terminal)
-    return float(total + discount**steps * last)
+    parts = [discount**t * term.least(low[t], high[t]) for t in range(steps) for term in cost.stage]
+    parts += [discount**steps * term.least(low[-1], high[-1]) for term in cost.terminal]
+    return sum(parts) - (len(parts) + steps + 4) * EPS * sum(map(abs, parts))
 
 
 def attach(

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from mbrl.relu.highs import as_lp, make
+from mbrl.relu.highs import apart, as_lp, make
 from mbrl.relu.network import Array
 from mbrl.relu.program import Program
+from mbrl.relu.scaling import rescale, units_of
 
-EDGE = 1e-7  # a neuron this close to zero can be on either side
+EDGE = 1e-7  # of a neuron's range: one this close to zero can be on either side
 
 
+@apart
 def descend(
     program: Program, starts: Array, *, max_lps: int = 30, deadline: float | None = None
 ) -> Array:
@@ -37,7 +39,8 @@ def descend(
     sides = np.flatnonzero(program.integer).astype(np.int32)
     low, high = problem.action_low, problem.action_high
     solver: Any = make({"presolve": "off", "solver": "simplex"})
-    solver.passModel(as_lp(program, relaxed=True))
+    units = units_of(program)
+    solver.passModel(as_lp(rescale(program, units), relaxed=True))
 
     def best_with(fixed: Array, below: float) -> Array | None:
         """Solve with fixed sides; None unless the program promises a cost below."""
@@ -45,9 +48,9 @@ def descend(
         solver.run()
         if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
-        if solver.getInfo().objective_function_value >= below:
+        if units.cost * solver.getInfo().objective_function_value >= below:
             return None
-        candidate = np.array(solver.getSolution().col_value)[program.actions]
+        candidate = units.unscale(np.array(solver.getSolution().col_value))[program.actions]
         return np.clip(candidate, low, high)
 
     def is_late() -> bool:
@@ -60,7 +63,7 @@ def descend(
         tries, solved = [_sides(program, actions, before[k])[sides]], 0
         while tries and solved < max_lps and not is_late():
             solved += 1
-            below = cost - 1e-9 * (1 + abs(cost))
+            below = cost - 1e-9 * abs(cost)
             candidate = best_with(tries.pop(0), below)
             if candidate is None:
                 continue
@@ -89,7 +92,9 @@ def _across(program: Program, actions: Array, before: Array, sides: Any) -> list
     tries = [x[sides]]
     for t, begin in enumerate(program.first):
         pre = before[t, program.unstable[t]]
-        for k in np.flatnonzero(np.abs(pre) < EDGE):
+        own = begin + np.arange(len(pre))
+        reach = np.maximum(program.high[own], program.high[own + len(pre)])
+        for k in np.flatnonzero(np.abs(pre) < EDGE * reach):
             flipped = x.copy()
             flipped[begin + 2 * len(pre) + k] = 1 - flipped[begin + 2 * len(pre) + k]
             tries.append(flipped[sides])

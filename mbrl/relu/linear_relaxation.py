@@ -40,12 +40,19 @@ class Moves(NamedTuple):
     rows: Array  # (..., T, R, D)
 
 
+class Sizes(NamedTuple):
+    """Largest sums of magnitudes that rows add up, of which rounding takes its share."""
+
+    pre: Array  # (T, N) preactivations
+    out: Array  # (T, num_outputs)
+
+
 class Crown:
     """Backward passes through the steps of a network.
 
     With `outward` each float64 operation is charged its largest error, so that no trajectory leaves
     the bounds, not by a bit, and bounds are intersected with those of interval arithmetic. The rows
-    are then the outputs. Without it a caller adds a margin.
+    are then the outputs. Without it the error is charged by the magnitudes in a larger box.
 
     Args:
         network: simplified: all neurons ReLUs.
@@ -54,7 +61,8 @@ class Crown:
         hold: steps for which an action is held; it is then one variable.
         rows: (R, num_outputs + act_dim) that are bounded at each step; None for the outputs.
         row_bias: (R,) added to the rows.
-        outward: whether bounds are rounded outward.
+        outward: whether there is one box, which gives the magnitudes.
+        sizes: magnitudes of all boxes, unless outward; None to charge no rounding.
     """
 
     def __init__(
@@ -67,13 +75,15 @@ class Crown:
         rows: Array | None = None,
         row_bias: Array | None = None,
         outward: bool = False,
+        sizes: Sizes | None = None,
     ):
         """Build the tables of the passes."""
         self.network, self.obs, self.hold, self.outward = network, obs, hold, outward
+        self.sizes = sizes
         self.horizon, self.n, self.act_dim = horizon, network.obs_dim, network.act_dim
         self.width = -(-horizon // hold) * self.act_dim  # D
-        sizes = [x.bias.shape[0] for x in network.layers]
-        self.starts = np.cumsum([network.num_inputs, *sizes])
+        widths = [x.bias.shape[0] for x in network.layers]
+        self.starts = np.cumsum([network.num_inputs, *widths])
         if rows is None or row_bias is None:
             rows = np.eye(network.num_outputs, network.num_outputs + self.act_dim)
             row_bias = np.zeros(network.num_outputs)
@@ -82,7 +92,8 @@ class Crown:
         self.out_table = np.column_stack([network.weight, network.bias])
         self.tables = [np.column_stack([x.weight, x.bias]) for x in network.layers]
         terms = network.weight.shape[1] + 8 * (horizon + len(network.layers)) + 16
-        self.rounding = 4 * terms * EPS  # relative error of a bound
+        # relative error of a bound; 0 where no magnitudes are known
+        self.rounding = 4 * terms * EPS if outward or sizes is not None else 0.0
 
     def neurons(self, index: int) -> slice:
         """Return where the neurons of a layer stand among all."""
@@ -102,8 +113,8 @@ class Crown:
         layer: int,
         total: Array,
         lines: Lines,
-        error: Array | None = None,
-        pre_size: Array | None = None,
+        error: Array,
+        pre_size: Array,
         weights: Array | None = None,
     ) -> Array:
         """Replace the neurons of layers below `layer` in rows over step s by their lines.
@@ -114,8 +125,8 @@ class Crown:
             layer: the first layer that is not replaced.
             total: (..., R) added to in place.
             lines: around the ReLUs.
-            error: (..., R) magnitudes, added to in place; None to leave them out.
-            pre_size: (..., T, N) largest sums of magnitudes in the preactivations, for the error.
+            error: (..., R) magnitudes, added to in place.
+            pre_size: (T, N) largest sums of magnitudes in the preactivations.
             weights: (..., T, N) filled with the first row's weight of each neuron.
 
         Returns:
@@ -134,8 +145,7 @@ class Crown:
             lifted = (above @ lines.lift[..., s, at, None])[..., 0]
             product = pre @ self.tables[index]
             total += lifted + product[..., -1]
-            if error is not None and pre_size is not None:
-                error += lifted + (np.abs(pre) @ pre_size[..., s, at, None])[..., 0]
+            error += lifted + (np.abs(pre) @ pre_size[s, at, None])[..., 0]
             full[..., :begin] += product[..., :-1]
         return full
 
@@ -144,6 +154,12 @@ class Crown:
         begin = s // self.hold * self.act_dim
         inputs = full[..., self.n : self.network.num_inputs]
         actions[..., begin : begin + self.act_dim] += inputs
+
+    def magnitudes(self, low: Array, high: Array) -> Sizes:
+        """Return the magnitudes in a box of decisions (H, act_dim), and in every box inside it."""
+        passes = _Passes(self, low, high, None)
+        passes.run()
+        return Sizes(passes.pre_size, passes.out_size)
 
     def bound(
         self, low: Array, high: Array, known: Ranges | None = None
@@ -178,7 +194,7 @@ class _Passes:
         flat = (*self.batch, crown.width)
         self.middle = ((low + high) / 2).reshape(flat)[..., None]
         self.half = ((high - low) / 2).reshape(flat)[..., None]
-        if crown.outward:
+        if crown.rounding:
             self.half = self.half * (1 + 4 * EPS)
         self.action_size = np.abs(self.middle) + self.half
         shape = (*self.batch, steps, network.num_neurons)
@@ -188,8 +204,16 @@ class _Passes:
         self.ranges = Ranges(*(np.zeros(x) for x in shapes))
         moves = [] if crown.outward else [np.zeros((*x, crown.width)) for x in (shape, row_shape)]
         self.moves = Moves(*moves) if moves else None
-        # if outward: largest sums of magnitudes that each step's rows add up, for the rounding
-        self.pre_size, self.row_size = np.zeros(shape), np.zeros(row_shape)
+        if crown.sizes is None:
+            self.pre_size = np.zeros(shape[-2:])
+            self.out_size = np.zeros((steps, network.num_outputs))
+            self.row_size = self.out_size if crown.outward else np.zeros(row_shape[-2:])
+        else:
+            self.pre_size, self.out_size = crown.sizes
+            action = np.maximum(np.abs(low), np.abs(high))
+            steps_action = action.reshape(-1, *action.shape[-2:]).max(0).repeat(crown.hold, 0)
+            whole = np.concatenate([self.out_size, steps_action[:steps]], 1)
+            self.row_size = whole @ np.abs(crown.row_weight).T + np.abs(crown.row_bias)
         self.values = np.stack([crown.obs, crown.obs])  # box (2, ...) of a step's values so far
 
     def run(self) -> tuple[Ranges, Moves | None]:
@@ -225,7 +249,7 @@ class _Passes:
                 self._end_layer(t, index, *bounds)
             if crown.outward:
                 largest = np.abs(self.values).max(0)
-                self.row_size[t] = np.abs(network.weight) @ largest + np.abs(network.bias)
+                self.out_size[t] = np.abs(network.weight) @ largest + np.abs(network.bias)
         return self.ranges, self.moves
 
     def _pull_blocks(
@@ -254,7 +278,7 @@ class _Passes:
         full = self._spread(np.concatenate([layer.weight, -layer.weight]))
         total = self._spread(np.concatenate([layer.bias, -layer.bias]))
         error = np.zeros_like(total)
-        full = self._through(full, t, index, total, error)
+        full = crown.through(full, t, index, total, self.lines, error, self.pre_size)
         actions = np.zeros((*total.shape, crown.width))
         crown.collect(actions, full, t)
         total, error = self._pull(full[..., : crown.n], actions, total, error, t)
@@ -280,23 +304,18 @@ class _Passes:
             width = rows.shape[-1]
             product = rows @ crown.out_table[:width]
             total += product[..., -1]
-            if crown.outward:
-                error += np.abs(rows) @ self.row_size[s, :width]
-            full = self._through(product[..., :-1], s, len(crown.tables), total, error)
+            error += np.abs(rows) @ self.out_size[s, :width]
+            layers = len(crown.tables)
+            full = crown.through(
+                product[..., :-1], s, layers, total, self.lines, error, self.pre_size
+            )
             crown.collect(actions, full, s)
             rows = full[..., : crown.n]
         total += rows @ crown.obs + (actions @ self.middle)[..., 0]
         sizes = np.abs(actions)
         total += (sizes @ self.half)[..., 0]
-        if crown.outward:
-            error += np.abs(rows) @ np.abs(crown.obs) + (sizes @ self.action_size)[..., 0]
+        error += np.abs(rows) @ np.abs(crown.obs) + (sizes @ self.action_size)[..., 0]
         return total, error
-
-    def _through(self, full: Array, s: int, layer: int, total: Array, error: Array) -> Array:
-        """Replace neurons by their lines, and count the error if outward; see Crown.through."""
-        if not self.crown.outward:
-            return self.crown.through(full, s, layer, total, self.lines)
-        return self.crown.through(full, s, layer, total, self.lines, error, self.pre_size)
 
     def _end_step(self, t: int, total: Array, error: Array, actions: Array) -> None:
         """Store the bounds of the rows of step t, and start the next step from its outputs."""
@@ -304,7 +323,7 @@ class _Passes:
         plain = None
         if self.crown.outward:
             plain = affine(network.weight, network.bias, *self.values, self.row_size[t])
-        low, high = self._halves(total, error, self.row_size[..., t, :], plain)
+        low, high = self._halves(total, error, self.row_size[t], plain)
         if self.known is not None:
             low = np.maximum(low, self.known.row_low[..., t, :])
             high = np.minimum(high, self.known.row_high[..., t, :])
@@ -318,7 +337,7 @@ class _Passes:
     def _end_layer(self, t: int, index: int, total: Array, error: Array, actions: Array) -> None:
         """Store the bounds and lines of a layer."""
         layer, at = self.crown.network.layers[index], self.crown.neurons(index)
-        size, plain = self.pre_size[..., t, at], None
+        size, plain = self.pre_size[t, at], None
         if self.crown.outward:
             plain = affine(layer.weight, layer.bias, *self.values, size)
         low, high = self._halves(total, error, size, plain)
@@ -346,9 +365,8 @@ class _Passes:
             size: (..., R) largest sums of magnitudes of the rows themselves.
             plain: bounds by interval arithmetic, to intersect with.
         """
-        if self.crown.outward:
-            both = np.concatenate([size, size], -1)
-            total = total + self.crown.rounding * (error + np.abs(total) + both)
+        both = np.concatenate([size, size], -1)
+        total = total + self.crown.rounding * (error + np.abs(total) + both)
         half = size.shape[-1]
         low, high = -total[..., half:], total[..., :half]
         if plain is None:

@@ -2,7 +2,7 @@
 
 With the cost of a known plan as a cutoff the ranges hold for every plan that is not worse, which
 keeps the optimum. A range is taken from the linear program's duals, not from its primal value, so
-that it is proven whatever the solver's tolerances (Neumaier and Shcherbina 2004).
+that it is proven whatever the solver's tolerances.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from mbrl.relu.bounds import Bounds
-from mbrl.relu.highs import as_lp, make
-from mbrl.relu.linear_relaxation import EPS
-from mbrl.relu.network import Array
+from mbrl.relu.duals import Rows
+from mbrl.relu.highs import ROOM, apart, as_lp, make
 from mbrl.relu.program import INF, Problem, Program, build
+from mbrl.relu.scaling import rescale, units_of
 
 
+@apart
 def tighten(
     problem: Problem,
     bounds: Bounds,
@@ -83,24 +84,23 @@ class _Relaxation:
     def __init__(self, program: Program, cutoff: float):
         self.highs: Any = make({"presolve": "off", "solver": "simplex", "simplex_strategy": 4})
         cost = np.flatnonzero(program.cost)
-        self.low, self.high = program.low.copy(), program.high.copy()
-        self.start = program.start
-        self.index, self.value = program.index, program.value.copy()
-        self.row_low, self.row_high = program.row_low, program.row_high
+        start, index, value = program.start, program.index, program.value
+        row_low, row_high = program.row_low, program.row_high
         if np.isfinite(cutoff):  # rounded up: the known plan itself stays inside
             limit = cutoff - program.offset
-            limit += 1e-7 * (1 + abs(cutoff) + abs(program.offset))
-            self.index = np.concatenate([self.index, cost])
-            self.value = np.concatenate([self.value, program.cost[cost]])
-            self.start = np.append(self.start, len(self.index))
-            self.row_low = np.append(self.row_low, -INF)
-            self.row_high = np.append(self.row_high, limit)
-        self.rows = np.repeat(np.arange(len(self.row_low)), np.diff(self.start))
+            limit += ROOM * units_of(program).cost
+            index = np.concatenate([index, cost])
+            value = np.concatenate([value, program.cost[cost]])
+            start = np.append(start, len(index))
+            row_low, row_high = np.append(row_low, -INF), np.append(row_high, limit)
         relaxed = program._replace(
-            cost=np.zeros_like(program.cost), offset=0.0, start=self.start, index=self.index,
-            value=self.value, row_low=self.row_low, row_high=self.row_high,
+            cost=np.zeros_like(program.cost), offset=0.0, start=start, index=index,
+            value=value, row_low=row_low, row_high=row_high,
         )  # fmt: skip
-        self.highs.passModel(as_lp(relaxed, relaxed=True))
+        self.units = units_of(relaxed)
+        self.highs.passModel(as_lp(rescale(relaxed, self.units), relaxed=True))
+        self.low, self.high = program.low.copy(), program.high.copy()
+        self.rows = Rows(start, index, value, row_low, row_high)
         self.costs = np.zeros_like(program.cost)
 
     def minimum(self, z: int, s: int, side: int) -> float:
@@ -108,7 +108,9 @@ class _Relaxation:
         import highspy
 
         columns = np.array([z, s], dtype=np.int32)
-        self.highs.changeColsCost(2, columns, np.array([side, -side], dtype=np.float64))
+        weights = np.array([side, -side]) * self.units.column[columns]
+        unit = float(np.abs(weights).max())
+        self.highs.changeColsCost(2, columns, weights / unit)
         self.highs.run()
         solution = self.highs.getSolution()
         status = self.highs.getModelStatus()
@@ -116,23 +118,10 @@ class _Relaxation:
         if status != highspy.HighsModelStatus.kOptimal:
             return -INF
         self.costs[z], self.costs[s] = side, -side
-        bound = self._proven(np.array(solution.row_dual))
+        dual = np.array(solution.row_dual) * unit / self.units.row
+        bound = self.rows.bound(self.costs, self.low, self.high, dual)
         self.costs[z] = self.costs[s] = 0
         return bound
-
-    def _proven(self, dual: Array) -> float:
-        """Bound the objective from below by any duals (rows,), rounding included."""
-        dual = np.where((dual > 0) & (self.row_low == -INF), 0, dual)
-        dual = np.where((dual < 0) & (self.row_high == INF), 0, dual)
-        side = np.where(dual > 0, self.row_low, np.where(dual < 0, self.row_high, 0))
-        products = self.value * dual[self.rows]
-        count = len(self.costs)
-        reduced = self.costs - np.bincount(self.index, products, count)
-        largest = np.maximum(np.abs(self.low), np.abs(self.high))
-        sizes = np.abs(self.costs) + np.bincount(self.index, np.abs(products), count)
-        bound = dual @ side + np.minimum(reduced * self.low, reduced * self.high).sum()
-        error = np.abs(dual) @ np.abs(side) + sizes @ largest
-        return float(bound - 4 * (count + len(dual)) * EPS * error)
 
     def shrink(self, row: int, k: int, count: int, begin: int, low: float, high: float) -> None:
         """Set the new range of neuron k of a step whose columns start at `begin`.
@@ -146,16 +135,19 @@ class _Relaxation:
             high: likewise.
         """
         z, s, d = begin + k, begin + count + k, begin + 2 * count + k
+        units, rows = self.units, self.rows
         for column, most in ((z, max(high, 0.0)), (s, max(-low, 0.0))):
             self.high[column] = min(self.high[column], most)
-            self.highs.changeColBounds(int(column), 0.0, float(self.high[column]))
+            scaled = float(self.high[column] / units.column[column])
+            self.highs.changeColBounds(int(column), 0.0, scaled)
         if high <= 0 or low >= 0:
             side = 0.0 if high <= 0 else 1.0
             self.low[d] = self.high[d] = side
             self.highs.changeColBounds(int(d), side, side)
             return
         for at, entry in ((row, high), (row + count, low)):
-            self.value[self.start[at] + 1] = -entry
-            self.highs.changeCoeff(int(at), int(d), float(-entry))
-        self.row_high[row + count] = -low
-        self.highs.changeRowBounds(int(row + count), -INF, float(-low))
+            rows.value[rows.start[at] + 1] = -entry
+            self.highs.changeCoeff(int(at), int(d), float(-entry / units.row[at]))
+        rows.high[row + count] = -low
+        limit = float(-low / units.row[row + count])
+        self.highs.changeRowBounds(int(row + count), -INF, limit)

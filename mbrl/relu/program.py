@@ -53,6 +53,15 @@ class Problem(NamedTuple):
         outputs, before = self.network.simulate(start, steps)
         return self.cost.total(outputs, steps, self.discount), outputs, before
 
+    def nearest_plan(self, actions: Array) -> Array:
+        """Return decisions (H, act_dim) inside the limits, whole numbers where they have to be."""
+        if self.one_hot:
+            return np.eye(actions.shape[1])[actions.argmax(1)]
+        whole = list(self.integer)
+        actions = np.clip(actions, self.action_low, self.action_high)
+        actions[:, whole] = np.round(actions[:, whole])
+        return actions
+
 
 class Region(NamedTuple):
     """Where a step is one affine map (mbrl.relu.regions)."""
@@ -309,7 +318,8 @@ class _Builder:
         least = above @ y_low + below @ y_high + term.bias
         most = above @ y_high + below @ y_low + term.bias
         # some room, so that rounding in these two sums cuts nothing off
-        room = 1e-9 * (1 + np.abs(term.weight) @ np.maximum(np.abs(y_low), np.abs(y_high)))
+        largest = np.maximum(np.abs(y_low), np.abs(y_high))
+        room = 1e-9 * (np.abs(term.bias) + np.abs(term.weight) @ largest)
         positive, negative = np.maximum(most, 0) + room, np.maximum(-least, 0) + room
         zero, eye, rhs = np.zeros(count), np.eye(count), -term.bias
         if term.kind == "l1":
@@ -320,8 +330,7 @@ class _Builder:
             carriers = self.columns(zero, positive)
             self.constrain(np.full(count, -INF), rhs, (term.weight, y), (-eye, carriers))
         else:
-            largest = np.maximum(positive, negative).max(keepdims=True)
-            carriers = self.columns(np.zeros(1), largest)
+            carriers = self.columns(np.zeros(1), np.maximum(positive, negative).max(keepdims=True))
             ones, free = np.ones((count, 1)), np.full(count, -INF)
             self.constrain(free, rhs, (term.weight, y), (-ones, carriers))
             self.constrain(free, -rhs, (-term.weight, y), (-ones, carriers))

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mbrl.relu.bounds import Bounds
-from mbrl.relu.highs import make
+from mbrl.relu.highs import apart, make
 from mbrl.relu.network import IDENTITY, ZERO, Array, Kinds, ReluNetwork
 from mbrl.relu.program import INF, Problem, Region
 
-THIN = 1e-9  # a region is one if a ball of this size fits in
+THIN = 1e-9  # of the inputs' half ranges: smaller regions are left to their neighbors
 
 
 class _Rows(NamedTuple):
@@ -27,6 +27,7 @@ class _Rows(NamedTuple):
     out: Array  # (num_outputs, num_inputs + 1)
 
 
+@apart
 def enumerate_regions(
     problem: Problem,
     bounds: Bounds,
@@ -110,9 +111,13 @@ def _holds_ball(
 
     sign = np.where(kinds[neurons] == IDENTITY, -1.0, 1.0)
     rows = sign[:, None] * pre[neurons]  # at most 0
-    free = box[1] > box[0]
-    size = np.linalg.norm(rows[:, :-1][:, free], axis=1)
-    fixed = rows[:, -1] + rows[:, :-1][:, ~free] @ box[0][~free]
+    middle, half = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
+    free = half > 0
+    slopes = rows[:, :-1][:, free] * half[free]  # over inputs in [-1, 1]
+    fixed = rows[:, -1] + rows[:, :-1] @ middle
+    size = np.linalg.norm(slopes, axis=1)
+    unit = np.where(size > 0, size, np.maximum(np.abs(fixed), 1e-300))
+    slopes, fixed, size = slopes / unit[:, None], fixed / unit, size / unit
     if not free.any():
         return bool((fixed <= 0).all())
     count = int(free.sum())
@@ -120,14 +125,14 @@ def _holds_ball(
     lp.num_col_, lp.num_row_ = count + 1, len(rows)
     lp.sense_ = highspy.ObjSense.kMaximize
     lp.col_cost_ = np.append(np.zeros(count), 1.0)
-    lp.col_lower_ = np.append(box[0][free], -INF)
-    lp.col_upper_ = np.append(box[1][free], 1.0)
+    lp.col_lower_ = np.append(-np.ones(count), -INF)
+    lp.col_upper_ = np.append(np.ones(count), 1.0)
     lp.row_lower_, lp.row_upper_ = np.full(len(rows), -INF), -fixed
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = lp.num_col_, lp.num_row_
     lp.a_matrix_.start_ = np.arange(len(rows) + 1) * (count + 1)
     lp.a_matrix_.index_ = np.tile(np.arange(count + 1), len(rows))
-    lp.a_matrix_.value_ = np.concatenate([rows[:, :-1][:, free], size[:, None]], 1).ravel()
+    lp.a_matrix_.value_ = np.concatenate([slopes, size[:, None]], 1).ravel()
     solver = make({"presolve": "off", "solver": "simplex"})
     solver.passModel(lp)
     solver.run()

@@ -18,7 +18,7 @@ from mbrl.planners.cem import CEM
 from mbrl.planners.exact.piecewise_linear import Exact, PiecewiseLinearModel, obs_of
 from mbrl.planners.gradient import Gradient
 from mbrl.planners.mppi import MPPI
-from mbrl.relu import attach
+from mbrl.relu import attach, highs
 from mbrl.relu.network import Array
 from mbrl.relu.program import Problem, relu_only
 from mbrl.roles import Model, Plan, Planner
@@ -209,8 +209,12 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         """Plan for every environment; see Planner.plan.
 
         The info holds tensors (E,): lower_bound (of the cost, which is minus the value), gap
-        (relative), incumbent (its cost), num_unstable, nodes; status (E strings); latency and
-        seconds by part.
+        (relative to the cost), incumbent (its cost), num_unstable, nodes; latency and seconds by
+        part; and status (E strings):
+            "optimal": the gap is closed, up to 1e-4 or the planner's tolerance.
+            "imprecise": it is not, for the tolerances of the solver or the rounding of actions.
+            "node_limit", "time_limit", "no_time": the search ended early.
+            "failed", "infeasible": the solver did not solve the program; there is a warning.
 
         Raises:
             BadInput: if the model is not piecewise linear.
@@ -252,9 +256,10 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         costs, bound, incumbent = (
             torch.tensor([x[k] for x in results], dtype=torch.float64) for k in (1, 2, 3)
         )
+        missing = (costs - bound).clamp(min=0)
         info = {
             "lower_bound": bound,
-            "gap": (costs - bound).clamp(min=0) / costs.abs().clamp(min=1e-9),
+            "gap": torch.where(missing > 0, missing / costs.abs(), 0),
             "incumbent": incumbent,
             "num_unstable": torch.tensor([x.num_unstable for x in results]),
             "status": [x.status for x in results],
@@ -276,8 +281,13 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         actions = self._project(torch.from_numpy(result.actions).to(self._action.low))
         both = np.stack([incumbent.actions, actions.double().cpu().numpy()])
         better = best_of(problem, both)
-        bound = min(result.lower_bound, better.cost)
-        return result._replace(actions=better.actions, cost=better.cost, lower_bound=bound)
+        promised = best_of(problem, result.actions[None]).cost  # before actions became float32
+        status, bound = result.status, min(result.lower_bound, better.cost)
+        if status == "optimal" and better.cost - promised > highs.GAP * abs(better.cost):
+            status = "imprecise"
+        return result._replace(
+            actions=better.actions, cost=better.cost, lower_bound=bound, status=status
+        )
 
     def _incumbents(
         self,

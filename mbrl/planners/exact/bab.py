@@ -23,7 +23,7 @@ from mbrl.planners.exact.anytime import (
 )
 from mbrl.planners.sampling import Discount
 from mbrl.relu import Bounds, crown, highs
-from mbrl.relu.boxes import MARGIN, Bounded, Boxes, Ranges
+from mbrl.relu.boxes import Bounded, Boxes, Ranges
 from mbrl.relu.descent import descend
 from mbrl.relu.network import Array
 from mbrl.relu.program import Problem, build
@@ -242,17 +242,16 @@ class _Search:
 
     def _cutoff(self) -> float:
         """Return the cost that a plan must be below to count as better than the best."""
-        return self.best - self._tolerance * max(abs(self.best), 1e-9)
+        return self.best - max(self._tolerance * abs(self.best), self._boxes.rounding)
 
 
 def _solve_leaf(
     problem: Problem, limits: Bounds, low: Array, high: Array, ranges: Ranges, timer: Timer
 ) -> highs.Solution:
     """Solve the program of a box (H, act_dim), with few binaries."""
-    room = MARGIN * (1 + ranges.high.abs().maximum(ranges.low.abs()))
     inside = limits._replace(
-        low=np.maximum(limits.low, (ranges.low - room).numpy()),
-        high=np.minimum(limits.high, (ranges.high + room).numpy()),
+        low=np.maximum(limits.low, ranges.low.numpy()),
+        high=np.minimum(limits.high, ranges.high.numpy()),
     )
     program = build(problem._replace(action_low=low, action_high=high), inside)
     return highs.solve(program, time_limit=timer.part_of_remaining(0.5))
@@ -309,7 +308,10 @@ class _Front:
             Low and high of at least 2B boxes, and the ranges of the boxes that were split.
         """
         low, high = self.low.flatten(1), self.high.flatten(1)
-        score = self.bounded.score + 1e-12 * (high - low)  # where all is known, across the widest
+        # where all is known, across the widest
+        share = 1e-12 * self.bounded.score.amax(1, keepdim=True)
+        width = high - low
+        score = self.bounded.score + torch.where(share > 0, share, 1) * width / width.max()
         order = score.argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(low))
         times = max(1, min((2 * num // len(low)).bit_length() - 1, low.shape[1]))

@@ -6,6 +6,7 @@ with a lower bound on the cost that any plan has in the model.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, final
 
 import numpy as np
@@ -127,7 +128,6 @@ class MIP(AnytimePlanner):
         held = problem.held(problem.action_low), problem.held(problem.action_high)
         box = limits.out_low, limits.out_high
         weak = least_cost(problem.cost, box, held, problem.discount)
-        weak -= 1e-9 * (1 + abs(weak))  # rounding
         result = result._replace(
             num_unstable=limits.num_unstable(),
             lower_bound=weak,
@@ -165,17 +165,26 @@ class MIP(AnytimePlanner):
             relaxed = highs.relaxed_bound(program, time_limit=timer.part_of_remaining(0.8))
             timer.record("solve")
             return result._replace(status="node_limit", lower_bound=max(weak, relaxed))
-        solution = self._solve(problem, limits, program, result.actions, timer)
+        solution = self._solve(problem, limits, program, result, timer)
+        if solution.status in ("failed", "infeasible"):
+            warnings.warn(
+                f"the program of a plan was not solved ({solution.reason}): the plan is the best "
+                "that was found without it, and its bound is weak",
+                RuntimeWarning,
+                stacklevel=3,
+            )
         bound = max(weak, solution.lower_bound)
         result = result._replace(status=solution.status, nodes=solution.nodes, lower_bound=bound)
         return result if solution.actions is None else result._replace(actions=solution.actions)
 
     def _solve(
-        self, problem: Problem, limits: Bounds, program: Program, actions: Array, timer: Timer
+        self, problem: Problem, limits: Bounds, program: Program, best: SearchResult, timer: Timer
     ) -> highs.Solution:
-        """Solve the program, which has the feasible plan actions (H, act_dim)."""
+        """Solve the program, of which a plan and a bound are known."""
+        actions = best.actions
         remaining = timer.remaining()  # HiGHS reads the clock now and then: some is kept back
         options: dict[str, Any] = {
+            "known_bound": best.lower_bound,
             "max_nodes": self._max_nodes,
             "time_limit": None if remaining is None else remaining - 0.12 * timer.share,
         }
