@@ -6,6 +6,9 @@ import contextlib
 import json
 import shutil
 import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +18,12 @@ from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
     import gymnasium
+    from gymnasium.envs.registration import EnvSpec
+    from torch import Tensor
 
+    from mbrl.envs.given import Given
     from mbrl.roles import Actor, VecEnv
+    from mbrl.types import Task
 
 
 class LoadedAgent:
@@ -28,6 +35,8 @@ class LoadedAgent:
 
     Attributes:
         agent: the agent itself.
+        observation_space: gymnasium's, of one environment.
+        action_space: gymnasium's, of one environment.
     """
 
     def __init__(self, agent: Actor, env: VecEnv):
@@ -36,9 +45,13 @@ class LoadedAgent:
 
         self.agent = agent
         self._action = env.action
-        self._first_action, self._obs_shape = 0, (env.obs_dim,)
+        self._first_action = 0
         if isinstance(env, HasGymnasiumSpaces):
-            self._first_action, self._obs_shape = env.first_action, env.obs_shape
+            self._first_action = env.first_action
+            self.observation_space, self.action_space = env.observation_space, env.action_space
+        else:
+            self.observation_space, self.action_space = _spaces(env)
+        self._obs_shape: tuple[int, ...] = self.observation_space.shape
         self._device = env.device
         self._num_rows = 0  # of the last predict
 
@@ -50,7 +63,7 @@ class LoadedAgent:
         deterministic: bool = True,
         *,
         env_state: Any = None,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, Any]:
         """Choose actions.
 
         A planning agent remembers its last plan: each row is an episode, begun anew where
@@ -58,44 +71,45 @@ class LoadedAgent:
 
         Args:
             obs: of one environment, or a batch (B, ...), array-like.
-            state: not used; SB3's recurrent policies have one.
+            state: returned as it is; SB3's recurrent policies have one.
             episode_start: (B,) where an episode begins, as SB3's evaluate_policy gives it.
             deterministic: act as in evaluation, without exploration.
             env_state: the state (state_dim,) or (B, state_dim) of the simulator, for a model that
                 is one.
 
         Returns:
-            Actions as numpy, (act_dim,) or (B, act_dim); discrete ones as int64 () or (B,). The
-            second is SB3's recurrent state: None, the agent keeps its own.
+            Actions as numpy, in the shape and type of the action space, or a batch of them;
+            discrete ones as int64 () or (B,). The second is state: the agent keeps its own.
 
         Raises:
-            BadInput: if obs is of another shape.
+            BadInput: if an argument is of another shape, or obs is not finite.
         """
         import numpy as np
         import torch
 
-        array = np.asarray(obs, dtype=np.float32)
-        rank = len(self._obs_shape)
-        if array.shape[array.ndim - rank :] != self._obs_shape or array.ndim > rank + 1:
-            shape = ", ".join(map(str, self._obs_shape))
-            raise BadInput(f"obs: shape {array.shape} should be ({shape},) or (B, {shape})")
+        array = _observations(obs, self._obs_shape)
         rows = torch.from_numpy(array.reshape(-1, int(np.prod(self._obs_shape))))
         rows = rows.to(self._device)
         if rows.shape[0] != self._num_rows:
             self.reset()
             self._num_rows = rows.shape[0]
         elif episode_start is not None:
-            starts = torch.as_tensor(np.asarray(episode_start).reshape(-1), dtype=torch.bool)
-            self.agent.reset(starts.to(self._device), explore=not deterministic)
+            starts = _rows_of("episode_start", episode_start, len(rows)).to(self._device)
+            self.agent.reset(starts[:, 0].bool(), explore=not deterministic)
         simulated = None
         if env_state is not None:
-            simulated = torch.as_tensor(env_state, device=self._device).reshape(len(rows), -1)
+            simulated = _rows_of("env_state", env_state, len(rows)).to(self._device)
         with torch.no_grad():
             action = self.agent.act(rows, explore=not deterministic, env_state=simulated)
+        native = self._native(action)
+        return (native if array.ndim > len(self._obs_shape) else native.squeeze(0)), state
+
+    def _native(self, action: Any) -> Any:
+        """Convert actions (B, act_dim) to the type and shape of the action space."""
         if self._action.kind == "discrete":
-            action = action.argmax(-1) + self._first_action
-        action = action.cpu().numpy()
-        return (action if array.ndim > rank else action.squeeze(0)), None
+            return (action.argmax(-1) + self._first_action).cpu().numpy()
+        space = self.action_space
+        return action.cpu().numpy().astype(space.dtype).reshape(-1, *space.shape)
 
     def reset(self) -> None:
         """Start a new episode."""
@@ -103,17 +117,22 @@ class LoadedAgent:
         self.agent.reset(explore=False)
 
 
-def load(run: str | Path) -> LoadedAgent:
+def load(run: str | Path, env: Given | None = None, *, task: Task | None = None) -> LoadedAgent:
     """Load the agent of a run folder.
 
     Args:
         run: the folder.
+        env: the environment, if one that exists only in Python was trained in.
+        task: what is known of it, if it was trained with a Task from Python.
 
     Raises:
-        BadInput: if it is no run folder, or its checkpoint is missing or damaged.
+        BadInput: if it is no run folder, its checkpoint is missing or damaged, or its environment
+            exists only in Python and is not given.
     """
     from mbrl.training.run_folder import RunFolder
 
+    if env is not None or task is not None:
+        return GymAgent.load(run, env, task=task)
     parts = restore(RunFolder.open(Path(run)))
     return LoadedAgent(parts.agent, parts.env)
 
@@ -126,12 +145,17 @@ class GymAgent(LoadedAgent):
 
     Args:
         agent: as in `mbrl train agent=`.
-        env: as in `mbrl train env=`, a gymnasium id, or a gymnasium Env of one's own. That Env is
-            trained in; to go on with training it is reset with its last seed and its actions are
+        env: one of
+            a name, as in `mbrl train env=`, or a gymnasium id;
+            a gymnasium Env of one's own, or a function (or class) that makes one;
+            a VecEnv, such as mbrl.make_vec returns.
+            To go on with training, a gymnasium Env is reset with its last seed and its actions are
             replayed, so it must be a function of these.
+        task: what is known of a gymnasium environment in closed form, a mbrl.types.Task.
         seed: of all random draws.
         verbose: 1 shows the progress of learn().
-        overrides: further settings.
+        overrides: further settings; of an Env of one's own also `env.max_episode_steps` and
+            `env.time_limit`, of a function that makes one `env.num_envs`.
 
     Raises:
         BadInput: in one line, if a setting is unknown, impossible or does not fit.
@@ -140,8 +164,9 @@ class GymAgent(LoadedAgent):
     def __init__(
         self,
         agent: str = "mbpo",
-        env: str | gymnasium.Env = "pendulum",
+        env: str | Given = "pendulum",
         *,
+        task: Task | None = None,
         seed: int = 0,
         verbose: int = 0,
         **overrides: Any,
@@ -151,23 +176,43 @@ class GymAgent(LoadedAgent):
 
         chosen = [f"agent={agent}", *_env_arguments(env), f"seed={seed}"]
         config, _ = compose([*chosen, *_arguments(overrides)])
-        self._begin(config, env, verbose)
+        if task is not None and isinstance(env, str):
+            env = _maker(env, config)
+        elif not isinstance(env, str) and config["env"].get("kwargs") and "env.kwargs" in overrides:
+            raise BadInput("env.kwargs: are those of a gymnasium id; this env is there already")
+        if not isinstance(env, str) and (task is not None or not _is_registered(env)):
+            config["env"] = _stand_in(env, task, config["env"])
+        self._begin(config, None if isinstance(env, str) else env, task, verbose)
 
-    def _begin(self, config: dict[str, Any], env: str | gymnasium.Env | None, verbose: int) -> None:
+    def _begin(
+        self, config: dict[str, Any], env: Given | None, task: Task | None, verbose: int
+    ) -> None:
         """Build the parts of a config."""
         import torch
 
         from mbrl.buffer import ReplayBuffer
         from mbrl.config import build_agent, make_env
-        from mbrl.envs import GymnasiumVecEnv
+        from mbrl.envs.given import repeats, vec_env_of
         from mbrl.training.run_folder import RunFolder
 
         torch.set_num_threads(config["num_threads"])
         device = config["device"]
-        if env is None or isinstance(env, str):
+        self._make_eval_env: Callable[[int], VecEnv] | None = None
+        if env is None:
             self.env: VecEnv = make_env(config)
+            self._make_eval_env = partial(make_env, config, "eval_env")
         else:
-            self.env = GymnasiumVecEnv.around([env], seed=config["seed"], device=device)
+            limits = {key: config["env"].get(key) for key in ("max_episode_steps", "time_limit")}
+            options: Any = {"task": task, "seed": config["seed"], "device": device, **limits}
+            self.env = vec_env_of(env, num_envs=config["env"].get("num_envs", 1), **options)
+            if repeats(env):
+                self._make_eval_env = lambda count: vec_env_of(env, num_envs=count, **options)
+            if self.env.max_episode_steps is None:
+                warnings.warn(
+                    f"{config['env'].get('name', 'env')}: no max_episode_steps is known; if its "
+                    "episodes never end by themselves, set **{'env.max_episode_steps': 1000}",
+                    stacklevel=3,
+                )
         num_envs = self.env.num_envs
         capacity = -(-config["buffer_size"] // num_envs) * num_envs
         self._dataset = None
@@ -240,42 +285,139 @@ class GymAgent(LoadedAgent):
             run.save(0, {"agent": self.agent.state_dict()})
         else:
             shutil.copytree(self._run.path / "checkpoints", path / "checkpoints")
-            shutil.copy(self._run.metrics_path, run.metrics_path)
+            for name in ("metrics.jsonl", "summary.json"):
+                shutil.copy(self._run.path / name, path / name)
+
+    def evaluate(self, num_episodes: int = 10, *, seed: int | None = None) -> dict[str, Any]:
+        """Run whole episodes with the deterministic policy.
+
+        Those of an Env that was given as an instance are run in it, one after the other.
+
+        Args:
+            num_episodes: how many.
+            seed: the episodes depend on it; None takes that of training.
+
+        Returns:
+            eval/mean_reward, eval/std_reward, eval/mean_ep_length, eval/episodes, eval/rewards
+            (list).
+
+        Raises:
+            BadInput: if there are none.
+            EnvironmentFault: if the environment breaks its contract, or an episode does not end.
+        """
+        own: int = self._run.config["seed"]
+        return self._evaluate(self.agent, num_episodes, own if seed is None else seed)
+
+    def _evaluate(self, agent: Actor, num_episodes: int, seed: int) -> dict[str, Any]:
+        """Run whole episodes of any agent."""
+        from mbrl.training.evaluation import evaluate, run_episodes, summarize
+
+        if num_episodes < 1:
+            raise BadInput(f"num_episodes={num_episodes}: should be at least 1")
+        self._num_rows = 0  # the next predict begins new episodes
+        if self._make_eval_env is not None:
+            return evaluate(self._make_eval_env, agent, episodes=num_episodes, seed=seed)
+        rewards: list[float] = []
+        lengths: list[float] = []
+        for first in range(0, num_episodes, self.env.num_envs):
+            earlier = run_episodes(self.env, agent, seed=seed, first=first)
+            rewards, lengths = rewards + earlier[0], lengths + earlier[1]
+        return summarize(rewards[:num_episodes], lengths[:num_episodes])
+
+    def report(self, path: str | Path, num_episodes: int = 10) -> Path:
+        """Save in a run folder, as save() does, and write its report.
+
+        Args:
+            path: the run folder.
+            num_episodes: of the policy, and of a random one.
+
+        Returns:
+            The report, RUN/report.html.
+
+        Raises:
+            BadInput: if nothing was learned yet, or something else is at path.
+        """
+        import torch
+
+        from mbrl.agents import Random
+        from mbrl.report import report_run
+        from mbrl.training.evaluation import collect_episodes
+        from mbrl.types import Transitions
+
+        if self.num_timesteps == 0:
+            raise BadInput("report: nothing was learned yet; call learn() first")
+        self.save(path)
+        config = self._run.config
+        seed = config["seed"]
+        draws = torch.Generator(self.env.device).manual_seed(seed)
+
+        def returns(agent: Actor) -> list[float]:
+            return self._evaluate(agent, num_episodes, seed)["eval/rewards"]
+
+        def episodes(agent: Actor) -> Transitions:
+            make = self._make_eval_env
+            envs = self.env if make is None else make(num_episodes)
+            parts = [
+                collect_episodes(envs, agent, seed=seed, first=first)
+                for first in range(0, num_episodes, envs.num_envs)
+            ]
+            if make is not None:
+                envs.close()
+            return Transitions.concatenate(parts)
+
+        random = Random(action=self.env.action, generator=draws)
+        agents = {config["choices"]["agent"]: self.agent, "random": random}
+        return report_run(Path(path), config, agents, returns=returns, episodes=episodes)
 
     @classmethod
     def load(
-        cls, path: str | Path, env: gymnasium.Env | None = None, *, verbose: int = 0
+        cls,
+        path: str | Path,
+        env: Given | None = None,
+        *,
+        task: Task | None = None,
+        verbose: int = 0,
     ) -> GymAgent:
         """Load what save() or `mbrl train` wrote, to train further; path itself stays as it is.
 
         Args:
             path: a run folder.
-            env: an Env of one's own, if it was trained in one.
+            env: the environment, if one that exists only in Python was trained in.
+            task: what is known of it, if it was trained with a Task from Python.
             verbose: as in the constructor.
 
         Raises:
             BadInput: if it is no run folder, or its checkpoint is missing or damaged.
         """
+        from mbrl.training.faults import checkpoint_mismatch
         from mbrl.training.run_folder import RunFolder
         from mbrl.training.versions import warn_of_other_versions
 
         run = RunFolder.open(Path(path))
-        check_saved(run.config, run.config_path)
+        config = run.config
+        if env is not None:
+            config = {**config, "env": _given_again(config.get("env"), env, task)}
+        elif task is not None:
+            raise BadInput("task: goes with env, the environment that it is known of")
+        check_saved(config, run.config_path)
         saved = run.load()
         if saved is None:
             raise BadInput(f"{path}: has no checkpoint yet; train it first")
         warn_of_other_versions(run.versions_path, "training goes on, but not bit for bit")
         self = cls.__new__(cls)
-        self._begin(run.config, env, verbose)
-        self.agent.load_state_dict(saved["agent"])
+        self._begin(config, env, task, verbose)
+        with checkpoint_mismatch(run.path, "agent"):
+            self.agent.load_state_dict(saved["agent"])
         if "loop" in saved:
             self.num_timesteps = saved["loop"]["progress"]["step"]
             shutil.copytree(run.path / "checkpoints", self._run.path / "checkpoints")
-            shutil.copy(run.metrics_path, self._run.metrics_path)
+            for name in ("metrics.jsonl", "summary.json"):
+                if (run.path / name).is_file():
+                    shutil.copy(run.path / name, self._run.path / name)
         return self
 
 
-def _env_arguments(env: str | gymnasium.Env) -> list[str]:
+def _env_arguments(env: str | Given) -> list[str]:
     """Return the settings of `mbrl train` for an environment."""
     import gymnasium
 
@@ -283,20 +425,146 @@ def _env_arguments(env: str | gymnasium.Env) -> list[str]:
     from mbrl.config.library import Library
 
     if not isinstance(env, str):
-        kind = type(env.unwrapped)
-        id = env.spec.id if env.spec else f"{kind.__module__}:{kind.__name__}"
-        return ["env=gym", f"env.id={id}"]
+        spec = _is_registered(env)
+        if spec is None:
+            return ["env=gym", "env.id=CartPole-v1"]  # a stand-in replaces it
+        kwargs = {key: value for key, value in spec.kwargs.items() if key != "render_mode"}
+        return ["env=gym", f"env.id={spec.id}", *_arguments({"env.kwargs": kwargs or None})]
     known = env in Library().choices("env") or (env not in gymnasium.registry and ":" not in env)
     return [f"env={env}"] if known else ["env=gym", f"env.id={env}"]
 
 
+def _is_registered(env: Given) -> EnvSpec | None:
+    """Return the spec of an Env that gymnasium.make would make again, None of any other."""
+    import gymnasium
+
+    spec = env.spec if isinstance(env, gymnasium.Env) else None
+    if spec is None or spec.id not in gymnasium.registry or spec.additional_wrappers:
+        return None
+    with contextlib.suppress(TypeError, ValueError):
+        json.dumps(spec.kwargs)
+        return spec
+    return None
+
+
+def _maker(env: str, config: dict[str, Any]) -> Callable[[], gymnasium.Env]:
+    """Return a function that makes an environment by its gymnasium id.
+
+    Raises:
+        BadInput: if the name is one of `mbrl train env=`, which has what is known of it.
+    """
+    from mbrl.envs.from_gymnasium import make_gymnasium
+
+    node = config["env"]
+    if config["choices"]["env"] != "gym" or node.get("task") is not None:
+        raise BadInput(f"task: env={env} states what is known of it; leave one of them out")
+
+    def make() -> gymnasium.Env:
+        return make_gymnasium(node["id"], **(node.get("kwargs") or {}))
+
+    make.__qualname__ = node["id"]
+    return make
+
+
+def _stand_in(env: Given, task: Task | None, node: dict[str, Any]) -> dict[str, Any]:
+    """Return what the config holds of an environment that exists only in Python."""
+    from mbrl.envs.given import name_of
+
+    kept = {key: node.get(key) for key in ("num_envs", "max_episode_steps", "time_limit")}
+    given = {"name": name_of(env), "has_task": task is not None}
+    return {"_target_": "mbrl.envs.OnlyInPython", **given, **kept}
+
+
+def _given_again(node: Any, env: Given, task: Task | None) -> dict[str, Any]:
+    """Return what the config holds of an environment that is given to a loaded agent.
+
+    Raises:
+        BadInput: if the run had a Task and none is given.
+    """
+    node = node if isinstance(node, dict) else {}
+    if node.get("_target_") != "mbrl.envs.OnlyInPython":
+        return _stand_in(env, task, node)
+    if node.get("has_task") and task is None:
+        raise BadInput(f"task: {node.get('name')} was trained with a Task; give it again, task=...")
+    return node
+
+
+def _spaces(env: VecEnv) -> tuple[Any, Any]:
+    """Return gymnasium's observation and action space of one of several environments."""
+    import numpy as np
+    from gymnasium import spaces
+
+    observations = spaces.Box(-np.inf, np.inf, (env.obs_dim,), np.float32)
+    if env.action.kind == "discrete":
+        return observations, spaces.Discrete(env.action.num_actions)
+    low, high = (x.cpu().numpy() for x in (env.action.low, env.action.high))
+    return observations, spaces.Box(low, high, dtype=np.float32)
+
+
+def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
+    """Return one observation, or a batch of them, as a float32 array.
+
+    Raises:
+        BadInput: if it is something else, or not finite.
+    """
+    import numpy as np
+
+    each = ", ".join(map(str, shape))
+    right = f"({each},) or (B, {each})" if len(shape) == 1 else f"({each}) or (B, {each})"
+    if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
+        raise BadInput("obs: a tuple of 2 should be an observation; `obs, info = env.reset()`")
+    try:
+        array = np.asarray(obs, dtype=np.float32)
+    except (TypeError, ValueError):
+        kind = type(obs).__name__
+        raise BadInput(f"obs: a {kind} should be numbers of shape {right}") from None
+    rank = len(shape)
+    if array.shape[array.ndim - rank :] != shape or array.ndim > rank + 1 or not array.size:
+        raise BadInput(f"obs: shape {array.shape} should be {right}")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise BadInput(f"obs: {array[index]} at {index} should be finite in float32")
+    return array
+
+
+def _rows_of(name: str, value: Any, num_rows: int) -> Tensor:
+    """Return what is given for each row as a tensor (num_rows, columns).
+
+    Raises:
+        BadInput: if it is for another number of rows.
+    """
+    import numpy as np
+    import torch
+
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.size == 0 or array.size % num_rows:
+        raise BadInput(f"{name}: shape {array.shape} should be ({num_rows},) or ({num_rows}, ...)")
+    if array.ndim and num_rows > 1 and array.shape[0] != num_rows:
+        raise BadInput(f"{name}: shape {array.shape} should have {num_rows} rows, as obs has")
+    return torch.from_numpy(array.reshape(num_rows, -1).copy())
+
+
 def _arguments(settings: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return settings as `mbrl train` takes them."""
+    """Return settings as `mbrl train` takes them.
+
+    Raises:
+        BadInput: if one is no number, text, list or mapping.
+    """
     arguments = []
     for name, value in settings.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value:
             arguments += _arguments(value, f"{key}.")
-        else:
-            arguments.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+            continue
+        try:
+            text = value if isinstance(value, str) else json.dumps(value)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            advice = "; a Task is given as task=..." if kind == "Task" or "task" in key else ""
+            raise BadInput(
+                f"{key}: a {kind} should be a number, text, list or mapping{advice}"
+            ) from None
+        if isinstance(value, tuple) and hasattr(value, "_fields"):  # json takes it for a list
+            raise BadInput(f"{key}: a {type(value).__name__} is given as task=..., beside env")
+        arguments.append(f"{key}={text}")
     return arguments

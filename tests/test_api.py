@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import mbrl
 from mbrl.api import GymAgent
 from mbrl.cli import main
 from mbrl.errors import BadInput
+from mbrl.types import Task
 from tests.contracts.test_agent import SMALL, flat
 
 PETS = {
@@ -109,8 +112,9 @@ def test_a_users_own_environment(name, tmp_path):
     agent.save(tmp_path / "own")
     other = GymAgent.load(tmp_path / "own", env=Own())
     assert same(agent.learn(50).agent.state_dict(), other.learn(50).agent.state_dict())
-    with pytest.raises(BadInput, match="Own"):
+    with pytest.raises(BadInput, match="env.name=Own: this environment exists only in Python"):
         mbrl.load(tmp_path / "own")
+    assert type(mbrl.load(tmp_path / "own", Own()).agent) is type(agent.agent)
 
 
 def test_a_planner_holds_its_action_and_begins_anew_when_told():
@@ -166,3 +170,188 @@ def test_an_untrained_agent_is_kept_too(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BadInput, match="already there"):
         agent.save(tmp_path / "file")
+
+
+class Push(gymnasium.Env):
+    """A user's environment with a known reward: push a point to zero; 15 steps; float64."""
+
+    observation_space = spaces.Box(-10, 10, (2,), np.float64)
+    action_space = spaces.Box(-0.1, 0.1, (1,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.point, self.age = self.np_random.uniform(-1, 1, 2), 0
+        return self.point.copy(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), (action, action.dtype)
+        self.point = 0.9 * self.point + action
+        self.age += 1
+        return self.point.copy(), -float((self.point**2).sum()), False, self.age == 15, {}
+
+
+def reward(obs, action, next_obs):
+    return -next_obs.square().sum(-1)
+
+
+KNOWN = Task(reward=reward, obs_names=("x", "y"))
+QUICK = {**PETS, "dynamics": {**PETS["dynamics"], "reward": "known"}}
+
+
+@pytest.mark.parametrize("given", [Push(), Push, lambda: Push()], ids=["one", "class", "function"])
+@pytest.mark.filterwarnings("ignore:.*max_episode_steps is known")
+def test_an_own_environment_with_a_task_trains_saves_evaluates_and_reports(given, tmp_path, capsys):
+    agent = GymAgent("pets", env=given, task=KNOWN, **QUICK).learn(60)
+    assert agent.env.task is KNOWN
+    score = agent.evaluate(3)
+    assert score["eval/episodes"] == 3 and score["eval/mean_ep_length"] == 15
+    assert score == agent.evaluate(3) != agent.evaluate(3, seed=7)
+    page = agent.report(tmp_path / "run", num_episodes=2)
+    assert page == tmp_path / "run/report.html" and "random" in page.read_text()
+
+    for command in ("eval", "report"):
+        assert main([command, str(tmp_path / "run")]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "GymAgent.load(RUN, env=..., task=...)" in err
+    other = GymAgent.load(tmp_path / "run", Push(), task=KNOWN)
+    assert other.evaluate(3)["eval/rewards"] == score["eval/rewards"]
+    assert same(agent.learn(20).agent.state_dict(), other.learn(20).agent.state_dict())
+    with pytest.raises(BadInput, match="task: .* was trained with a Task; give it again"):
+        GymAgent.load(tmp_path / "run", Push())
+
+
+def test_episodes_in_one_instance_are_those_in_copies():
+    scores = [
+        GymAgent("random", env=env, **{"env.max_episode_steps": 20}).evaluate(4)["eval/rewards"]
+        for env in (Push(), Push)
+    ]
+    assert len(set(scores[0])) == 4
+    one, copies = (GymAgent("sb3_sac", env=env, **LIMIT).evaluate(4) for env in (Push(), Push))
+    assert one == copies
+
+
+LIMIT = {"env.max_episode_steps": 20}
+
+
+def test_limits_and_copies_reach_an_own_environment(tmp_path):
+    agent = GymAgent("random", env=Push, **{"env.max_episode_steps": 4, "env.num_envs": 3})
+    assert (agent.env.num_envs, agent.env.max_episode_steps) == (3, 4)
+    assert agent.evaluate(2)["eval/mean_ep_length"] == 4
+    agent.learn(30).save(tmp_path / "run")
+    again = GymAgent.load(tmp_path / "run", Push)
+    assert (again.env.num_envs, again.env.max_episode_steps) == (3, 4)
+    with pytest.warns(UserWarning, match="Push: no max_episode_steps is known"):
+        GymAgent("random", env=Push())
+
+
+def test_a_task_is_taken_for_a_gymnasium_id_too():
+    never = Task(reward=lambda o, a, n: torch.ones_like(n[:, 0]))
+    agent = GymAgent("random", env="CartPole-v1", task=never)
+    assert agent.env.task is never and agent.learn(30).num_timesteps == 30
+    wrong = Task(reward=lambda o, a, n: -torch.ones_like(n[:, 0]))
+    with pytest.raises(BadInput, match="it is -1 where the environment gave 1"):
+        GymAgent("random", env="CartPole-v1", task=wrong).learn(30)
+
+
+def test_a_registered_instance_is_evaluated_by_its_id(tmp_path, capsys):
+    env = gymnasium.make("CartPole-v1", sutton_barto_reward=True)
+    agent = GymAgent("random", env=env).learn(20)
+    agent.save(tmp_path / "run")
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "2"]) == 0
+    wrapped = gymnasium.wrappers.TransformReward(env, lambda r: 2 * r)
+    GymAgent("random", env=wrapped).save(tmp_path / "other")
+    assert main(["eval", str(tmp_path / "other")]) == 2
+    assert "exists only in Python" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*max_episode_steps is known")
+def test_predict_is_that_of_sb3_in_shapes_and_types():
+    class Grid(Push):
+        observation_space = spaces.Box(-10, 10, (2, 3), np.float32)
+        action_space = spaces.Box(-1, 1, (2, 2), np.float64)
+
+    class Choice(Push):
+        action_space = spaces.Discrete(4)
+
+    for env in (Push(), Grid(), Choice()):
+        discrete = isinstance(env.action_space, spaces.Discrete)
+        theirs = PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu")
+        ours = GymAgent("sb3_ppo" if discrete else "sb3_sac", env=env)
+        assert ours.observation_space == env.observation_space
+        assert ours.action_space == env.action_space
+        shape = env.observation_space.shape
+        for obs in (np.zeros(shape), np.zeros((1, *shape)), np.zeros((5, *shape), np.float32)):
+            for deterministic in (True, False):
+                given = {"deterministic": deterministic}
+                first, second = (m.predict(obs, **given)[0] for m in (ours, theirs))
+                assert first.shape == second.shape and first.dtype == second.dtype
+                assert isinstance(first, np.ndarray)
+                single = obs.shape == shape
+                assert env.action_space.contains(first if single else first[0])
+        held = (np.zeros(3),)
+        assert ours.predict(np.zeros(shape), state=held)[1] is held
+        assert theirs.predict(np.zeros(shape), state=held)[1] is held
+        for wrong in (np.zeros((2, *shape, 1)), np.zeros(7), (np.zeros(shape), {})):
+            for model in (ours, theirs):
+                with pytest.raises(ValueError):
+                    model.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (lambda: {"obs": [np.nan, 0, 0]}, r"obs: nan at \(0,\) should be finite"),
+        (lambda: {"obs": np.full((2, 3), np.inf)}, r"obs: inf at \(0, 0\)"),
+        (lambda: {"obs": [1e300, 0, 0]}, "obs: inf at"),
+        (lambda: {"obs": np.zeros((2, 4))}, r"obs: shape \(2, 4\) should be \(3,\) or \(B, 3\)"),
+        (lambda: {"obs": np.zeros((0, 3))}, r"obs: shape \(0, 3\)"),
+        (lambda: {"obs": "abc"}, "obs: a str should be numbers"),
+        (lambda: {"obs": None}, "obs"),
+        (lambda: {"obs": {"a": 1}}, "obs: a dict should be numbers"),
+        (lambda: {"obs": ([0, 0, 0], {})}, r"obs, info = env.reset\(\)"),
+        (lambda: {"obs": np.zeros((2, 3)), "episode_start": [True] * 3}, "episode_start: shape"),
+        (lambda: {"obs": np.zeros((2, 3)), "env_state": np.zeros(5)}, "env_state: shape"),
+    ],
+)
+def test_what_predict_cannot_use_is_named(given, words):
+    agent = GymAgent("random", env="pendulum")
+    agent.predict(np.zeros((2, 3)))
+    with pytest.raises(BadInput, match=words) as caught:
+        agent.predict(**given())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (lambda: {"env": VecNormalize(DummyVecEnv([Push]))}, "VecNormalize .*Stable-Baselines3"),
+        (lambda: {"env": DummyVecEnv([Push])}, "DummyVecEnv is a vector environment"),
+        (lambda: {"env": gymnasium.make_vec("CartPole-v1", 2)}, "is a vector environment of gym"),
+        (lambda: {"env": 3}, "env: a int should be a name, a gymnasium id"),
+        (lambda: {"env": None}, "env: a NoneType should be"),
+        (lambda: {"env": []}, "envs=.*at least one"),
+        (lambda: {"env": lambda: 3}, "env: the function returned a int"),
+        (lambda: {"env": Push(), "env.num_envs": 2}, "num_envs=2: 1 were given"),
+        (lambda: {"env": Push(), "env.task": KNOWN}, "env.task: a Task is given as task="),
+        (lambda: {"env": Push(), "task": {"reward": reward}}, "task: a dict should be"),
+        (lambda: {"env": Push(), "task": Task(obs_names=("x",))}, "task.obs_names: 1 names"),
+        (lambda: {"env": "pendulum", "task": KNOWN}, "task: env=pendulum states what is known"),
+        (lambda: {"env": Push(), "env.kwargs": {"a": 1}}, "env.kwargs"),
+        (lambda: {"env": Push(), "learner.hidden": Push}, "learner.hidden: a type should be"),
+    ],
+)
+def test_what_cannot_be_an_environment_is_named(given, words):
+    with pytest.raises(BadInput, match=words) as caught:
+        GymAgent("random", **given())
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_that_is_no_vec_env_is_named():
+    agent = GymAgent("random", env="pendulum").agent
+    for env in (Push(), 3, DummyVecEnv([Push])):
+        with pytest.raises(BadInput, match=r"env: a .* should be a VecEnv"):
+            mbrl.train(env, agent, 10)
+    with pytest.raises(BadInput, match="id: a Push should be text"):
+        mbrl.make_vec(Push())
+    own = GymAgent("random", env=mbrl.make_vec("Pendulum-v1", num_envs=2))
+    assert own.learn(20).evaluate(3)["eval/episodes"] == 3

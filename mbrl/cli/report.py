@@ -11,6 +11,7 @@ from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
+    from mbrl.roles import Actor
     from mbrl.training.run_folder import RunFolder
     from mbrl.types import Transitions
 
@@ -46,25 +47,26 @@ def _write(run: RunFolder, given: int | None) -> Path:
     import torch
 
     from mbrl.agents import Random
-    from mbrl.report import k_step_error, write_report
-    from mbrl.roles import HasDynamics
-    from mbrl.training.evaluation import evaluate
+    from mbrl.report import report_run
+    from mbrl.training.evaluation import collect_episodes, evaluate
 
     if run.config["choices"]["env"] == "dataset":
         return _write_without_env(run, parts)
     seed = run.config["seed"]
     generator = torch.Generator(parts.env.device).manual_seed(seed)
     random = Random(action=parts.env.action, generator=generator)
-    scores = {
-        name: evaluate(parts.make_eval_env, agent, episodes=episodes, seed=seed)["eval/rewards"]
-        for name, agent in ((run.config["choices"]["agent"], parts.agent), ("random", random))
-    }
-    error = None
-    if isinstance(parts.agent, HasDynamics):
-        data = _fresh_data(parts, episodes, seed)
-        source = "new episodes of this policy, to which the model was not fitted"
-        error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON, source=source)
-    return write_report(run.path, run.config, scores, error)
+
+    def returns(agent: Actor) -> list[float]:
+        return evaluate(parts.make_eval_env, agent, episodes=episodes, seed=seed)["eval/rewards"]
+
+    def collected(agent: Actor) -> Transitions:
+        env = parts.make_eval_env(episodes)
+        data = collect_episodes(env, agent, seed=seed)
+        env.close()
+        return data
+
+    agents = {run.config["choices"]["agent"]: parts.agent, "random": random}
+    return report_run(run.path, run.config, agents, returns=returns, episodes=collected)
 
 
 def _write_without_env(run: RunFolder, parts: Parts) -> Path:
@@ -85,26 +87,3 @@ def _write_without_env(run: RunFolder, parts: Parts) -> Path:
             data = data.select(held)
         error = k_step_error(parts.agent.dynamics, data, horizon=_HORIZON, source=source)
     return write_report(run.path, run.config, {"the dataset": dataset.returns().tolist()}, error)
-
-
-def _fresh_data(parts: Parts, num_envs: int, seed: int) -> Transitions:
-    """Collect transitions that the model was not fitted to: the first episodes of other seeds."""
-    import torch
-
-    from mbrl.roles import needed_env_state
-    from mbrl.training.evaluation import episode_steps
-    from mbrl.types import Transitions
-
-    env = parts.make_eval_env(num_envs)
-    obs = env.reset(2_000_000_000 + 1_000 * seed)
-    running = torch.ones(num_envs, dtype=torch.bool, device=env.device)
-    episode = torch.arange(num_envs, device=env.device)
-    rows = []
-    for _ in episode_steps(env, running):
-        action = parts.agent.act(obs, explore=False, env_state=needed_env_state(parts.agent, env))
-        step = env.step(action)
-        rows.append(Transitions.of_step(obs, action, step, episode).select(running))
-        running &= ~(step.terminated | step.truncated)
-        obs = step.obs
-    env.close()
-    return Transitions.concatenate(rows)

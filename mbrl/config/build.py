@@ -163,7 +163,13 @@ def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = N
         num_envs: copies, None for those of the config.
     """
     node = config["env"] if num_envs is None else {**config["env"], "num_envs": num_envs}
-    return instantiate(node, part, partial(_generator, config), **_run_scope(config))
+    env = instantiate(node, part, partial(_generator, config), **_run_scope(config))
+    if not all(hasattr(env, name) for name in ("obs_dim", "action", "task", *FROM_ENV)):
+        raise BadInput(
+            f"env._target_={node['_target_']}: it makes a {type(env).__name__}, which is no VecEnv; "
+            "register a gymnasium Env and name it in env=gym env.id=MODULE:ID"
+        )
+    return env
 
 
 def _run_scope(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from mbrl.envs.check import check_env
 from mbrl.envs.closed_form import ClosedFormSimulation, ClosedFormTask, closed_form
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
+from mbrl.envs.given import OnlyInPython, vec_env_of
 from mbrl.envs.mujoco import MujocoSimulation, threaded_mujoco
 from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.process import GymnasiumProcess
@@ -26,6 +27,7 @@ __all__ = [
     "GymnasiumVecEnv",
     "MujocoSimulation",
     "MujocoTask",
+    "OnlyInPython",
     "SimulatedVecEnv",
     "Simulation",
     "VecEnv",
@@ -39,4 +41,5 @@ __all__ = [
     "refrigerator",
     "task_outcome",
     "threaded_mujoco",
+    "vec_env_of",
 ]

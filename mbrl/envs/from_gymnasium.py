@@ -164,6 +164,15 @@ class GymnasiumVecEnv:
         self.task = check_task(task, self.obs_dim)
         return self
 
+    def with_task(self, task: Task) -> GymnasiumVecEnv:
+        """Set what is known of it in closed form; return itself.
+
+        Raises:
+            BadInput: if the Task does not fit the observations.
+        """
+        self.task = check_task(task, self.obs_dim)
+        return self
+
     def _wrap(
         self,
         id: str,

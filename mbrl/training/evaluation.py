@@ -14,6 +14,7 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import Actor, VecEnv, needed_env_state
 from mbrl.training.counters import TrainingCounters
 from mbrl.training.faults import located, saved_if_it_fails
+from mbrl.types import Transitions
 
 ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
 _PROBE = 10.0  # seconds that check_ends may take
@@ -40,10 +41,32 @@ def evaluate(
         EnvironmentFault: also if an episode does not end.
     """
     env = make_env(episodes)
-    obs = env.reset(1_000_000 + 1_000 * seed)
+    rewards, lengths = run_episodes(env, agent, seed=seed)
+    env.close()
+    return summarize(rewards, lengths)
+
+
+def run_episodes(
+    env: VecEnv, agent: Actor, *, seed: int, first: int = 0
+) -> tuple[list[float], list[float]]:
+    """Run a whole episode in each environment with the deterministic policy.
+
+    Args:
+        env: E environments.
+        agent: acts with explore=False.
+        seed: of the run.
+        first: number of the first episode, where they are run in several parts.
+
+    Returns:
+        The returns and the lengths of the E episodes.
+
+    Raises:
+        EnvironmentFault: also if an episode does not end.
+    """
+    obs = env.reset(1_000_000 + 1_000 * seed + first)
     agent.reset(explore=False)
-    total, length = torch.zeros(2, episodes, dtype=torch.float64)
-    running = torch.ones(episodes, dtype=torch.bool)
+    total, length = torch.zeros(2, env.num_envs, dtype=torch.float64)
+    running = torch.ones(env.num_envs, dtype=torch.bool)
     for number in episode_steps(env, running):
         action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
         check_finite(number, action=action)
@@ -55,14 +78,54 @@ def evaluate(
         agent.reset(done, explore=False)
         running &= ~done.cpu()
         obs = step.obs
-    env.close()
+    return total.tolist(), length.tolist()
+
+
+def summarize(rewards: list[float], lengths: list[float]) -> dict[str, Any]:
+    """Return what evaluate returns.
+
+    Args:
+        rewards: the returns of the episodes.
+        lengths: their numbers of steps.
+    """
+    total = torch.tensor(rewards, dtype=torch.float64)
     return {
         "eval/mean_reward": total.mean().item(),
         "eval/std_reward": total.std(correction=0).item(),
-        "eval/mean_ep_length": length.mean().item(),
-        "eval/episodes": episodes,
-        "eval/rewards": total.tolist(),
+        "eval/mean_ep_length": torch.tensor(lengths, dtype=torch.float64).mean().item(),
+        "eval/episodes": len(rewards),
+        "eval/rewards": rewards,
     }
+
+
+def collect_episodes(env: VecEnv, agent: Actor, *, seed: int, first: int = 0) -> Transitions:
+    """Collect a whole episode of each environment with the deterministic policy.
+
+    Their seeds are apart from those of training and of evaluations.
+
+    Args:
+        env: E environments.
+        agent: acts with explore=False.
+        seed: of the run.
+        first: number of the first episode, where they are collected in several parts.
+
+    Raises:
+        EnvironmentFault: also if an episode does not end.
+    """
+    obs = env.reset(2_000_000_000 + 1_000 * seed + first)
+    agent.reset(explore=False)
+    running = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+    episode = first + torch.arange(env.num_envs, device=env.device)
+    rows = []
+    for _ in episode_steps(env, running):
+        action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
+        step = env.step(action)
+        rows.append(Transitions.of_step(obs, action, step, episode).select(running))
+        done = step.terminated | step.truncated
+        agent.reset(done, explore=False)
+        running &= ~done
+        obs = step.obs
+    return Transitions.concatenate(rows)
 
 
 def check_ends(make_env: Callable[[int], VecEnv] | None, seed: int) -> None:

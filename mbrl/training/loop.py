@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
+from mbrl.errors import BadInput
 from mbrl.roles import Agent, VecEnv, VecStep, needed_env_state
 from mbrl.task_check import TaskCheck
 from mbrl.training.counters import TrainingCounters
@@ -94,9 +95,8 @@ def train(
         EnvironmentFault: naming the environment and its step.
         NumericalFault: naming what was not finite, and after how many transitions.
     """
-    if buffer is None:
-        capacity = -(-total_steps // env.num_envs) * env.num_envs
-        buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, env.device)
+    _check_env(env)
+    buffer = _empty_buffer(env, total_steps) if buffer is None else buffer
     logger = NoRecord() if logger is None else logger
     evaluator = Evaluator(make_eval_env, eval_every, episodes=eval_episodes, seed=seed)
     counters = TrainingCounters(env.num_envs)
@@ -174,3 +174,22 @@ def _step(env: VecEnv, action: Tensor, number: int) -> VecStep:
     step = env.step(action)
     check_finite(number, observation=step.next_obs, reward=step.reward)
     return step
+
+
+def _check_env(env: Any) -> None:
+    """Check that an environment is a VecEnv.
+
+    Raises:
+        BadInput: if it is another.
+    """
+    if not all(hasattr(env, name) for name in ("num_envs", "obs_dim", "action", "task", "step")):
+        raise BadInput(
+            f"env: a {type(env).__name__} should be a VecEnv, as mbrl.make_vec returns; "
+            "mbrl.envs.vec_env_of(env) makes one of a gymnasium Env"
+        )
+
+
+def _empty_buffer(env: VecEnv, total_steps: int) -> ReplayBuffer:
+    """Return a buffer that holds all transitions of a run."""
+    capacity = -(-total_steps // env.num_envs) * env.num_envs
+    return ReplayBuffer(capacity, env.obs_dim, env.action.dim, env.device)

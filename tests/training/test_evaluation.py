@@ -5,9 +5,16 @@ import math
 import pytest
 import torch
 
-from mbrl.errors import EnvironmentFault
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
-from mbrl.training.evaluation import ENDLESS, check_finite, episode_steps, evaluate
+from mbrl.training.evaluation import (
+    ENDLESS,
+    check_ends,
+    check_finite,
+    collect_episodes,
+    episode_steps,
+    evaluate,
+)
 from tests.toys import ToyAgent, ToyEnv
 
 
@@ -139,3 +146,48 @@ def test_actions_and_observations_of_an_evaluation_are_checked():
 
     with pytest.raises(EnvironmentFault, match="environment 0, step 1: a NaN in the action"):
         evaluate(Staged, Lost(), episodes=2, seed=0)
+
+
+def test_fresh_data_are_one_whole_episode_of_each_environment():
+    data = collect_episodes(ToyEnv(3), ToyAgent(), seed=2)
+    assert data.episode.unique().tolist() == [0, 1, 2]
+    assert data.obs[:3].equal(ToyEnv(3).reset(2_000_002_000))  # apart from all other seeds
+    for number in range(3):
+        rows = data.select(data.episode == number)
+        assert len(rows.reward) == 20 and rows.next_obs[:-1].equal(rows.obs[1:])
+        assert (rows.terminated | rows.truncated).nonzero().tolist() == [[19]]
+        assert torch.allclose(rows.action, -rows.obs.sum(1, keepdim=True).clamp(-1, 1))
+
+
+def test_an_episode_that_ends_early_adds_nothing_afterwards():
+    class Pushed(ToyAgent):
+        def act(self, obs, *, explore, env_state=None):
+            return torch.ones(obs.shape[0], 1)  # out at 3, from each start after other steps
+
+    data = collect_episodes(ToyEnv(4), Pushed(), seed=0)
+    lengths = [int((data.episode == number).sum()) for number in range(4)]
+    assert len(set(lengths)) > 1 and max(lengths) <= 20
+    for number in range(4):
+        rows = data.select(data.episode == number)
+        assert (rows.terminated | rows.truncated).nonzero().tolist() == [[lengths[number] - 1]]
+
+
+def test_episodes_that_never_end_are_named_before_a_run():
+    class Endless(ToyEnv):
+        max_episode_steps = None
+
+        def step(self, action):
+            self._elapsed[:] = 0
+            return super().step(0 * action)
+
+    with pytest.raises(BadInput, match="no episode has ended in 10000 random steps"):
+        check_ends(Endless, 0)
+
+    class Limited(Endless):
+        max_episode_steps = 20
+
+    class Ends(ToyEnv):
+        max_episode_steps = None
+
+    for make in (Limited, Ends, None):
+        check_ends(make, 0)
