@@ -174,6 +174,8 @@ class GymAgent(LoadedAgent):
         """Compose the config and build the parts."""
         from mbrl.config import compose
 
+        if env is None:
+            raise BadInput("env=None: should be a name, a gymnasium id or an environment")
         chosen = [f"agent={agent}", *_env_arguments(env), f"seed={seed}"]
         config, _ = compose([*chosen, *_arguments(overrides)])
         if task is not None and isinstance(env, str):
@@ -514,7 +516,8 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
         raise BadInput("obs: a tuple of 2 should be an observation; `obs, info = env.reset()`")
     try:
-        array = np.asarray(obs, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is named
+            array = np.asarray(obs, dtype=np.float32)
     except (TypeError, ValueError):
         kind = type(obs).__name__
         raise BadInput(f"obs: a {kind} should be numbers of shape {right}") from None
@@ -564,7 +567,5 @@ def _arguments(settings: dict[str, Any], prefix: str = "") -> list[str]:
             raise BadInput(
                 f"{key}: a {kind} should be a number, text, list or mapping{advice}"
             ) from None
-        if isinstance(value, tuple) and hasattr(value, "_fields"):  # json takes it for a list
-            raise BadInput(f"{key}: a {type(value).__name__} is given as task=..., beside env")
         arguments.append(f"{key}={text}")
     return arguments

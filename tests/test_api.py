@@ -99,6 +99,7 @@ def test_saved_and_loaded_it_acts_and_goes_on_the_same(name, env, settings, tmp_
     assert same(resumed, whole.agent.state_dict())
 
 
+@pytest.mark.filterwarnings("ignore:.*max_episode_steps is known")
 @pytest.mark.parametrize("name", ["sb3_ppo", "random"])
 def test_a_users_own_environment(name, tmp_path):
     env = Own()
@@ -195,6 +196,7 @@ def reward(obs, action, next_obs):
 
 
 KNOWN = Task(reward=reward, obs_names=("x", "y"))
+LIMIT = {"env.max_episode_steps": 20}
 QUICK = {**PETS, "dynamics": {**PETS["dynamics"], "reward": "known"}}
 
 
@@ -213,7 +215,7 @@ def test_an_own_environment_with_a_task_trains_saves_evaluates_and_reports(given
         assert main([command, str(tmp_path / "run")]) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and "GymAgent.load(RUN, env=..., task=...)" in err
-    other = GymAgent.load(tmp_path / "run", Push(), task=KNOWN)
+    other = GymAgent.load(tmp_path / "run", given, task=KNOWN)
     assert other.evaluate(3)["eval/rewards"] == score["eval/rewards"]
     assert same(agent.learn(20).agent.state_dict(), other.learn(20).agent.state_dict())
     with pytest.raises(BadInput, match="task: .* was trained with a Task; give it again"):
@@ -227,10 +229,7 @@ def test_episodes_in_one_instance_are_those_in_copies():
     ]
     assert len(set(scores[0])) == 4
     one, copies = (GymAgent("sb3_sac", env=env, **LIMIT).evaluate(4) for env in (Push(), Push))
-    assert one == copies
-
-
-LIMIT = {"env.max_episode_steps": 20}
+    np.testing.assert_allclose(one["eval/rewards"], copies["eval/rewards"], rtol=1e-5)
 
 
 def test_limits_and_copies_reach_an_own_environment(tmp_path):
@@ -328,11 +327,11 @@ def test_what_predict_cannot_use_is_named(given, words):
         (lambda: {"env": DummyVecEnv([Push])}, "DummyVecEnv is a vector environment"),
         (lambda: {"env": gymnasium.make_vec("CartPole-v1", 2)}, "is a vector environment of gym"),
         (lambda: {"env": 3}, "env: a int should be a name, a gymnasium id"),
-        (lambda: {"env": None}, "env: a NoneType should be"),
+        (lambda: {"env": None}, "env=None: should be"),
         (lambda: {"env": []}, "envs=.*at least one"),
         (lambda: {"env": lambda: 3}, "env: the function returned a int"),
         (lambda: {"env": Push(), "env.num_envs": 2}, "num_envs=2: 1 were given"),
-        (lambda: {"env": Push(), "env.task": KNOWN}, "env.task: a Task is given as task="),
+        (lambda: {"env": Push(), "env.task": KNOWN}, "env.task: a Task should .*given as task="),
         (lambda: {"env": Push(), "task": {"reward": reward}}, "task: a dict should be"),
         (lambda: {"env": Push(), "task": Task(obs_names=("x",))}, "task.obs_names: 1 names"),
         (lambda: {"env": "pendulum", "task": KNOWN}, "task: env=pendulum states what is known"),
@@ -351,7 +350,7 @@ def test_an_environment_that_is_no_vec_env_is_named():
     for env in (Push(), 3, DummyVecEnv([Push])):
         with pytest.raises(BadInput, match=r"env: a .* should be a VecEnv"):
             mbrl.train(env, agent, 10)
-    with pytest.raises(BadInput, match="id: a Push should be text"):
+    with pytest.raises(BadInput, match="id=.*Push.* should be text"):
         mbrl.make_vec(Push())
     own = GymAgent("random", env=mbrl.make_vec("Pendulum-v1", num_envs=2))
     assert own.learn(20).evaluate(3)["eval/episodes"] == 3

@@ -166,7 +166,7 @@ def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = N
     env = instantiate(node, part, partial(_generator, config), **_run_scope(config))
     if not all(hasattr(env, name) for name in ("obs_dim", "action", "task", *FROM_ENV)):
         raise BadInput(
-            f"env._target_={node['_target_']}: it makes a {type(env).__name__}, which is no VecEnv; "
+            f"env._target_={node['_target_']}: it makes a {type(env).__name__}, no VecEnv; "
             "register a gymnasium Env and name it in env=gym env.id=MODULE:ID"
         )
     return env

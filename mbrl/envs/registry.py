@@ -116,9 +116,6 @@ def make_vec(
     Raises:
         BadInput: if id or backend is unknown, naming the nearest.
     """
-    if not isinstance(id, str):
-        kind = type(id).__name__
-        raise BadInput(f"id: a {kind} should be text; mbrl.envs.vec_env_of takes an environment")
     name = id.removeprefix("mbrl/")
     if name in OWN and backend == "threads":
         return make_own(name, num_envs=num_envs, seed=seed, **kwargs)
