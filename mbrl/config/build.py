@@ -161,6 +161,9 @@ def make_env(config: dict[str, Any], part: str = "env", num_envs: int | None = N
         config: as compose gives it.
         part: what it is built for, "env" or another; the seed of its randomness depends on it.
         num_envs: copies, None for those of the config.
+
+    Raises:
+        BadInput: if its `_target_` makes no VecEnv.
     """
     node = config["env"] if num_envs is None else {**config["env"], "num_envs": num_envs}
     env = instantiate(node, part, partial(_generator, config), **_run_scope(config))

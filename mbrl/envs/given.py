@@ -44,7 +44,7 @@ class OnlyInPython:
         max_episode_steps: Count | None = None,
         time_limit: Positive | None = None,
     ):
-        """Refuse to be built."""
+        """Raise BadInput: it cannot be built."""
         task = ", task=..." if has_task else ""
         raise BadInput(
             f"name={name}: this environment exists only in Python; there, "
@@ -161,7 +161,7 @@ def _copies(env: Any, num_envs: int) -> list[gymnasium.Env]:
 
 
 def _refuse_vector(env: Any) -> NoReturn:
-    """Refuse a vector environment of gymnasium or Stable-Baselines3."""
+    """Raise BadInput for a vector environment of gymnasium or Stable-Baselines3."""
     home = type(env).__module__.partition(".")[0]
     owner = {"stable_baselines3": "Stable-Baselines3", "gymnasium": "gymnasium"}.get(home, home)
     raise BadInput(
