@@ -77,7 +77,8 @@ class Solver:
 
     def __call__(self, u: Array, action: Array) -> Array:
         """Step u (B, N) under constant actions (B, NUM_ACTUATORS)."""
-        force = action @ self._shapes
+        # sums of products, not matrix products, whose last bits depend on the number of rows
+        force = (action[:, :, None] * self._shapes).sum(1)
         v = np.fft.rfft(u) * self._resolved
         for _ in range(self._num_substeps):
             start = self.transport(v) + force
@@ -122,7 +123,8 @@ class KuramotoSivashinsky(ClosedFormTask):
         amplitudes = np.stack([g.standard_normal((2, 4)) for g in generators])
         angle = 2 * np.pi * np.arange(self._solver.num_points) / self._solver.num_points
         phases = np.arange(1, 5)[:, None] * angle
-        u = 0.1 * (amplitudes[:, 0] @ np.cos(phases) + amplitudes[:, 1] @ np.sin(phases))
+        waves = np.stack((np.cos(phases), np.sin(phases)))
+        u = 0.1 * (amplitudes[..., None] * waves).sum((1, 2))
         still = np.zeros((len(generators), NUM_ACTUATORS))
         for _ in range(BURN_IN):
             u = self._solver(u, still)
