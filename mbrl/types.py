@@ -5,6 +5,7 @@ B is a batch, E the environments, K the candidates, H the horizon; tensors are b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -227,11 +228,9 @@ class ActionSpec(NamedTuple):
         if lows.shape != highs.shape or not lows.numel():
             shapes = f"{tuple(lows.shape)} and {tuple(highs.shape)}"
             raise BadInput(f"low, high: shapes {shapes} should be (act_dim,)")
-        if not torch.isfinite(highs - lows).all() or (lows > highs).any():
-            raise BadInput(
-                f"low={lows.tolist()}, high={highs.tolist()}: should be finite, low at most high"
-            )
-        return cls("continuous", lows, highs)
+        action = cls("continuous", lows, highs)
+        action.check_bounded()
+        return action
 
     @classmethod
     def discrete(cls, num_actions: int, *, device: torch.device | str = "cpu") -> ActionSpec:
@@ -247,6 +246,24 @@ class ActionSpec(NamedTuple):
         check_value("num_actions", num_actions, Count, {})
         low = torch.zeros(num_actions, device=device)
         return cls("discrete", low, torch.ones_like(low), num_actions)
+
+    def check_bounded(self) -> None:
+        """Raise a BadInput that names the first component whose bounds are no finite interval.
+
+        Raises:
+            BadInput: if a bound is infinite or NaN, or low is above high.
+        """
+        for i, (low, high) in enumerate(zip(self.low.tolist(), self.high.tolist(), strict=True)):
+            if not math.isfinite(high - low):
+                raise BadInput(
+                    f"action: component {i} has low={low:g} and high={high:g}: should be finite; "
+                    "choose limits for it, as in ActionSpec.box(low, high)"
+                )
+            if low > high:
+                raise BadInput(
+                    f"action: component {i} has low={low:g} and high={high:g}: low should be at "
+                    "most high"
+                )
 
     @property
     def dim(self) -> int:

@@ -9,9 +9,16 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from mbrl.planners.distributions import Distribution, initial_distribution
-from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, best
+from mbrl.planners.sampling import (
+    Discount,
+    Iteration,
+    SamplingPlanner,
+    Update,
+    best,
+    default_elites,
+)
 from mbrl.types import ActionSpec
-from mbrl.values import Count, NonNegative, Positive, checked
+from mbrl.values import AtMost, Count, NonNegative, Positive, checked
 
 
 @final
@@ -26,7 +33,8 @@ class CEM(SamplingPlanner[Distribution]):
         action: the environment's actions.
         horizon: decisions H.
         num_samples: candidates K per iteration.
-        num_elites: best candidates that the distribution is fitted to.
+        num_elites: best candidates that the distribution is fitted to; None for a tenth of
+            num_samples, at most 50.
         num_iterations: iterations of a plan that starts without a plan before.
         warm_iterations: iterations of a plan that starts from the plan before.
         momentum: weight of the old distribution in each fit.
@@ -45,7 +53,7 @@ class CEM(SamplingPlanner[Distribution]):
         action: ActionSpec,
         horizon: Count = 20,
         num_samples: Annotated[int, Ge(2)] = 500,
-        num_elites: Count = 50,
+        num_elites: Annotated[int, Ge(1), AtMost("num_samples")] | None = None,
         num_iterations: Count = 20,
         warm_iterations: Count = 5,
         momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
@@ -67,7 +75,7 @@ class CEM(SamplingPlanner[Distribution]):
             discount=discount,
         )
         self._num_samples = num_samples
-        self._num_elites = min(num_elites, num_samples)
+        self._num_elites = num_elites or default_elites(num_samples)
         self._momentum = momentum
         self._spread: dict[str, Any] = {"std": std, "min_std": min_std, "shrink": shrink}
 

@@ -9,9 +9,16 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from mbrl.planners.distributions import Distribution, initial_distribution
-from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, best
+from mbrl.planners.sampling import (
+    Discount,
+    Iteration,
+    SamplingPlanner,
+    Update,
+    best,
+    default_elites,
+)
 from mbrl.types import ActionSpec
-from mbrl.values import Count, Fraction, NonNegative, Positive, checked
+from mbrl.values import AtMost, Count, Fraction, NonNegative, Positive, checked
 
 
 class ElitesProposal(NamedTuple):
@@ -41,7 +48,8 @@ class ICEM(SamplingPlanner[ElitesProposal]):
         action: the environment's actions.
         horizon: decisions H.
         num_samples: candidates sampled in the first iteration.
-        num_elites: best candidates that the distribution is fitted to.
+        num_elites: best candidates that the distribution is fitted to; None for a tenth of
+            num_samples, at most 50.
         num_iterations: iterations of a plan that starts without a plan before.
         warm_iterations: iterations of a plan that starts from the plan before.
         decay: each iteration samples 1 / decay as many candidates as the one before, but never
@@ -65,7 +73,7 @@ class ICEM(SamplingPlanner[ElitesProposal]):
         action: ActionSpec,
         horizon: Count = 20,
         num_samples: Annotated[int, Ge(2)] = 500,
-        num_elites: Count = 50,
+        num_elites: Annotated[int, Ge(1), AtMost("num_samples")] | None = None,
         num_iterations: Count = 20,
         warm_iterations: Count = 5,
         decay: Annotated[float, Ge(1)] = 1.03,
@@ -89,7 +97,7 @@ class ICEM(SamplingPlanner[ElitesProposal]):
             discount=discount,
         )
         self._num_samples = num_samples
-        self._num_elites = min(num_elites, num_samples)
+        self._num_elites = num_elites or default_elites(num_samples)
         self._decay = decay
         self._num_kept = int(keep_elites * self._num_elites)
         self._momentum = momentum

@@ -80,6 +80,9 @@ class SamplingPlanner(Planner[P], Generic[P]):
             in every iteration, candidates may all be ruled out after the first one, and what the
             last update leads to is scored as well.
 
+    Raises:
+        BadInput: if an action has an infinite bound.
+
     Attributes:
         action: the environment's actions.
         horizon: decisions H.
@@ -99,6 +102,7 @@ class SamplingPlanner(Planner[P], Generic[P]):
         by_gradient: bool = False,
     ):
         """Store the settings."""
+        action.check_bounded()
         self.action, self.horizon = action, horizon
         self.num_particles, self.action_hold = num_particles, action_hold
         self.objective = Objective(action, num_particles, action_hold, discount)
@@ -202,6 +206,15 @@ class _Scorer:
             generator=self._noise,
             all_may_fail=all_may_fail,
         )
+
+
+def default_elites(num_samples: int) -> int:
+    """Return the number of elites where none is given: a tenth of the samples, from 1 to 50.
+
+    Args:
+        num_samples: of the first iteration.
+    """
+    return max(1, min(50, num_samples // 10))
 
 
 def best(candidates: Tensor, returns: Tensor, num: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Plan random ReLU programs exactly, and compare each answer with a dense search of the actions.
 
-    python -m scripts.robustness.exact_programs [--programs 2000] [--batch 250]
+    python -m scripts.robustness.exact_programs [--programs 2000] [--batch 100]
 
 A program has 1 or 2 hidden layers, a scale of its weights between 1e-3 and 1e3, a horizon of 1 to 3
 and 1 or 2 actions in boxes off the center, whose sizes differ. The reference is the best of random,
@@ -181,7 +181,7 @@ def main() -> None:
     """Run the batches that are missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=250)
+    parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--planners", nargs="+", default=list(PLANNERS), choices=list(PLANNERS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--verbose", action="store_true")

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mbrl.planners import CEM
-from mbrl.planners.sampling import Iteration
+from mbrl.errors import BadInput
+from mbrl.planners import CEM, ICEM
+from mbrl.planners.sampling import Iteration, default_elites
 from tests.toys import ACTION
 
 
@@ -29,9 +30,18 @@ def test_the_distribution_is_fitted_to_the_elites():
     assert update.proposal.std.item() == pytest.approx((0.4 + 0.5) / 2)
 
 
-def test_more_elites_than_samples_are_all_of_them():
-    candidates = torch.tensor([-1.0, -0.5, 0.5, 0.8]).view(1, 4, 1, 1)
-    planner = make(num_elites=50)
-    returns = torch.tensor([[1.0, 2, 3, 4]])
+@pytest.mark.parametrize("planner", [CEM, ICEM])
+def test_more_elites_than_samples_are_refused(planner):
+    with pytest.raises(BadInput, match="num_elites=50: should be .*at most num_samples=4"):
+        planner(action=ACTION, num_samples=4, num_elites=50)
+
+
+@pytest.mark.parametrize(("samples", "elites"), [(2, 1), (9, 1), (40, 4), (500, 50), (9000, 50)])
+def test_a_tenth_of_the_samples_are_elites_unless_a_number_is_given(samples, elites):
+    assert default_elites(samples) == elites
+    candidates = torch.linspace(-1, 1, samples).view(1, samples, 1, 1)
+    returns = candidates.flatten()[None]
+    planner = CEM(action=ACTION, horizon=1, num_samples=samples, shrink=1.0)
     update = planner.update(planner.start(1), Iteration(0, 5, False), candidates, returns)
-    assert update.proposal.mean().item() == pytest.approx(-0.05)
+    best = torch.linspace(-1, 1, samples)[-elites:].mean().item()
+    assert update.proposal.mean().item() == pytest.approx(best, abs=1e-5)

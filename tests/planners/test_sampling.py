@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from mbrl.errors import NumericalFault
+from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
-from mbrl.planners import CEM, ICEM, MPPI, Gradient
+from mbrl.planners import CEM, ICEM, MIP, MPPI, BaB, Gradient, PredictiveSampling
 from mbrl.planners.distributions import initial_distribution
 from mbrl.planners.sampling import SamplingPlanner, Update, best, winner
 from mbrl.types import ActionSpec, Prediction
@@ -291,3 +291,15 @@ def test_a_planner_of_three_methods_plans():
     assert (candidates == plan.actions[:, None]).flatten(2).all(2).any(1)[rows].all()
     warm = planner.plan(obs, ToyModel(), generator=generator(2), previous=plan)
     assert warm.info["evaluations"] == 600 and warm.info["iterations"] == 2
+
+
+@pytest.mark.parametrize("make", [CEM, ICEM, MPPI, Gradient, PredictiveSampling, MIP, BaB])
+def test_infinite_bounds_are_refused_by_component(make):
+    low, high = torch.tensor([-1.0, -1.0]), torch.tensor([1.0, torch.inf])
+    expected = r"action: component 1 has low=-1 and high=inf: should be finite; choose limits"
+    with pytest.raises(BadInput, match=expected):
+        make(action=ActionSpec("continuous", low, high))
+    with pytest.raises(BadInput, match=expected):
+        ActionSpec.box(low, high)
+    with pytest.raises(BadInput, match="component 0 has low=2 and high=1: low should be at most"):
+        make(action=ActionSpec("continuous", low + 3, low + 2))

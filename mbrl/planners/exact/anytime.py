@@ -127,8 +127,8 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         packages: that are needed besides highspy.
 
     Raises:
-        BadInput: if the sampler does not take the actions, an index is no action, or a package is
-            missing.
+        BadInput: if the sampler does not take the actions, a bound is infinite, an index is no
+            action, or a package is missing.
     """
 
     num_particles = 1
@@ -152,6 +152,7 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         for package in ("highspy", *packages):
             if importlib.util.find_spec(package) is None:
                 raise BadInput(f"this planner needs {package}: pip install 'dynaplan[mip]'")
+        action.check_bounded()
         for i in integer:
             if not 0 <= i < action.dim:
                 raise BadInput(f"integer={integer}: {i} is no action; there are {action.dim}")
@@ -161,6 +162,8 @@ class AnytimePlanner(Planner[AnytimeWarmStart]):
         self.horizon, self.action_hold = horizon, action_hold
         self._discount, self._num_fresh, self._time_limit = discount, num_fresh, time_limit
         options = {**(QUICK if sampler == "cem" else {}), **(sampler_options or {})}
+        if "num_elites" in options and "num_elites" not in (sampler_options or {}):
+            options["num_elites"] = min(QUICK["num_elites"], options["num_samples"])
         options |= {
             "action": action,
             "horizon": horizon,
