@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.config.check import check_saved
-from mbrl.config.restore import restore
+from mbrl.config.restore import check_stored, restore
+from mbrl.config.trust import Trust
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
@@ -117,23 +117,36 @@ class LoadedAgent:
         self.agent.reset(explore=False)
 
 
-def load(run: str | Path, env: Given | None = None, *, task: Task | None = None) -> LoadedAgent:
+def load(
+    run: str | Path,
+    env: Given | None = None,
+    *,
+    task: Task | None = None,
+    trust: bool = False,
+    config_dir: str | Path | None = None,
+    accept_config: bool = False,
+) -> LoadedAgent:
     """Load the agent of a run folder.
 
     Args:
         run: the folder.
         env: the environment, if one that exists only in Python was trained in.
         task: what is known of it, if it was trained with a Task from Python.
+        trust: run code that is not this package's, and read files, that the folder names.
+        config_dir: the folder of choices it was made with; its code is run.
+        accept_config: take a config.yaml that was changed since the checkpoint was saved.
 
     Raises:
-        BadInput: if it is no run folder, its checkpoint is missing or damaged, or its environment
-            exists only in Python and is not given.
+        BadInput: if it is no run folder, its checkpoint is missing or damaged, its environment
+            exists only in Python and is not given, or it names what is not trusted.
     """
     from mbrl.training.run_folder import RunFolder
 
     if env is not None or task is not None:
-        return GymAgent.load(run, env, task=task)
-    parts = restore(RunFolder.open(Path(run)))
+        return GymAgent.load(
+            run, env, task=task, trust=trust, config_dir=config_dir, accept_config=accept_config
+        )
+    parts = restore(RunFolder.open(Path(run)), _trust(trust, config_dir, accept_config))
     return LoadedAgent(parts.agent, parts.env)
 
 
@@ -289,6 +302,7 @@ class GymAgent(LoadedAgent):
             shutil.copytree(self._run.path / "checkpoints", path / "checkpoints")
             for name in ("metrics.jsonl", "summary.json"):
                 shutil.copy(self._run.path / name, path / name)
+            run.seal_config()
 
     def evaluate(self, num_episodes: int = 10, *, seed: int | None = None) -> dict[str, Any]:
         """Run whole episodes with the deterministic policy.
@@ -379,6 +393,9 @@ class GymAgent(LoadedAgent):
         *,
         task: Task | None = None,
         verbose: int = 0,
+        trust: bool = False,
+        config_dir: str | Path | None = None,
+        accept_config: bool = False,
     ) -> GymAgent:
         """Load what save() or `mbrl train` wrote, to train further; path itself stays as it is.
 
@@ -387,9 +404,13 @@ class GymAgent(LoadedAgent):
             env: the environment, if one that exists only in Python was trained in.
             task: what is known of it, if it was trained with a Task from Python.
             verbose: as in the constructor.
+            trust: run code that is not this package's, and read files, that the folder names.
+            config_dir: the folder of choices it was made with; its code is run.
+            accept_config: take a config.yaml that was changed since the checkpoint was saved.
 
         Raises:
-            BadInput: if it is no run folder, or its checkpoint is missing or damaged.
+            BadInput: if it is no run folder, its checkpoint is missing or damaged, or it names
+                what is not trusted.
         """
         from mbrl.training.faults import checkpoint_mismatch
         from mbrl.training.run_folder import RunFolder
@@ -401,7 +422,10 @@ class GymAgent(LoadedAgent):
             config = {**config, "env": _given_again(config.get("env"), env, task)}
         elif task is not None:
             raise BadInput("task: goes with env, the environment that it is known of")
-        check_saved(config, run.config_path)
+        run.config = config
+        without = () if env is None else ("env",)
+        agreed = _trust(trust, config_dir, accept_config)
+        check_stored(run, agreed, with_data=True, without=without)
         saved = run.load()
         if saved is None:
             raise BadInput(f"{path}: has no checkpoint yet; train it first")
@@ -416,7 +440,13 @@ class GymAgent(LoadedAgent):
             for name in ("metrics.jsonl", "summary.json"):
                 if (run.path / name).is_file():
                     shutil.copy(run.path / name, self._run.path / name)
+            self._run.seal_config()
         return self
+
+
+def _trust(code: bool, config_dir: str | Path | None, changes: bool) -> Trust:
+    """Return what the user agrees to."""
+    return Trust(code, None if config_dir is None else Path(config_dir), changes)
 
 
 def _env_arguments(env: str | Given) -> list[str]:

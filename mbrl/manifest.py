@@ -10,6 +10,9 @@ import json
 from pathlib import Path
 
 from mbrl.errors import BadInput
+from mbrl.files import MB, read_regular
+
+_LIMIT = MB  # bytes of a manifest
 
 
 def seal(digests: dict[str, str]) -> bytes:
@@ -30,11 +33,11 @@ def unseal(file: Path, remedy: str = "") -> dict[str, str]:
         remedy: what would help, for the message.
 
     Raises:
-        BadInput: if it is missing, damaged or not readable.
+        BadInput: if it is missing, damaged, not readable, a link or a special file.
     """
     hint = f"; {remedy}" if remedy else ""
     try:
-        content = file.read_bytes()
+        content = read_regular(file, _LIMIT)
     except FileNotFoundError:
         raise BadInput(f"{file}: missing{hint}") from None
     except OSError as error:  # of the disk, say
@@ -42,6 +45,8 @@ def unseal(file: Path, remedy: str = "") -> dict[str, str]:
     try:
         digests = json.loads(content)
         del digests["manifest"]
+        if not all(isinstance(digest, str) for digest in digests.values()):
+            digests = {}
     except (ValueError, KeyError, TypeError, RecursionError):
         digests = {}
     if seal(digests) != content:

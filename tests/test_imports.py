@@ -15,9 +15,9 @@ HOUSE = ROOT / "mbrl"
 # rooms of one line do not import each other. Imports inside functions or TYPE_CHECKING count.
 FLOORS = [
     {"errors", "moved"},
-    {"values"},
+    {"values", "files"},
     {"relu"},  # mathematics: knows nothing of models and planners
-    {"types", "manifest", "lock"},
+    {"types", "manifest", "documents", "lock"},
     {"buffer", "task_check"},
     {"roles", "nn"},
     {"imagination"},

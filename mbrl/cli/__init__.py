@@ -39,8 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command and its arguments; None takes the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a user's own parts are found beside the command
     with readers_may_leave():
         return _run(arguments)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, failed
+from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--seed", type=count(0), metavar="S", help="default: the run's")
     parser.add_argument("--ref-max", type=float, metavar="R", help="return of score 100")
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
     from mbrl.data.minari_files import load_minari, summary
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.open(options.run)
     try:
         with new_dataset(options.id) as folder:
-            parts = restore(run)
+            parts = restore(run, trust_of(options))
             _collect(run, parts, options, folder)
         dataset = load_minari(options.id)
     except BadInput:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
+    from mbrl.config.trust import Trust
     from mbrl.training.run_folder import RunFolder
 
 
@@ -36,6 +39,69 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what a stored config may name."""
+    parser.add_argument(
+        "--trust", action="store_true", help="run code and read files that the folder names"
+    )
+    parser.add_argument(
+        "--config-dir", type=Path, metavar="DIR", help="run code of this folder of your choices"
+    )
+    parser.add_argument(
+        "--accept-config", action="store_true", help="although config.yaml was changed by hand"
+    )
+
+
+_NAMES_CODE = re.compile(r"_target_|\bid\W+[\w.]+:")  # a part of one's own, or env.id=MODULE:ID
+
+
+def use_folders_of(settings: Iterable[str], config_dir: Path | None) -> None:
+    """Add the folders in which the modules that the user names are.
+
+    These are the current folder and config_dir. The current folder is left out where the settings
+    name no code: it may be a stranger's, and a package that is not installed would be taken from
+    it.
+
+    Args:
+        settings: as typed.
+        config_dir: a folder of choices, whose YAML files may name modules.
+    """
+    from mbrl.config.trust import use_folder
+
+    if config_dir is not None or any(_NAMES_CODE.search(text) for text in settings):
+        use_folder(Path.cwd())
+    if config_dir is not None:
+        use_folder(config_dir)
+
+
+class HasTrust(Protocol):
+    """Options that say what the user agrees to."""
+
+    @property
+    def trust(self) -> bool:
+        """Return whether any code may run."""
+        ...
+
+    @property
+    def config_dir(self) -> Path | None:
+        """Return the folder whose code may run."""
+        ...
+
+    @property
+    def accept_config(self) -> bool:
+        """Return whether a changed config.yaml is accepted."""
+        ...
+
+
+def trust_of(options: HasTrust | argparse.Namespace) -> Trust:
+    """Return what the user agrees to; code that is trusted is found beside the command too."""
+    from mbrl.config.trust import Trust, use_folder
+
+    if options.trust or options.config_dir:
+        use_folder(Path.cwd())
+    return Trust(options.trust, options.config_dir, options.accept_config)
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, count, failed
+from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 from mbrl.lock import new_folder
@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
     parser.add_argument("--code", choices=("python", "c"), help="print a function instead")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
     from mbrl.training.run_folder import RunFolder, is_taken
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         with new_folder(out, check) as folder:
-            policy, metrics = _distill(run, restore(run), options)
+            policy, metrics = _distill(run, restore(run, trust_of(options)), options)
             _save(run, policy, folder, out)
     except BadInput:
         raise

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, reason, say
+from mbrl.cli.common import Parser, reason, say, use_folders_of
 from mbrl.errors import BadInput, EnvironmentFault
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
     """Check an environment; return the exit status."""
     from mbrl.config import compose, make_env
 
+    use_folders_of(settings, config_dir)
     unneeded = ["agent=random", "experiment=none"]
     config = compose([*unneeded, *settings], config_dir).config
     node: dict[str, Any] = dict(config["env"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, count
+from mbrl.cli.common import Parser, add_trust, count, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -22,12 +22,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("--format", choices=("text", "latex", "sympy"), default="text")
     parser.add_argument("--digits", type=count(1), metavar="N", default=4)
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
-    parts = restore(run)
+    parts = restore(run, trust_of(options))
     from mbrl.roles import HasDynamics
     from mbrl.symbolic import SparsePolicy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mbrl.cli.common import Parser, count, failed
+from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -17,13 +17,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
     parser.add_argument("--seed", type=count(0), metavar="S", help="default: the run's")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
     try:
-        parts = restore(run)
+        parts = restore(run, trust_of(options))
         from mbrl.training.evaluation import evaluate
 
         score = evaluate(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, count, failed
+from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -23,6 +24,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="mbrl report", description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
+    add_trust(parser)
     options = parser.parse_args(arguments)
 
     from mbrl.training.run_folder import RunFolder
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"{run.path}: has no summary.json yet; train it first")
     run.check_records()
     try:
-        print(_write(run, options.episodes))
+        print(_write(run, options))
     except BadInput:
         raise
     except Exception as error:
@@ -40,10 +42,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _write(run: RunFolder, given: int | None) -> Path:
+def _write(run: RunFolder, options: argparse.Namespace) -> Path:
     """Measure the policy against a random one, and the model if there is one."""
-    parts = restore(run)
-    episodes = given or run.config["eval_episodes"]
+    parts = restore(run, trust_of(options))
+    episodes = options.episodes or run.config["eval_episodes"]
     import torch
 
     from mbrl.agents import Random

@@ -7,13 +7,12 @@ import errno
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbrl.cli.common import failed, say
+from mbrl.cli.common import failed, say, trust_of, use_folders_of
 from mbrl.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,13 +28,15 @@ class _TrainOptions(NamedTuple):
     config_dir: Path | None
     resume: Path | None
     help: bool
+    trust: bool = False  # the code that the run to resume names
+    accept_config: bool = False  # of the run to resume, although it was changed
 
 
 def _train_options(arguments: list[str]) -> _TrainOptions:
     """Split options from settings, which may begin with -- too."""
     settings: list[str] = []
     paths: dict[str, Path] = {}
-    wants_help = False
+    marks: set[str] = set()
     rest = iter(arguments)
     for argument in rest:
         name, equals, text = argument.partition("=")
@@ -44,11 +45,18 @@ def _train_options(arguments: list[str]) -> _TrainOptions:
             if not value:
                 raise BadInput(f"{name}: a folder must follow")
             paths[name] = Path(value)
-        elif argument in ("-h", "--help"):
-            wants_help = True
+        elif argument in ("-h", "--help", "--trust", "--accept-config"):
+            marks.add(argument)
         else:
             settings.append(argument)
-    return _TrainOptions(settings, paths.get("--config-dir"), paths.get("--resume"), wants_help)
+    return _TrainOptions(
+        settings,
+        paths.get("--config-dir"),
+        paths.get("--resume"),
+        bool(marks & {"-h", "--help"}),
+        "--trust" in marks,
+        "--accept-config" in marks,
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -103,8 +111,10 @@ def _created(options: _TrainOptions) -> RunFolder:
     from mbrl.config import compose
     from mbrl.training.run_folder import RunFolder
 
-    if options.config_dir is not None:
-        sys.path.append(str(options.config_dir))  # its YAMLs may name modules beside them
+    for mark in ("--trust", "--accept-config"):
+        if getattr(options, mark.strip("-").replace("-", "_")):
+            raise BadInput(f"{mark}: goes with --resume RUN; what you type is trusted")
+    use_folders_of(options.settings, options.config_dir)
     config, notes = compose(options.settings, options.config_dir)
     if config["run_dir"] is None:
         names = config["choices"]
@@ -122,8 +132,9 @@ def _created(options: _TrainOptions) -> RunFolder:
 
 def _resumed(options: _TrainOptions) -> RunFolder:
     """Open the run to resume; its total_steps may be extended."""
-    from mbrl.config import check_saved, plain_value
+    from mbrl.config import plain_value
     from mbrl.config.arguments import parse_arguments
+    from mbrl.config.restore import check_stored
     from mbrl.training.run_folder import RunFolder
     from mbrl.training.versions import warn_of_other_versions
 
@@ -131,13 +142,13 @@ def _resumed(options: _TrainOptions) -> RunFolder:
     run = RunFolder.open(options.resume)
     run.claim()
     changes = dict(parse_arguments(options.settings))
-    for key in [*changes, *(["--config-dir"] if options.config_dir else [])]:
+    for key in changes:
         if key != "total_steps":
             raise BadInput(
                 f"{key}: a resumed run keeps its {run.path / 'config.yaml'}; "
                 "only total_steps=N can be given"
             )
-    check_saved(run.config, run.config_path)
+    check_stored(run, trust_of(options), with_data=True)
     run.check()  # before torch is imported
     run.check_metrics()
     if changes:

@@ -113,7 +113,8 @@ def check_saved(config: Node, file: Path) -> None:
         if not isinstance(choices, dict) or not {"env", "agent"} <= choices.keys():
             raise BadInput(f"choices={_show(choices)}: should name the env and the agent")
         for group, name in choices.items():
-            own = library.read(group, str(name)) if group in library.defaults else {}
+            known = group in library.defaults and name in library.choices(group)
+            own = library.read(group, name) if known else {}  # another name may be a path
             labels = {k: v for k, v in own.items() if k != "_target_" and k.startswith("_")}
             node = config.get(group) or {}
             if not isinstance(node, dict):

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mbrl import documents
 from mbrl.errors import BadInput
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -95,12 +94,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     Raises:
         BadInput: naming the file, and the line where there is one.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise BadInput(f"{file}{where}: not readable as YAML") from None
+    content = documents.read_yaml(file)
     if not isinstance(content, dict | None):
         raise BadInput(f"{file}: should hold KEY: VALUE lines")
     return content or {}

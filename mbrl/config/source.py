@@ -96,6 +96,8 @@ def _absolute(home: str, file: Path | None, node: ast.ImportFrom) -> str:
 def _module_file(module: str) -> Path | None:
     """Return a module's source file; Python is asked for its top package only."""
     top, *rest = module.split(".")
+    if not all(part.isidentifier() for part in rest):  # or it would be a path
+        return None
     try:
         spec = importlib.util.find_spec(top) if top else None
     except (ImportError, ValueError):

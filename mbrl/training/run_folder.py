@@ -4,6 +4,7 @@
 config.yaml  versions.json  metrics.jsonl  summary.json
 checkpoints/0000002000/  agent.safetensors agent.json ... manifest.json (SHA-256, written last)
 ```
+The manifest holds the SHA-256 of config.yaml too: a checkpoint belongs to one config.
 A checkpoint is written beside the others and committed by one rename, so a kill at any moment
 leaves the last good one. A damaged one is passed over for the one before it. One process at a time
 trains in a folder: it holds the lock on RUN/.lock. Nothing is ever unpickled. The manifest's last
@@ -12,17 +13,23 @@ entry is its own SHA-256, so that a damaged digest is not taken for a damaged fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mbrl import documents
 from mbrl.errors import BadInput
+from mbrl.files import MB, check_tree, is_regular, open_regular, read_regular
+from mbrl.files import write_whole as _write
 from mbrl.lock import Lock
 from mbrl.manifest import seal, unseal
 from mbrl.training.versions import current_versions
@@ -35,7 +42,13 @@ _UNFINISHED = {
     ".lock",
 }  # before config.yaml stands
 _REMEDY = "no checkpoint before it is good; put it back, or begin a new run"
+_FORGED = "it was not written by this package; remove that checkpoint folder"
 _SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
+_CONFIG, _NEXT_CONFIG = "config.yaml", "config.yaml.next"  # the latter while it is changed
+_FILE = re.compile(r"\w+\.(json|safetensors)")  # of a checkpoint
+_LIMITS = {".json": 64 * MB, ".safetensors": 8192 * MB}  # bytes of a file of a checkpoint
+_RECORD_LIMIT = 16 * MB  # bytes of summary.json and versions.json
+_LINE_LIMIT, _METRICS_LIMIT = MB, 1024 * MB  # bytes of a row of metrics, and of all
 
 
 class RunFolder:
@@ -76,20 +89,27 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Open an existing run folder.
+        """Open an existing run folder, which may come from a stranger.
 
         Raises:
-            BadInput: if it is none, or its config cannot be read.
+            BadInput: if it is none, its config cannot be read, or it holds links or special files.
         """
         file = cls(path, {}).config_path
         if not path.is_dir():
             raise BadInput(f"{path}: no such run folder")
-        if not file.is_file():
+        check_tree(path, without=("wandb",))
+        if not is_regular(file):
             raise BadInput(f"{path}: not a run folder (it has no config.yaml)")
+        _check_wandb(path / "wandb")
         try:
-            config = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, ValueError):  # ValueError: not text
-            config = None
+            content = read_regular(file, documents.YAML_LIMIT)
+            config = documents.plain(documents.parse_yaml(content))
+        except documents.Unreadable as error:
+            raise BadInput(
+                f"{file}: not a readable config ({error.reason}); it should be the YAML of the run"
+            ) from None
+        except BadInput as error:
+            raise BadInput(str(error) if str(file) in str(error) else f"{file}: {error}") from None
         if not isinstance(config, dict):
             raise BadInput(f"{file}: not a readable config; it should be the YAML of the run")
         return cls(path, config)
@@ -114,8 +134,59 @@ class RunFolder:
 
     def update_config(self, **changes: Any) -> None:
         """Update top-level keys of the config, on disk too (a resume may extend total_steps)."""
-        self.config = {**self.config, **changes}
-        _write(self.config_path, yaml.safe_dump(self.config, sort_keys=False).encode())
+        config = {**self.config, **changes}
+        content = yaml.safe_dump(config, sort_keys=False).encode()
+        self.seal_config(after=content)  # before it is written: a kill between leaves a good run
+        _write(self.config_path, content)
+        self.config = config
+
+    def check_config(self, *, accept: bool = False) -> None:
+        """Check that config.yaml is that of the newest checkpoint, by its SHA-256: no torch.
+
+        Args:
+            accept: whether a change is accepted.
+
+        Raises:
+            BadInput: if it was changed, or the checkpoint is of another run.
+        """
+        if accept:
+            return
+        for folder in reversed(self.checkpoints()):
+            with contextlib.suppress(BadInput):  # a damaged one is passed over
+                digests = unseal(folder / "manifest.json")
+                break
+        else:
+            return
+        sealed = [digests[name] for name in (_CONFIG, _NEXT_CONFIG) if name in digests]
+        if not sealed:
+            _log.warning(
+                "%s: not sealed, the checkpoint is of an older version; a change would not be seen",
+                self.config_path,
+            )
+        elif _sha256(read_regular(self.config_path, documents.YAML_LIMIT)) not in sealed:
+            raise BadInput(
+                f"{self.config_path}: not the one that checkpoint {folder.name} was saved "
+                "with: changed by hand, or the checkpoint is of another run; put the right one "
+                "back, or accept it with --accept-config (in Python accept_config=True)"
+            )
+
+    def seal_config(self, after: bytes | None = None) -> None:
+        """Write the SHA-256 of config.yaml into the manifest of every checkpoint.
+
+        Args:
+            after: what config.yaml is about to hold, which is accepted too; None: no change.
+        """
+        own = _sha256(self.config_path.read_bytes())
+        for folder in self.checkpoints():
+            file = folder / "manifest.json"
+            try:
+                digests = unseal(file) | {_CONFIG: own}
+            except BadInput:  # damaged: it will be passed over
+                continue
+            digests.pop(_NEXT_CONFIG, None)
+            if after is not None:
+                digests[_NEXT_CONFIG] = _sha256(after)
+            _write(file, seal(digests))
 
     @property
     def config_path(self) -> Path:
@@ -135,7 +206,9 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Return the folders of the checkpoints, the oldest first."""
         folders = (self.path / "checkpoints").glob("[0-9]*")
-        return sorted(p for p in folders if p.name.isdecimal() and p.is_dir())
+        return sorted(
+            p for p in folders if p.name.isdecimal() and p.is_dir() and not p.is_symlink()
+        )
 
     def save(
         self, step: int, state: dict[str, Any], *, keep: int = 2, replace: bool = False
@@ -163,7 +236,9 @@ class RunFolder:
             for part, value in state.items():
                 for name, content in _encode(part, value):
                     _write(working / name, content)
-                    digests[name] = hashlib.sha256(content).hexdigest()
+                    digests[name] = _sha256(content)
+            if self.config_path.exists():
+                digests[_CONFIG] = _sha256(self.config_path.read_bytes())
             _write(working / "manifest.json", seal(digests))
             if folder.exists():
                 folder.rename(folder.with_name(f".{folder.name}.old"))
@@ -197,10 +272,17 @@ class RunFolder:
             BadInput: naming the file that is missing or damaged, if no checkpoint is good.
         """
         contents = self._read(parts)
-        return contents and {
-            part: _decode(contents[f"{part}.json"], contents[f"{part}.safetensors"])
-            for part in dict.fromkeys(Path(name).stem for name in contents)
-        }
+        if contents is None:
+            return None
+        state = {}
+        for part in dict.fromkeys(Path(name).stem for name in contents):
+            try:
+                state[part] = _decode(contents[f"{part}.json"], contents[f"{part}.safetensors"])
+            except Exception as error:  # whatever safetensors and a tree of another form raise
+                file = f"{self._current}/{part}.json"
+                reason = f"{type(error).__name__}: {error!s:.200}"
+                raise BadInput(f"{file}: not the state of a part ({reason}); {_FORGED}") from None
+        return state
 
     def check(self, *parts: str) -> None:
         """Check a checkpoint's files as load does, without decoding them: no torch.
@@ -225,7 +307,11 @@ class RunFolder:
         length = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
         if contents is None or length == 0:
             return
-        counted = json.loads(contents["loop.json"])["dict"]["log_position"]["value"]
+        try:
+            counted = int(json.loads(contents["loop.json"])["dict"]["log_position"]["value"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            file = f"{self._current}/loop.json"
+            raise BadInput(f"{file}: does not hold log_position; {_FORGED}") from None
         if length < counted:
             raise BadInput(
                 f"{self.metrics_path}: damaged, {length} bytes where the checkpoint counts "
@@ -278,16 +364,20 @@ def _read_checkpoint(folder: Path, parts: tuple[str, ...]) -> dict[str, bytes]:
     digests = unseal(folder / "manifest.json")
     contents = {}
     for name in [f"{p}.{end}" for p in parts for end in ("json", "safetensors")] or digests:
+        if name in (_CONFIG, _NEXT_CONFIG):
+            continue
         file = folder / name
         if name not in digests:
             raise BadInput(f"{file}: not in the manifest")
+        if not _FILE.fullmatch(name):
+            raise BadInput(f"{folder / 'manifest.json'}: {name!r:.80} is no file of a checkpoint")
         try:
-            contents[name] = file.read_bytes()
+            contents[name] = read_regular(file, _LIMITS[file.suffix])
         except FileNotFoundError:
             raise BadInput(f"{file}: missing") from None
         except OSError as error:  # of the disk, say
             raise BadInput(f"{file}: not readable ({error.strerror})") from None
-        if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
+        if _sha256(contents[name]) != digests[name]:
             raise BadInput(f"{file}: damaged")
     return contents
 
@@ -299,7 +389,7 @@ def is_taken(path: Path) -> bool:
         path: of the new run folder.
     """
     if not path.is_dir():
-        return path.exists()
+        return os.path.lexists(path)
     return any(entry.name not in _UNFINISHED for entry in path.iterdir())
 
 
@@ -309,16 +399,44 @@ def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False)
     Raises:
         BadInput: naming the file, and the line where there is one.
     """
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise BadInput(f"{file}: missing; {remedy}")
-    content = file.read_bytes()
-    for number, row in enumerate(content.splitlines() if lines else [content], 1):
+    rows = read_rows(file) if lines else [read_regular(file, _RECORD_LIMIT)]
+    for number, row in enumerate(rows, 1):
         try:
             good = keys <= json.loads(row).keys()
         except (ValueError, AttributeError, RecursionError):
             good = False
         if not good:
             raise BadInput(f"{file}{f', line {number}' if lines else ''}: damaged; {remedy}")
+
+
+def read_rows(file: Path) -> Iterator[bytes]:
+    """Read the rows of metrics.jsonl, one after the other.
+
+    Raises:
+        BadInput: if a row or the whole is too large, or the file is a link or a special file.
+    """
+    with open_regular(file, limit=_METRICS_LIMIT) as opened:
+        while row := opened.readline(_LINE_LIMIT + 1):
+            if len(row) > _LINE_LIMIT:
+                raise BadInput(f"{file}: a row of more than {_LINE_LIMIT} bytes")
+            yield row
+
+
+def _check_wandb(folder: Path) -> None:
+    """Check what W&B would follow or obey in its folder; within its runs it makes links itself.
+
+    Raises:
+        BadInput: naming it.
+    """
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.is_symlink():
+            target = os.path.normpath(folder / os.readlink(entry))
+            if not Path(target).is_relative_to(os.path.normpath(folder)):
+                raise BadInput(f"{entry}: a symbolic link that leads out of wandb; remove it")
+        elif entry.name == "settings":
+            raise BadInput(f"{entry}: W&B would obey it; remove it")
 
 
 def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:
@@ -359,23 +477,16 @@ def _decode(tree: bytes, data: bytes) -> Any:
             return {name: restore(child) for name, child in value.items()}
         if kind == "list":
             return [restore(child) for child in value]
+        if kind != "value" or isinstance(value, dict | list):
+            raise ValueError(f"{kind:.40} is no kind of state")
         return value
 
     return restore(json.loads(tree))
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
+def _sha256(content: bytes) -> str:
+    """Compute the SHA-256 of bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _sync(folder: Path) -> None:

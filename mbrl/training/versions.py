@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mbrl.errors import OtherVersions
+from mbrl.files import MB, read_regular
 
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
@@ -39,8 +40,8 @@ def warn_of_other_versions(file: Path, consequence: str) -> None:
         consequence: what may follow, for the message.
     """
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        saved = json.loads(read_regular(file, MB))
+    except (OSError, ValueError, RecursionError):  # BadInput is a ValueError
         saved = None
     if not isinstance(saved, dict):
         message = f"{file}: missing or damaged, so versions are not compared; {consequence}"
@@ -54,7 +55,7 @@ def warn_of_other_versions(file: Path, consequence: str) -> None:
     ]
     if differ:
         then, here = (
-            ", ".join(f"{name} {versions.get(name, '(none)')}" for name in differ)
+            ", ".join(f"{name} {versions.get(name, '(none)')!s:.40}" for name in differ)
             for versions in (saved, now)
         )
         message = f"{file.parent}: made with {then}; here: {here}; {consequence}"

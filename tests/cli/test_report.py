@@ -10,7 +10,7 @@ from mbrl.training.run_folder import RunFolder
 
 def test_a_report_compares_with_random_and_measures_the_model(train, capsys):
     assert train("total_steps=100", "run_dir=run") == 0
-    assert main(["report", "run", "--episodes", "4"]) == 0
+    assert main(["report", "run", "--trust", "--episodes", "4"]) == 0
     path = Path(capsys.readouterr().out.splitlines()[-1])
     page = path.read_text()
     assert path == Path("run/report.html") and "random" in page and "gain" in page
@@ -20,7 +20,7 @@ def test_what_is_measured_is_the_trained_policy_a_random_one_and_the_true_model(
     assert train("total_steps=100", "run_dir=run", "eval_episodes=3") == 0
     written = []
     monkeypatch.setattr(run_report, "write_report", lambda *a: written.append(a) or Path("page"))
-    assert main(["report", "run"]) == 0
+    assert main(["report", "run", "--trust"]) == 0
     ((path, config, scores, error),) = written
     assert path == Path("run") and config["choices"]["env"] == "toy"
     assert list(scores) == ["gain", "random"] and len(scores["random"]) == 3

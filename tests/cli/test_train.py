@@ -27,7 +27,7 @@ def test_options_and_settings_are_told_apart():
     options = _train_options(words)
     assert options.settings == ["--seed=3", "env=toy", "--x", "y"]
     assert (options.config_dir, options.resume, options.help) == (Path("mine"), Path("run"), True)
-    assert _train_options([]) == ([], None, None, False)
+    assert _train_options([]) == ([], None, None, False, False, False)
     for words in (["--resume"], ["--config-dir="]):
         with pytest.raises(BadInput, match="a folder must follow"):
             _train_options(words)
@@ -105,7 +105,7 @@ def test_an_interrupted_run_is_saved_and_goes_on_to_the_same_end(train, number, 
 
     config = Path("cut/config.yaml")
     config.write_text(config.read_text().replace("  at: 50\n", "  at: 1000000\n"))
-    assert main(["train", "--resume", "cut"]) == 0
+    assert main(["train", "--resume", "cut", "--trust", "--accept-config"]) == 0
     ends = [json.loads(Path(run, "summary.json").read_text()) for run in ("whole", "cut")]
     assert ends[0]["evaluations"] == ends[1]["evaluations"]
 
@@ -134,12 +134,12 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(train):
 
 def test_a_finished_run_is_extended(train, capsys):
     assert train("total_steps=60", "run_dir=run") == 0
-    assert main(["train", "--resume", "run", "--total_steps=90"]) == 0
+    assert main(["train", "--resume", "run", "--trust", "--total_steps=90"]) == 0
     assert json.loads(Path("run/summary.json").read_text())["step"] == 90
     assert RunFolder.open(Path("run")).config["total_steps"] == 90
     capsys.readouterr()
-    for arguments in (["seed=3"], ["total_steps=0"], ["total_steps=80"], ["--config-dir", "."]):
-        assert main(["train", "--resume", "run", *arguments]) == 2
+    for arguments in (["seed=3"], ["total_steps=0"], ["total_steps=80"], ["--config-dir", "no"]):
+        assert main(["train", "--resume", "run", "--trust", *arguments]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 4
     assert "total_steps=80: the run is at step 90 already; give more" in err
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_costs_steps_and_not_the_run(train, capsys, caplog)
     capsys.readouterr()
     for command in (["eval", "broken"], ["report", "broken"], ["train", "--resume", "broken"]):
         caplog.clear()
-        assert main(command) == 0
+        assert main([*command, "--trust"]) == 0
         used = f"{newest}/agent.json: damaged; the checkpoint before it is used, of step 40"
         assert caplog.messages == [used], command
     assert record("broken") == record("whole")
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_costs_steps_and_not_the_run(train, capsys, caplog)
 
 def test_a_second_process_is_refused_until_the_first_is_killed(train, mine, tmp_path, capsys):
     assert train("total_steps=60", "run_dir=run") == 0
-    command = ["train", "--resume", "run", "total_steps=100000000"]
+    command = ["train", "--resume", "run", "--trust", "total_steps=100000000"]
     code = "import sys; from mbrl.cli import main; main(sys.argv[1:])"
     with subprocess.Popen(
         [sys.executable, "-c", code, *command],
@@ -188,11 +188,11 @@ def test_a_second_process_is_refused_until_the_first_is_killed(train, mine, tmp_
         assert capsys.readouterr().err.startswith(f"mbrl: run: in use by process {first.pid} on ")
         assert main(["train", "--resume", "run", "total_steps=80"]) == 2
         assert Path("run/config.yaml").read_text() == before
-        assert main(["eval", "run"]) == 0  # reading disturbs nobody
+        assert main(["eval", "run", "--trust"]) == 0  # reading disturbs nobody
         first.kill()
     before = RunFolder.open(Path("run"))
     before.check()
-    assert main(["train", "--resume", "run", f"total_steps={before.step + 20}"]) == 0
+    assert main(["train", "--resume", "run", "--trust", f"total_steps={before.step + 20}"]) == 0
 
 
 def test_a_resume_with_other_versions_says_what_that_means(train, capsys):
@@ -200,7 +200,7 @@ def test_a_resume_with_other_versions_says_what_that_means(train, capsys):
     file = RunFolder.open(Path("run")).versions_path
     file.write_text(json.dumps({**json.loads(file.read_text()), "torch": "1.0"}))
     capsys.readouterr()
-    assert main(["train", "--resume", "run", "total_steps=90"]) == 0
+    assert main(["train", "--resume", "run", "--trust", "total_steps=90"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mbrl: warning: run: made with torch 1.0; here: torch ")
     assert line.endswith("the end need not be bit for bit that of an uninterrupted run")

@@ -1,7 +1,9 @@
 """The run folder: what is written comes back, what is damaged is refused by name."""
 
 import errno
+import hashlib
 import json
+import os
 import random
 import shutil
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from mbrl.errors import BadInput
+from mbrl.manifest import seal
 from mbrl.training import run_folder
 from mbrl.training.run_folder import RunFolder
 
@@ -208,3 +211,130 @@ def test_config_changes_reach_the_disk(tmp_path):
     run.update_config(total_steps=20)
     assert RunFolder.open(run.path).config == {"total_steps": 20, "seed": 1}
     assert "torch" in json.loads((run.path / "versions.json").read_text())
+
+
+def test_a_config_that_was_changed_by_hand_is_named(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {"seed": 0, "total_steps": 10})
+    run.check_config()  # there is no checkpoint yet
+    run.save(1, STATE)
+    run.check_config()
+    good = run.config_path.read_text()
+    run.config_path.write_text(good.replace("seed: 0", "seed: 1"))
+    with pytest.raises(BadInput, match=r"config\.yaml: not the one that checkpoint 0000000001"):
+        run.check_config()
+    run.check_config(accept=True)
+    run.seal_config()
+    run.check_config()
+    assert same(run.load(), STATE)
+
+
+def test_a_checkpoint_of_another_run_is_named(tmp_path):
+    runs = [RunFolder.create(tmp_path / f"{seed}", {"seed": seed}) for seed in (0, 1)]
+    for run in runs:
+        run.save(1, STATE)
+    shutil.rmtree(runs[0].path / "checkpoints")
+    shutil.copytree(runs[1].path / "checkpoints", runs[0].path / "checkpoints")
+    with pytest.raises(BadInput, match="the checkpoint is of another run"):
+        runs[0].check_config()
+
+
+def test_a_kill_while_the_config_is_changed_leaves_a_good_run(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "run", {"total_steps": 10})
+    run.save(1, STATE)
+    run.save(2, STATE)
+    write, kept = run_folder._write, run.config_path.read_bytes()
+
+    def killed(path, content):
+        if path == run.config_path:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(run_folder, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.update_config(total_steps=20)
+    assert run.config_path.read_bytes() == kept and run.config == {"total_steps": 10}
+    run.check_config()
+    monkeypatch.undo()
+    run.update_config(total_steps=30)
+    run.check_config()
+    shutil.rmtree(run.checkpoints()[-1])
+    run.check_config()  # the older one is sealed with it too
+
+
+def test_a_checkpoint_without_a_seal_is_said_to_be_old(tmp_path, caplog):
+    run = RunFolder.create(tmp_path / "run", {})
+    manifest = run.save(1, STATE) / "manifest.json"
+    digests = json.loads(manifest.read_text())
+    del digests["config.yaml"], digests["manifest"]
+    manifest.write_bytes(seal(digests))
+    run.check_config()
+    assert "config.yaml: not sealed" in caplog.text and same(run.load(), STATE)
+
+
+def linked(path, target):
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.yaml", "versions.json", "metrics.jsonl", "summary.json", "report.html", "error.log",
+     "wandb_id", "checkpoints", "checkpoints/0000000001", "checkpoints/0000000001/agent.json",
+     "checkpoints/0000000001/manifest.json", "checkpoints/0000000009", ".config.yaml.tmp"],
+)  # fmt: skip
+@pytest.mark.parametrize("make", [linked, lambda path, _: os.mkfifo(path)], ids=["link", "pipe"])
+def test_links_and_special_files_are_refused_by_name(tmp_path, name, make):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.save(1, STATE)
+    path = run.path / name
+    if path.exists():
+        path.rename(tmp_path / "away")
+    target = tmp_path / "away"
+    make(path, target)
+    with pytest.raises(BadInput, match=f"{path.name}: a (symbolic link|named pipe)"):
+        RunFolder.open(run.path)
+
+
+def test_what_wandb_would_follow_or_obey_is_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    inside = run.path / "wandb" / "run-1"
+    inside.mkdir(parents=True)
+    (run.path / "wandb" / "latest-run").symlink_to("run-1")  # as the package makes it
+    RunFolder.open(run.path)
+    (inside / "core.log").symlink_to(tmp_path)  # so does the package
+    RunFolder.open(run.path)
+    (run.path / "wandb" / "log").symlink_to(tmp_path)
+    with pytest.raises(BadInput, match="log: a symbolic link that leads out of wandb"):
+        RunFolder.open(run.path)
+    (run.path / "wandb" / "log").unlink()
+    (run.path / "wandb" / "settings").write_text("[default]\nbase_url = http://127.0.0.1:9\n")
+    with pytest.raises(BadInput, match="settings: W&B would obey it"):
+        RunFolder.open(run.path)
+
+
+@pytest.mark.parametrize("name", ["../secret.json", "/etc/hosts", "a/b.json", "agent.pkl", ".json"])
+def test_a_manifest_that_names_other_files_is_refused(tmp_path, name):
+    run = RunFolder.create(tmp_path / "run", {})
+    manifest = run.save(1, {"agent": {"x": 1}}) / "manifest.json"
+    manifest.write_bytes(seal({name: "0" * 64}))
+    with pytest.raises(BadInput, match=r"manifest\.json: .* is no file of a checkpoint"):
+        run.load()
+
+
+def test_a_part_of_another_form_is_refused_by_its_file(tmp_path):
+    run = RunFolder.create(tmp_path / "run", {})
+    folder = run.save(1, {"agent": {"x": torch.ones(2)}})
+    good = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+    head = b'{"agent/x":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
+    huge = len(head).to_bytes(8, "little") + head
+    spoilt = [("agent.json", b) for b in (b"[]", b"{", b"3", b'{"tensor": "y"}', b'{"a": {}}')]
+    spoilt += [("agent.json", b"[" * 100_000), ("agent.json", b'{"dict": {"a": 1}}')]
+    spoilt += [("agent.safetensors", b) for b in (b"", b"\xff" * 8, b"\xff" * 99, huge)]
+    for name, content in spoilt:
+        files = good | {name: content}
+        for each, data in files.items():
+            (folder / each).write_bytes(data)
+        digests = {each: hashlib.sha256(data).hexdigest() for each, data in files.items()}
+        (folder / "manifest.json").write_bytes(seal(digests))
+        with pytest.raises(BadInput, match=r"agent\.json: not the state of a part") as caught:
+            run.load()
+        assert "\n" not in str(caught.value)
