@@ -25,6 +25,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from mbrl.nn.generators import as_generator
+from mbrl.nn.memory import keep_freed_memory
 from mbrl.planners.clock import Clock
 from mbrl.planners.objective import Objective
 from mbrl.roles import Model, Plan, Planner
@@ -67,6 +68,7 @@ class SamplingPlanner(Planner[P], Generic[P]):
     A plan starts from the proposal of the plan before, one decision later, or from `start`. Each
     iteration scores what `propose` returns and hands the returns to `update`. It ends after its
     iterations, or when one more would miss the deadline; the plan is that of the last update.
+    The first planner of a process lets glibc keep freed memory (mbrl.nn.memory).
 
     Args:
         action: the environment's actions.
@@ -103,6 +105,7 @@ class SamplingPlanner(Planner[P], Generic[P]):
     ):
         """Store the settings."""
         action.check_bounded()
+        keep_freed_memory()
         self.action, self.horizon = action, horizon
         self.num_particles, self.action_hold = num_particles, action_hold
         self.objective = Objective(action, num_particles, action_hold, discount)

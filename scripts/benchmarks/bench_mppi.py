@@ -6,7 +6,9 @@ The same functions predict and pay for both; noise, bounds, samples and horizon 
 several environments pytorch-mppi needs a controller each and plans them one after the other; ours
 plans them at once. Times are CPU milliseconds of one plan for all environments, on one thread,
 medians over the turns; `ratio` is pytorch-mppi's time over ours, turn by turn, its median and its
-5th and 95th percentile. Needs the extra `bench`; writes results/benchmarks/mppi_peer.csv.
+5th and 95th percentile. Building our planner lets glibc keep freed memory for the whole process, so
+that pytorch-mppi gains from it as well. Needs the extra `bench`; writes
+results/benchmarks/mppi_peer.csv.
 """
 
 import argparse
@@ -137,9 +139,6 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, nargs="+", default=[15, 30])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    # after one large block glibc keeps freed memory: without it, which side's buffers go back to
-    # the system at every step, and page in again, is a matter of luck
-    torch.empty(2**23 - 2**12)
     lines = []
     grid = itertools.product(args.envs, args.sizes, args.samples, args.horizon)
     for envs, size, samples, horizon in grid:

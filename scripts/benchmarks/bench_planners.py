@@ -71,7 +71,6 @@ def main() -> None:
     parser.add_argument("--envs", type=int, nargs="+", default=[1, 16])
     args = parser.parse_args()
     torch.set_num_threads(1)
-    torch.empty(2**23 - 2**12)  # as in bench_mppi.py
     lines = []
     grid = itertools.product(args.planners, args.models, args.samples, args.horizon, args.envs)
     for name, size, samples, horizon, envs in grid:
