@@ -12,7 +12,7 @@ LARGEST = 1 << 25  # bytes of a block that is kept; glibc takes no more
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks of up to 32 MB for the next ones, once for the whole process.
+    """Set glibc to keep freed blocks of up to 32 MB for the next ones, once for the process.
 
     By default it returns buffers of some 100 kB to the system when they are freed. Models whose
     steps need such buffers then wait for fresh pages at every step. Up to 64 MB stay with the
