@@ -5,6 +5,10 @@ class BadInput(ValueError):
     """Wrong key, file, argument or value, which the user can correct (exit status 2)."""
 
 
+class UnknownArgument(BadInput, TypeError):
+    """Keyword that a constructor or function does not take: also Python's own TypeError."""
+
+
 class EnvironmentFault(RuntimeError):
     """Error of an environment that broke its contract, with its index and step (exit status 1).
 

@@ -13,12 +13,14 @@ the command line reads the same annotations from the source, without importing t
 constraints are those of the package annotated-types, and two that look at another parameter:
 `AtMost` and `InsideIf`. Checked are numbers, booleans, strings, `Literal` choices, and the same
 inside `X | None`, lists and tuples; anything else is left to the constructor. A number with a
-constraint is finite, unless the constraint itself is infinite, as in `Le(math.inf)`.
+constraint is finite, unless the constraint itself is infinite, as in `Le(math.inf)`. No whole
+number is beyond `LARGEST`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
@@ -40,7 +42,7 @@ from typing import (
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from mbrl import moved
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, UnknownArgument
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +54,15 @@ Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Seed = Annotated[int, Interval(ge=0, le=2147483647)]
+Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
+Width = Annotated[int, Interval(ge=1, le=10_000)]  # of a layer
+NumEnvs = Annotated[int, Interval(ge=1, le=100_000)]  # stepped at once
+NumMembers = Annotated[int, Interval(ge=1, le=1000)]  # networks or equations of an ensemble
+Depth = Annotated[int, Interval(ge=1, le=1000)]  # layers of a network
+Degree = Annotated[int, Interval(ge=1, le=20)]  # of a polynomial
 NumThreads = Annotated[int, Interval(ge=1, le=1024)]  # more would exhaust the system's threads
+
+LARGEST = 10**12  # of whole numbers
 
 _WORDS: dict[Any, str] = {
     type(None): "None",
@@ -102,6 +112,7 @@ def checked(function: Any) -> Any:
         if not annotations:
             annotations.update(annotations_of(function))
         _rename(function, signature, annotations, kwargs)
+        _check_names(function, signature, kwargs)
         given = signature.bind_partial(*args, **kwargs)
         given.apply_defaults()
         for name, annotation in annotations.items():
@@ -110,6 +121,27 @@ def checked(function: Any) -> Any:
         return function(*args, **kwargs)
 
     return call
+
+
+def _check_names(
+    function: Callable[..., Any], signature: inspect.Signature, given: dict[str, Any]
+) -> None:
+    """Check that a function has parameters of these names.
+
+    Raises:
+        UnknownArgument: naming the nearest.
+    """
+    parameters = signature.parameters
+    if given.keys() <= parameters.keys() or any(
+        p.kind is p.VAR_KEYWORD for p in parameters.values()
+    ):
+        return
+    name = next(iter(given.keys() - parameters.keys()))
+    taker = function.__qualname__.removesuffix(".__init__")
+    options = [option for option in parameters if option != "self"]
+    near = difflib.get_close_matches(name, options, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
+    raise UnknownArgument(f"{name}: {taker} takes no such argument; {hint}")
 
 
 def _rename(
@@ -202,7 +234,7 @@ def describe(constraints: tuple[Any, ...], others: dict[str, Any] | None = None)
         elif isinstance(limit, Ge):
             words.append(f"at least {limit.ge}")
         elif isinstance(limit, Gt):
-            words.append(f"above {limit.gt}")
+            words += [f"above {limit.gt}"] * (limit.gt != -math.inf)
         elif isinstance(limit, Le):
             words.append(f"at most {limit.le}")
         elif isinstance(limit, Lt):
@@ -267,7 +299,7 @@ def _problem(value: Any, annotation: Any, others: dict[str, Any]) -> str:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         if _problem(value, parts[0], others):
-            return expected(annotation, others)
+            return _beyond(value) or expected(annotation, others)
         if not isinstance(value, numbers.Real):
             return ""
         limits = parts[1:]
@@ -276,7 +308,7 @@ def _problem(value: Any, annotation: Any, others: dict[str, Any]) -> str:
         infinite = isinstance(value, float) and math.isinf(value)
         if infinite and not any(_is_infinite(limit) for limit in limits):
             return " and ".join(filter(None, (describe(limits, others), "finite")))
-        return ""
+        return _beyond(value)
     if origin in (Union, types.UnionType):
         problems = [_problem(value, part, others) for part in parts]
         return "" if "" in problems else " or ".join(dict.fromkeys(problems))
@@ -295,7 +327,17 @@ def _problem(value: Any, annotation: Any, others: dict[str, Any]) -> str:
         float: isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value,
         str: isinstance(value, str),
     }
-    return "" if right.get(annotation, True) else _WORDS[annotation]
+    if not right.get(annotation, True):
+        return _WORDS[annotation]
+    return _beyond(value) if annotation is int else ""
+
+
+def _beyond(value: Any) -> str:
+    """Return what a whole number beyond LARGEST should be, or an empty string."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or abs(int(value)) <= LARGEST:
+        return ""
+    return f"at most {LARGEST}" if int(value) > 0 else f"at least {-LARGEST}"
 
 
 def _is_infinite(limit: Any) -> bool:

@@ -15,7 +15,7 @@ from mbrl.imagination.model_env import ImaginedVecEnv
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, Dynamics, ModelEnvLearner, Penalty
 from mbrl.types import ActionSpec, Transitions, as_rows
-from mbrl.values import Count, NonNegative, checked
+from mbrl.values import Count, Finite, NonNegative, checked
 
 
 @final
@@ -61,7 +61,7 @@ class InModelAgent(Agent):
         updates_per_refit: Count = 10,
         max_episode_steps: int | None = None,
         action_hold: Count = 1,
-        invalid_state_value: float | None = None,
+        invalid_state_value: Finite | None = None,
         rollback_tolerance: NonNegative | None = None,
         total_steps: int | None = None,
     ):

@@ -14,7 +14,7 @@ from mbrl.learners.sb3_ppo import SB3PPO, Sampled
 from mbrl.nn.generators import as_generator
 from mbrl.roles import Agent
 from mbrl.types import ActionSpec, Transitions, as_rows
-from mbrl.values import Count, checked
+from mbrl.values import Count, NumEnvs, checked
 
 
 @final
@@ -41,7 +41,7 @@ class OnPolicy(Agent):
         self,
         *,
         action: ActionSpec,
-        num_envs: Count,
+        num_envs: NumEnvs,
         learner: SB3PPO,
         generator: torch.Generator | int,
         num_steps: Count = 2048,

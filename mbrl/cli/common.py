@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from mbrl.errors import BadInput
+from mbrl.memory import in_words, is_too_large, total_memory
 
 if TYPE_CHECKING:
     from mbrl.config.trust import Trust
@@ -31,7 +32,13 @@ def failed(run: RunFolder, error: Exception) -> int:
     with contextlib.suppress(OSError):  # the disk may be what failed
         log.write_text("".join(traceback.format_exception(error)))
         hint = f" (traceback in {log})"
-    return say(f"{reason(error)}{hint}", 1)
+    words = reason(error)
+    if is_too_large(error):
+        from mbrl.config.build import farthest_setting
+
+        setting = farthest_setting(run.config)
+        words = f"out of memory ({in_words(total_memory())} here); the largest is {setting}"
+    return say(f"{words}{hint}", 1)
 
 
 def reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbrl.cli.common import failed, say, trust_of, use_folders_of
 from mbrl.errors import BadInput
+from mbrl.memory import limited_memory
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from mbrl.training.run_folder import RunFolder
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the user's choice of a folder
+
+_OPTIONS = ("--config-dir", "--resume", "--help", "--trust", "--accept-config")
 
 
 class _TrainOptions(NamedTuple):
@@ -47,6 +51,8 @@ def _train_options(arguments: list[str]) -> _TrainOptions:
             paths[name] = Path(value)
         elif argument in ("-h", "--help", "--trust", "--accept-config"):
             marks.add(argument)
+        elif argument.startswith("-") and (near := _nearest_option(name)):
+            raise BadInput(f"{name}: unknown option; did you mean {near}?")
         else:
             settings.append(argument)
     return _TrainOptions(
@@ -57,6 +63,12 @@ def _train_options(arguments: list[str]) -> _TrainOptions:
         "--trust" in marks,
         "--accept-config" in marks,
     )
+
+
+def _nearest_option(name: str) -> str | None:
+    """Return the option that a word with hyphens is a misspelling of, None if it is a setting."""
+    near = difflib.get_close_matches(name.replace("_", "-"), _OPTIONS, n=1, cutoff=0.75)
+    return near[0] if near else None
 
 
 def main(arguments: list[str]) -> int:
@@ -79,7 +91,7 @@ def main(arguments: list[str]) -> int:
             return failed(run, error)
         print(f"run folder {run.path}", flush=True)
         try:
-            with contextlib.closing(logger):
+            with contextlib.closing(logger), _memory(run.config["device"]):
                 summary = _train_parts(run, parts, logger, stop)
         except KeyboardInterrupt:
             return say(f"aborted; `mbrl train --resume {run.path}` goes on", 130)
@@ -104,6 +116,11 @@ def _remove_unused(run: RunFolder) -> None:
     if not run.path.is_absolute():
         with contextlib.suppress(OSError):  # where other runs stand beside it
             os.removedirs(run.path.parent)
+
+
+def _memory(device: str) -> contextlib.AbstractContextManager[None]:
+    """Return the limit of memory, none on CUDA: it reserves addresses that it does not fill."""
+    return limited_memory() if device == "cpu" else contextlib.nullcontext()
 
 
 def _created(options: _TrainOptions) -> RunFolder:

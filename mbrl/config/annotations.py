@@ -237,6 +237,13 @@ def base(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
+def parts_of(annotation: Any) -> list[type[Part]]:
+    """Return the Parts in an annotation, those within `X | None` and lists too."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [annotation]
+    return [part for inner in get_args(annotation) for part in parts_of(inner)]
+
+
 def _need(condition: bool, value: Any) -> Any:
     """Return the value if the condition holds.
 

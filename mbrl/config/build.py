@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -11,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbrl import moved
+from mbrl.config.library import Library
 from mbrl.errors import BadInput
+from mbrl.memory import in_words, is_too_large, limited_memory, total_memory
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +90,52 @@ def instantiate(
         if part and name and name[0] in taken and name[0] not in injected:
             raise BadInput(f"{part}.{error}") from error
         raise
+    except Exception as error:
+        if not is_too_large(error):
+            raise
+        raise BadInput(f"{farthest_setting(node, part)}: {_needs_memory()}") from error
+
+
+def farthest_setting(node: dict[str, Any], part: str = "") -> str:
+    """Return the setting with a whole number farthest above its default: KEY=VALUE.
+
+    Args:
+        node: a part or a config, with whatever is within.
+        part: its dotted name.
+    """
+    above: list[tuple[float, str]] = []
+
+    def enter(node: dict[str, Any], key: str) -> None:
+        usual = {name: _size(default) for name, default in _defaults_of(node, key).items()}
+        for name, value in node.items():
+            dotted = f"{key}.{name}" if key else name
+            if isinstance(value, dict):
+                enter(value, dotted)
+            elif dotted != "seed" and _size(value) > usual.get(name, 1):
+                above.append((_size(value) / usual.get(name, 1), f"{dotted}={value}"))
+
+    enter(node, part)
+    return max(above, default=(0, part or "this run"))[1]
+
+
+def _defaults_of(node: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the defaults of a node's class; without one, those of the keys of a run."""
+    if "_target_" not in node:
+        return {} if key else Library().plain
+    taken = inspect.signature(_locate(node["_target_"], key)).parameters
+    return {name: parameter.default for name, parameter in taken.items()}
+
+
+def _size(value: Any) -> float:
+    """Return the largest whole number in a value, 1 if there is none."""
+    if isinstance(value, list | tuple):
+        return max(map(_size, value), default=1)
+    return max(value, 1) if isinstance(value, int) else 1
+
+
+def _needs_memory() -> str:
+    """Return the words for what does not fit in memory."""
+    return f"needs more memory than there is here ({in_words(total_memory())}); choose less"
 
 
 def _as_annotated(value: Any, annotation: str) -> Any:
@@ -112,13 +161,21 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
     """
     import torch
 
-    from mbrl.buffer import ReplayBuffer
-
     device = config["device"]
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
         if (torch.device(device).index or 0) >= count:
             raise BadInput(f"device={device}: there are {count} CUDA devices here; use device=cpu")
+    with contextlib.ExitStack() as limits:
+        if device == "cpu":  # CUDA reserves addresses that it does not fill
+            limits.enter_context(limited_memory())
+        return _build(config, with_data=with_data)
+
+
+def _build(config: dict[str, Any], *, with_data: bool) -> Parts:
+    """Build environment, buffer and agent."""
+    from mbrl.buffer import ReplayBuffer
+
     env = make_env(config)
     make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
@@ -129,7 +186,12 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
 
         dataset = load_dataset(config["dataset"], obs_dim=env.obs_dim, action=env.action)
         capacity = len(dataset.data.reward)
-    buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, device)
+    try:
+        buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, config["device"])
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if not is_too_large(error):
+            raise
+        raise BadInput(f"buffer_size={config['buffer_size']}: {_needs_memory()}") from error
     if dataset is not None:
         buffer.add(dataset.data, recorded=dataset.recorded)
     return Parts(env, make_eval_env, build_agent(config, env), buffer, dataset)

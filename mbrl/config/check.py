@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from mbrl import moved
-from mbrl.config.annotations import base, fit, resolve
+from mbrl.config.annotations import Part, Unknown, base, fit, parts_of, resolve
 from mbrl.config.build import FROM_ENV, FROM_RUN
 from mbrl.config.library import SWEEPS, Library, gather, nearest
 from mbrl.config.outside import check_gymnasium_id
 from mbrl.config.renames import rename
-from mbrl.config.signatures import Parameter, Signature, read_signature
+from mbrl.config.signatures import Parameter, Signature, classes_of, read_signature
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import is_taken
 from mbrl.values import check_value, expected
@@ -72,13 +72,14 @@ def check_key(key: str, config: Node, library: Library) -> None:
 
 
 def check_choice(group: str, name: str, library: Library) -> None:
-    """Check that a choice has a YAML.
+    """Check that a choice has a YAML that can be read.
 
     Raises:
-        BadInput: with the nearest choice, or all of them.
+        BadInput: with the nearest choice, or all of them; or naming the file.
     """
     choices = library.choices(group)
     if name in choices:
+        library.read(group, name)
         return
     near = nearest(name, choices)
     hint = f"did you mean {group}={near[0]}?" if near else f"choose from {', '.join(choices)}"
@@ -167,7 +168,7 @@ def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
                 for name, parameter in signature.parameters.items()
                 if _takes_any_key(parameter.annotation)
             )
-            names |= dict.fromkeys(signature.parameters)
+            names |= dict.fromkeys(_settable(signature, prefix, library))
         for name in names:
             keys.add(f"{prefix}.{name}")
             if isinstance(node.get(name), dict):
@@ -177,6 +178,24 @@ def _known_keys(config: Node, library: Library) -> tuple[set[str], set[str]]:
         if isinstance(node, dict) and name != "choices":
             enter(node, name)
     return keys, opened
+
+
+def _settable(signature: Signature, key: str, library: Library) -> list[str]:
+    """Return the parameters that a user may set: not the objects that are filled in when built."""
+    filled = {*FROM_RUN, *library.defaults}
+    if key.partition(".")[0] != "env":
+        filled |= {"env", *FROM_ENV}
+    return [
+        name
+        for name, parameter in signature.parameters.items()
+        if name not in filled or not _is_object(parameter.annotation)
+    ]
+
+
+def _is_object(annotation: Any) -> bool:
+    """Return whether a parameter takes what YAML cannot hold."""
+    inner = get_args(annotation) or (annotation,)
+    return any(isinstance(kind, type) and issubclass(kind, Part | Unknown) for kind in inner)
 
 
 def _takes_any_key(annotation: Any) -> bool:
@@ -247,13 +266,38 @@ def _check_node(node: Node, key: str, typed: dict[str, str]) -> None:
         if value == "???":
             raise BadInput(f"{key}.{name}: {_missing(f'{key}.{name}', node, name, parameter)}")
         dotted = f"{key}.{name}"
-        node[name] = _check_value(dotted, value, parameter.annotation, others, typed.get(dotted))
+        node[name] = _check_parameter(dotted, value, parameter, others, typed.get(dotted))
         if node.get("_known_", {}).get(name) == "gymnasium":
             check_gymnasium_id(dotted, node[name])
     for name in others.keys() - node.keys():  # a default may exceed another parameter
         _check_value(
             f"{key}.{name}", others[name], signature.parameters[name].annotation, others, None
         )
+
+
+def _check_parameter(
+    key: str, value: Any, parameter: Parameter, others: Node, text: str | None
+) -> Any:
+    """Return the value of a part's parameter in its type, if it is right.
+
+    Raises:
+        BadInput: naming what would be right, with an example of a list, or the classes of a part.
+    """
+    try:
+        return _check_value(key, value, parameter.annotation, others, text)
+    except BadInput as error:
+        if isinstance(value, dict | list) or value is None:
+            raise
+        parts = parts_of(parameter.annotation)
+        if parts:
+            classes = " or ".join(c for part in parts for c in classes_of(part.target))
+            hint = f"{key}._target_={classes or 'PACKAGE.CLASS'}"
+            raise BadInput(f"{key}={_show(value)}: names no part; choose one by {hint}") from None
+        example = parameter.default
+        if isinstance(example, ast.Tuple | ast.List) and example.elts:
+            shown = ",".join(ast.unparse(item) for item in example.elts)
+            raise BadInput(f"{error}; for example {key}=[{shown}]") from None
+        raise
 
 
 def _missing(key: str, node: Node, name: str, parameter: Parameter) -> str:

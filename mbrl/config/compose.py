@@ -73,7 +73,9 @@ def assemble(arguments: Sequence[str], library: Library, *, preset: bool = True)
     _check_words(arguments, library)
     parsed = [a for typed in parse_arguments(arguments) for a in _spread(typed, library)]
     values = {a.key: a for a in parsed if a.key not in library.defaults}  # the last one counts
-    chosen, notes = _choose([a for a in parsed if a.key in library.defaults], library)
+    notes = _replaced(parsed)
+    chosen, more = _choose([a for a in parsed if a.key in library.defaults], library)
+    notes += more
     if not preset:
         chosen["experiment"] = "none"
     config, choices = _compose(chosen, library)
@@ -115,6 +117,17 @@ def plain_value(key: str, text: str) -> Any:
         BadInput: if type or range is wrong.
     """
     return check_plain_value(key, text, parse_value(text), Library().plain)
+
+
+def _replaced(parsed: list[Argument]) -> list[str]:
+    """Return the notes of what is typed twice: the last one counts, as a sweep needs it."""
+    seen: dict[str, str] = {}
+    notes = []
+    for key, text in parsed:
+        if seen.get(key, text) != text:
+            notes.append(f"{key}={seen[key]} is replaced by {key}={text}, which comes later")
+        seen[key] = text
+    return notes
 
 
 def _spread(argument: Argument, library: Library) -> list[Argument]:

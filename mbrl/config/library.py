@@ -23,11 +23,11 @@ class Library:
         plain: what train.yaml holds beside the groups.
 
     Raises:
-        BadInput: if the user's folder is none, holds a YAML that cannot be read, or reuses a name.
+        BadInput: if the user's folder is none, or reuses a name.
     """
 
     def __init__(self, extra: Path | None = None):
-        """Read train.yaml, and every file of the user's folder."""
+        """Read train.yaml, and the names of the files in the user's folder."""
         self.folders = [CONFIGS] if extra is None else [CONFIGS, extra]
         train = read_yaml(CONFIGS / "train.yaml")
         entries = [e for e in train.pop("defaults") if isinstance(e, dict)]
@@ -47,7 +47,6 @@ class Library:
             raise BadInput(f"--config-dir {extra}: no such folder")
         files = [f for f in sorted(extra.glob("*/*.yaml")) if f.parent.name != SWEEPS]
         for file in files:
-            read_yaml(file)
             inside = file.relative_to(extra)
             if (CONFIGS / inside).exists():
                 raise BadInput(f"{file}: {inside} is a built-in choice; rename the file")
@@ -73,18 +72,25 @@ class Library:
         file = self.file(group, name)
         return read_yaml(file) if file else {}
 
+    def _readable(self, group: str, name: str) -> dict[str, Any]:
+        """Read a choice's YAML, as nothing if it is broken: it stops only a run that chooses it."""
+        try:
+            return self.read(group, name)
+        except BadInput:
+            return {}
+
     def providers(self, need: str) -> list[str]:
         """List the GROUP=NAME whose YAML says `_provides_: [need]`."""
         return [
             f"{group}={name}"
             for group in self.defaults
             for name in self.choices(group)
-            if need in gather(self.read(group, name), "_provides_")
+            if need in gather(self._readable(group, name), "_provides_")
         ]
 
     def parts(self, group: str) -> list[str]:
         """List the GROUP=NAME that build something."""
-        named = ((name, self.read(group, name)) for name in self.choices(group))
+        named = ((name, self._readable(group, name)) for name in self.choices(group))
         return [f"{group}={name}" for name, node in named if "_target_" in node]
 
 

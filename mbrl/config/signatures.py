@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from typing import Any, NamedTuple
 
 from mbrl.config.annotations import resolve
-from mbrl.config.source import find
+from mbrl.config.source import Definition, exports, find, find_in
 
 _EMPTY_BASES = {"object", "ABC", "Protocol", "Generic"}
 
@@ -42,6 +43,39 @@ def read_signature(target: str) -> Signature:
     if isinstance(node, ast.ClassDef):
         return _of_class(home, node)
     return Signature(home, "", {}, is_open=True)
+
+
+def classes_of(target: str) -> list[str]:
+    """Return the final classes derived from a class that its package exports.
+
+    Args:
+        target: full name of the class.
+    """
+    package = ".".join(target.split(".")[:2])
+    classes = []
+    for name in exports(package):
+        try:
+            definition = find(f"{package}.{name}")
+        except LookupError:
+            continue
+        marks = [ast.unparse(m) for m in getattr(definition.node, "decorator_list", [])]
+        if "final" in marks and _derives(definition, target):
+            classes.append(f"{package}.{name}")
+    return sorted(classes)
+
+
+def _derives(definition: Definition, target: str) -> bool:
+    """Return whether a definition is that of a class derived from the target."""
+    bases = definition.node.bases if isinstance(definition.node, ast.ClassDef) else []
+    for base in bases:
+        name = ast.unparse(base).split("[")[0]
+        if name.split(".")[-1] in _EMPTY_BASES or name.startswith("nn."):
+            continue
+        with contextlib.suppress(LookupError):
+            parent = find_in(definition.home, name)
+            if f"{parent.home}.{parent.name}" == target or _derives(parent, target):
+                return True
+    return False
 
 
 def _of_class(home: str, node: ast.ClassDef) -> Signature:

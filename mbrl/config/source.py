@@ -62,6 +62,24 @@ def find_in(home: str, name: str) -> Definition:
     raise LookupError(f"{home} imports no {prefix}")
 
 
+def exports(package: str) -> list[str]:
+    """Return the names that a package's file imports from the same project, in its order.
+
+    Args:
+        package: its dotted name.
+    """
+    file = _module_file(package)
+    tree = _parse(file, file.stat().st_mtime_ns) if file else ast.Module([], [])
+    names = [
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and _absolute(package, file, node).split(".")[0] == package.split(".")[0]
+        for alias in node.names
+    ]
+    return list(dict.fromkeys(names))
+
+
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
     """Return what a statement assigns to a name, also as one of several: A, B = 1, 2."""
     if isinstance(statement, ast.AnnAssign):

@@ -11,7 +11,7 @@ from mbrl.data.load import load_dataset
 from mbrl.errors import BadInput
 from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 
 @final
@@ -30,7 +30,7 @@ class Spaces:
     max_episode_steps: int | None = None
 
     @checked
-    def __init__(self, *, dataset: str, num_envs: Count = 1, device: torch.device | str = "cpu"):
+    def __init__(self, *, dataset: str, num_envs: NumEnvs = 1, device: torch.device | str = "cpu"):
         """Read the shapes."""
         self.num_envs = num_envs
         loaded = load_dataset(dataset, device=device)

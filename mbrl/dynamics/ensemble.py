@@ -22,7 +22,7 @@ from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import ActionSpec, Prediction, Task, Transitions, as_rows
-from mbrl.values import AtMost, Count, NonNegative, Positive, checked
+from mbrl.values import AtMost, Count, Depth, NonNegative, NumMembers, Positive, Width, checked
 
 NEGLIGIBLE = 1e-6  # error of a target, in its variances: smaller ones are all alike
 
@@ -110,10 +110,10 @@ class GaussianEnsemble(MarkovDynamics):
         action: ActionSpec,
         task: Task,
         generator: torch.Generator | int,
-        num_members: Count = 7,
+        num_members: NumMembers = 7,
         num_elites: Annotated[int, Ge(1), AtMost("num_members")] = 5,
-        hidden: Count = 200,
-        num_layers: Count = 4,
+        hidden: Width = 200,
+        num_layers: Depth = 4,
         training: EnsembleTraining = EnsembleTraining(),
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",

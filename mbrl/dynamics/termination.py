@@ -15,7 +15,7 @@ from mbrl.nn.minimize import minimize
 from mbrl.nn.mlp import MLP, split_blocks
 from mbrl.nn.normalizer import Normalizer
 from mbrl.types import Transitions
-from mbrl.values import Count, Positive, checked
+from mbrl.values import Count, NumMembers, Positive, Width, checked
 
 
 @final
@@ -52,8 +52,8 @@ class TerminationClassifier(nn.Module):
         obs_dim: int,
         *,
         generator: torch.Generator,
-        num_members: Count = 7,
-        hidden: Count = 64,
+        num_members: NumMembers = 7,
+        hidden: Width = 64,
         learning_rate: Positive = 3e-3,
         num_updates: Count = 1000,
     ):

@@ -18,7 +18,7 @@ from mbrl.envs.simulation import (
     Simulation,
 )
 from mbrl.types import Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 
 class ClosedFormTask(ABC):
@@ -83,7 +83,7 @@ class ClosedFormSimulation(Simulation):
     """
 
     @checked
-    def __init__(self, task: ClosedFormTask, *, num_envs: Count = 1):
+    def __init__(self, task: ClosedFormTask, *, num_envs: NumEnvs = 1):
         """Allocate the states."""
         self.num_envs = num_envs
         self.obs_dim, self.low, self.high = task.obs_dim, task.low, task.high
@@ -163,7 +163,7 @@ class ClosedFormSimulation(Simulation):
 def closed_form(
     task: ClosedFormTask,
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",

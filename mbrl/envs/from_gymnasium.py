@@ -21,7 +21,7 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.task_check import check_task
 from mbrl.types import Task
-from mbrl.values import Count, Positive, checked
+from mbrl.values import Count, NumEnvs, Positive, checked
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -102,7 +102,7 @@ class GymnasiumVecEnv:
         self,
         id: str,
         *,
-        num_envs: Count = 1,
+        num_envs: NumEnvs = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
         task: Task | None = None,

@@ -13,7 +13,7 @@ from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.errors import BadInput
 from mbrl.roles import VecEnv
 from mbrl.types import Task
-from mbrl.values import Count, Positive
+from mbrl.values import Count, NumEnvs, Positive, checked
 
 Given = (
     gymnasium.Env | Sequence[gymnasium.Env] | Callable[[], gymnasium.Env] | VecEnv
@@ -35,12 +35,13 @@ class OnlyInPython:
         BadInput: always, with what to do.
     """
 
+    @checked
     def __init__(
         self,
         *,
         name: str,
         has_task: bool = False,
-        num_envs: Count = 1,
+        num_envs: NumEnvs = 1,
         max_episode_steps: Count | None = None,
         time_limit: Positive | None = None,
     ):

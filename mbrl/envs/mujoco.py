@@ -29,7 +29,7 @@ from mbrl.envs.simulation import (
 )
 from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import BadInput, EnvironmentFault
-from mbrl.values import Count, NumThreads, Positive, check_value, checked
+from mbrl.values import Count, NumEnvs, NumThreads, Positive, check_value, checked
 
 
 @final
@@ -49,7 +49,7 @@ class MujocoSimulation(Simulation):
         self,
         task: MujocoTask,
         *,
-        num_envs: Count = 1,
+        num_envs: NumEnvs = 1,
         num_threads: NumThreads = 1,
         time_limit: Positive | None = None,
     ):
@@ -285,7 +285,7 @@ def control_bounds(
 def threaded_mujoco(
     task: MujocoTask,
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     num_threads: NumThreads = 1,
     time_limit: Positive | None = None,

@@ -23,7 +23,7 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.task_check import check_task
 from mbrl.types import ActionSpec, Task
-from mbrl.values import Count, Positive, checked
+from mbrl.values import Count, NumEnvs, Positive, checked
 
 _START = 120.0  # seconds that importing and making the environments may take
 _CLOSE = 10.0  # seconds that closing them may take
@@ -62,7 +62,7 @@ class GymnasiumProcess:
         self,
         id: str,
         *,
-        num_envs: Count = 1,
+        num_envs: NumEnvs = 1,
         seed: int = 0,
         kwargs: dict[str, Any] | None = None,
         task: Task | None = None,

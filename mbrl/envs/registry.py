@@ -19,7 +19,7 @@ from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.errors import BadInput
 from mbrl.roles import VecEnv
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 OWN: dict[str, Callable[..., SimulatedVecEnv]] = {
     "Hopper-v5": lambda **k: threaded_mujoco(tasks.Hopper(), **k),
@@ -95,7 +95,7 @@ def make_own(name: str, **kwargs: Any) -> SimulatedVecEnv:
 @checked
 def make_vec(
     id: str,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     *,
     backend: Literal["threads", "gymnasium"] = "threads",
     seed: int = 0,

@@ -15,7 +15,7 @@ from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import imagine
 from mbrl.roles import Model, ModelVecEnv, VecStep
 from mbrl.types import ActionSpec, Prediction, Transitions, as_rows, where_rows
-from mbrl.values import Count, checked
+from mbrl.values import Count, NumEnvs, checked
 
 
 @final
@@ -51,7 +51,7 @@ class ImaginedVecEnv:
         starts: Tensor | ReplayBuffer,
         action: ActionSpec,
         *,
-        num_envs: Count = 1,
+        num_envs: NumEnvs = 1,
         max_episode_steps: Count | None = None,
         stochastic: bool = True,
         bounds: tuple[Tensor, Tensor] | None = None,

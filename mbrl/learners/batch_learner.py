@@ -18,7 +18,7 @@ from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor, spread
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
-from mbrl.values import Count, Fraction, NonNegative, Positive, checked
+from mbrl.values import Count, Depth, Fraction, NonNegative, Positive, Width, checked
 
 
 class Rows(NamedTuple):
@@ -111,8 +111,8 @@ class BatchLearner(ABC):
         obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator | int,
-        hidden: Count = 256,
-        num_layers: Count = 2,
+        hidden: Width = 256,
+        num_layers: Depth = 2,
         learning_rate: Positive = 3e-4,
         discount: Fraction = 0.99,
         batch_size: Count = 256,

@@ -12,7 +12,7 @@ from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import CountsPolicyParameters, ModelVecEnv, PolicyLearner
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, checked
+from mbrl.values import Count, NumEnvs, checked
 
 
 @final
@@ -43,7 +43,7 @@ class InModelLearner:
         action: ActionSpec,
         learner: PolicyLearner,
         generator: torch.Generator | int,
-        num_model_envs: Count = 32,
+        num_model_envs: NumEnvs = 32,
         num_steps: Count = 1000,
         updates_per_step: Count = 1,
         learning_starts: Count = 1000,

@@ -31,7 +31,17 @@ from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
-from mbrl.values import Count, Fraction, InsideIf, NonNegative, Positive, checked
+from mbrl.values import (
+    Count,
+    Depth,
+    Finite,
+    Fraction,
+    InsideIf,
+    NonNegative,
+    Positive,
+    Width,
+    checked,
+)
 
 CHUNK = 16  # batches sampled at once
 
@@ -156,13 +166,13 @@ class SAC:
         obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator | int,
-        hidden: Count = 256,
-        num_layers: Count = 2,
+        hidden: Width = 256,
+        num_layers: Depth = 2,
         learning_rate: Positive = 3e-4,
         actor_learning_rate: Positive | None = None,
         discount: Fraction = 0.99,
         tau: Annotated[float, Gt(0), Le(1)] = 5e-3,
-        target_entropy: float | None = None,
+        target_entropy: Finite | None = None,
         initial_temperature: Positive = 1.0,
         batch_size: Count = 256,
         real_ratio: Annotated[Fraction, InsideIf("conservatism")] = 0.05,

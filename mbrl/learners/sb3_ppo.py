@@ -21,7 +21,7 @@ from mbrl.learners.sb3_algorithm import (
 from mbrl.nn.global_rng import GlobalRng
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec
-from mbrl.values import Count, Fraction, NonNegative, Positive, checked
+from mbrl.values import Count, Depth, Fraction, NonNegative, NumEnvs, Positive, Width, checked
 
 
 class Sampled(NamedTuple):
@@ -85,14 +85,14 @@ class SB3PPO:
         obs_dim: Count,
         action: ActionSpec,
         seed: int = 0,
-        hidden: Count = 64,
-        num_layers: Count = 2,
+        hidden: Width = 64,
+        num_layers: Depth = 2,
         learning_rate: Positive = 3e-4,
         discount: Fraction = 0.99,
         loss: PPOLoss = PPOLoss(),
         batch_size: Annotated[int, Ge(2)] = 64,
         num_epochs: Count = 10,
-        num_model_envs: Count = 16,
+        num_model_envs: NumEnvs = 16,
         num_steps: Count = 128,
         device: torch.device | str = "cpu",
     ):

@@ -22,7 +22,7 @@ from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.global_rng import GlobalRng
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, Fraction, Positive, checked
+from mbrl.values import Count, Depth, Fraction, Positive, Width, checked
 
 
 class _Replay:
@@ -91,8 +91,8 @@ class SB3SAC:
         obs_dim: Count,
         action: ActionSpec,
         seed: int = 0,
-        hidden: Count = 256,
-        num_layers: Count = 2,
+        hidden: Width = 256,
+        num_layers: Depth = 2,
         learning_rate: Positive = 3e-4,
         discount: Fraction = 0.99,
         tau: Annotated[float, Gt(0), Le(1)] = 5e-3,

@@ -21,7 +21,7 @@ from mbrl.nn.normalizer import divisor
 from mbrl.planners.noise import colored_noise
 from mbrl.roles import ActionSelector, Model, ValuesStates
 from mbrl.types import ActionSpec, Prediction, State
-from mbrl.values import AtMost, Count, CountOrZero, Fraction, NonNegative, checked
+from mbrl.values import AtMost, Count, CountOrZero, Finite, Fraction, NonNegative, checked
 
 EMA_DECAY = 0.99  # of the measurements, per observation
 
@@ -80,7 +80,7 @@ class UPMPC(Generic[State]):
         generator: torch.Generator | int,
         num_candidates: Count = 5,
         horizon: Count = 5,
-        alpha: float = 1.0,
+        alpha: Finite = 1.0,
         discount: Fraction = 0.97,
         variant: Literal["corrected", "paper"] = "corrected",
         scale_alpha: bool = False,

@@ -19,7 +19,7 @@ from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
 from mbrl.roles import Agent
 from mbrl.types import ActionSpec, Task
-from mbrl.values import Count, checked
+from mbrl.values import Count, Degree, checked
 
 
 @final
@@ -49,7 +49,7 @@ class SparsePolicy(Agent):
         obs_dim: Count,
         action: ActionSpec,
         task: Task,
-        degree: Count = 3,
+        degree: Degree = 3,
         action_hold: Count = 1,
         device: torch.device | str = "cpu",
     ):

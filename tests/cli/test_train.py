@@ -260,3 +260,13 @@ def test_a_closed_pipe_does_not_end_a_training(mine, tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "run folder run\n", "")
     assert json.loads((tmp_path / "run/summary.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [("--config_dir=x", "--config-dir"), ("--resmue", "--resume"), ("-help", "--help")],
+)
+def test_a_misspelled_option_is_answered_with_the_option(capsys, typed, meant):
+    assert main(["train", typed]) == 2
+    line = f"mbrl: {typed.partition('=')[0]}: unknown option; did you mean {meant}?\n"
+    assert capsys.readouterr().err == line

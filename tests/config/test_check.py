@@ -16,7 +16,7 @@ from tests.config.parts import HERE, compose_toy, refused, write
     [
         (["agent.gian=1"], "agent.gain"),
         (["gain=1"], "agent.gain"),
-        (["agent.horizon=1"], "there are agent.action, "),
+        (["agent.horizon=1"], "there are agent.device, "),
         (["totl_steps=1"], "total_steps"),
         (["agnt=toy"], "agent"),
         (["planer.horizon=3", "planner=toy"], "planner.horizon"),

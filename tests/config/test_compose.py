@@ -144,8 +144,23 @@ def test_a_user_cannot_shadow_a_built_in_choice(mine):
 
 
 def test_a_users_broken_file_is_named(mine):
-    write(mine, {"planner/bad": "a: [1"})
-    assert "bad.yaml, line" in refused(mine)
+    write(mine, {"planner/bad": "a: [1", "planner/list": "- 1"})
+    assert "planner/bad.yaml, line 1: not readable as YAML" in refused(mine, "planner=bad")
+    assert "planner/list.yaml: should hold KEY: VALUE" in refused(mine, "planner=list")
+
+
+def test_a_broken_file_stops_no_other_choice(mine):
+    write(mine, {"planner/bad": "a: [1", "dynamics/bad": "- 1"})
+    compose_toy(mine, "planner=toy")
+    assert "choose dynamics=lines" in refused(mine, "agent=lines")
+
+
+def test_what_is_typed_twice_is_said(mine):
+    _, notes = compose_toy(mine, "seed=1", "planner=toy", "seed=2", "planner=toy")
+    assert notes == ["seed=1 is replaced by seed=2, which comes later"]
+    config, notes = compose_toy(mine, "env=pendulum")
+    assert config["choices"]["env"] == "pendulum"
+    assert notes[0] == "env=toy is replaced by env=pendulum, which comes later"
 
 
 @pytest.mark.parametrize("agent", ["pets", "mbpo", "sindy_rl"])

@@ -6,6 +6,7 @@ library is an ordered tuple of terms. Sums and products of libraries are librari
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations_with_replacement
 from typing import Literal, NamedTuple
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from mbrl.dynamics.sindy.settings import LibrarySettings
+from mbrl.errors import BadInput
+
+MAX_TERMS = 20_000  # a fit keeps a square matrix of this size
 
 Wave = tuple[Literal["sin", "cos"], int, int]  # function, frequency k, variable v: sin(k v)
 
@@ -111,7 +115,16 @@ def polynomial(
         degree: largest sum of powers.
         interaction: whether different variables are multiplied.
         bias: whether 1 is the first term.
+
+    Raises:
+        BadInput: if there would be more than MAX_TERMS.
     """
+    size = math.comb(len(variables) + degree, degree) if interaction else len(variables) * degree
+    if size > MAX_TERMS:
+        raise BadInput(
+            f"degree={degree}: would be {size} terms of {len(variables)} variables, where "
+            f"{MAX_TERMS} can be fitted; choose less"
+        )
     terms = [ONE] if bias else []
     for d in range(1, degree + 1):
         if interaction:

@@ -30,7 +30,7 @@ from mbrl.errors import BadInput
 from mbrl.imagination.open_loop import open_loop_errors
 from mbrl.nn.generators import as_generator
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
-from mbrl.values import AtMost, Count, checked
+from mbrl.values import AtMost, NumMembers, checked
 
 _log = logging.getLogger(__name__)
 _ROWS_TO_BAG = 5  # rows per candidate term from which members are fitted to bootstraps
@@ -95,7 +95,7 @@ class SINDy(MarkovDynamics):
         library: LibrarySettings | Library = LibrarySettings(),
         regression: RegressionSettings = RegressionSettings(),
         structured: bool = False,
-        num_members: Count = 20,
+        num_members: NumMembers = 20,
         num_elites: Annotated[int, Ge(1), AtMost("num_members")] = 10,
         aggregate: Literal["median", "mean", "member"] = "median",
         uncertainty: Literal["spread", "leverage"] = "spread",

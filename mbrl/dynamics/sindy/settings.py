@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from mbrl.values import Count, CountOrZero, NonNegative, Positive, checked
+from annotated_types import Interval
+
+from mbrl.values import Count, CountOrZero, Degree, NonNegative, Positive, checked
 
 
 @final
@@ -23,9 +25,9 @@ class LibrarySettings:
             they are variables of the monomials like the observations.
     """
 
-    degree: Count = 2
+    degree: Degree = 2
     interaction: bool = True
-    frequencies: CountOrZero = 0
+    frequencies: Annotated[int, Interval(ge=0, le=100)] = 0
     products: bool = False
     affine: bool = True
 
@@ -74,7 +76,7 @@ class RewardSettings:
         threshold: smallest magnitude of a coefficient, as a share of the reward's size.
     """
 
-    degree: Count = 2
+    degree: Degree = 2
     threshold: NonNegative = 0.02
 
 

@@ -19,7 +19,7 @@ from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, NonNegative, Positive, checked
+from mbrl.values import Count, Degree, NonNegative, Positive, Width, checked
 
 
 @final
@@ -68,13 +68,13 @@ class AdversarialReward(PointwiseReward):
         generator: torch.Generator | int,
         num_runs: Count = 3,
         num_snapshots: Count = 20,
-        hidden: Count = 64,
+        hidden: Width = 64,
         num_updates: Count = 1500,
         batch_size: Count = 128,
         learning_rate: Positive = 1e-3,
         generator_learning_rate: Positive = 3e-4,
         gradient_penalty: NonNegative = 1.0,
-        degree: Count = 2,
+        degree: Degree = 2,
         max_features: Count = 100,
         floor: NonNegative = 1e-4,
     ):

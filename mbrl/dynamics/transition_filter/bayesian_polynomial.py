@@ -19,7 +19,7 @@ from mbrl.nn.early_stopping import draw_rows
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, checked
+from mbrl.values import Count, Degree, checked
 
 NEGLIGIBLE_STD = 1e-3  # of a target, relative: smaller errors all weigh alike
 MIN_NOISE = 1e-7  # standard deviation relative to a target's: what rounding leaves
@@ -47,7 +47,7 @@ class BayesianPolynomial(nn.Module):
     root: Tensor  # (t, F, F) R with R R' the weights' covariance
 
     @checked
-    def __init__(self, inputs: Count, targets: Count, degree: Count):
+    def __init__(self, inputs: Count, targets: Count, degree: Degree):
         """Initialize to no change at all."""
         super().__init__()
         self.degree = degree
@@ -192,7 +192,7 @@ class BayesianPolynomialReward(LearnedDynamicsReward):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        degree: Count = 6,
+        degree: Degree = 6,
         max_features: Count = 120,
         max_rows: Count = 20_000,
     ):

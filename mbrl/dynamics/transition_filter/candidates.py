@@ -22,7 +22,7 @@ from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
-from mbrl.values import Count, checked
+from mbrl.values import Count, Finite, checked
 
 Score = Callable[[Candidates], Tensor]  # -> (K, B)
 
@@ -97,7 +97,7 @@ class CandidateGenerator(nn.Module):
         kind: Literal["plain", "wide", "polynomial", "search"] = "wide",
         num_samples: Count = 10,
         num_means: Count = 5,
-        spread: tuple[float, ...] = (-2.0, -1.0, 2.0, 3.0),
+        spread: tuple[Finite, ...] = (-2.0, -1.0, 2.0, 3.0),
         polynomial: bool = False,
         population: Annotated[int, Ge(8)] = 64,
         num_iterations: Count = 8,

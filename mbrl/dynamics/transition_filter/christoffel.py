@@ -22,7 +22,7 @@ from mbrl.nn.early_stopping import draw_rows
 from mbrl.nn.normalizer import Normalizer, change_spread, divisor
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, Positive, checked
+from mbrl.values import Count, Degree, Positive, checked
 
 SPREAD = (-2.0, -1.0, 0.5, 1.0, 2.0, 4.0)  # factors of the holdout members' deviations
 
@@ -73,7 +73,7 @@ class ChristoffelReward(LearnedDynamicsReward):
         *,
         obs_dim: Count,
         action: ActionSpec,
-        degrees: tuple[Count, ...] = (1, 2, 3, 4),
+        degrees: tuple[Degree, ...] = (1, 2, 3, 4),
         ridges: tuple[Positive, ...] = (1e-9, 1e-7, 1e-5, 1e-3),
         max_features: Count = 600,
         max_rows: Count = 20_000,

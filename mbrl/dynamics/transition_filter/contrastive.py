@@ -16,7 +16,7 @@ from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, checked
+from mbrl.values import Count, NumMembers, Width, checked
 
 
 @final
@@ -47,8 +47,8 @@ class ContrastiveReward(PointwiseReward):
         obs_dim: Count,
         action: ActionSpec,
         generator: torch.Generator | int,
-        num_members: Count = 4,
-        hidden: Count = 64,
+        num_members: NumMembers = 4,
+        hidden: Width = 64,
         num_updates: Count = 1000,
         batch_size: Count = 32,
         num_negatives: Count = 6,

@@ -26,7 +26,7 @@ from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
-from mbrl.values import Count, checked
+from mbrl.values import Count, Degree, checked
 
 CACHED_ROWS = 4096  # rows whose hidden units stay in a processor's cache
 
@@ -69,7 +69,7 @@ class DistilledReward(LearnedDynamicsReward):
         generator: torch.Generator | int,
         teacher: LearnedDynamicsReward,
         hidden: Annotated[int, Ge(2)] = 32,
-        degree: Count = 2,
+        degree: Degree = 2,
         num_updates: Count = 2000,
         batch_size: Count = 64,
         max_extrapolation: Annotated[float, Ge(1)] = 2.0,

@@ -18,7 +18,7 @@ from mbrl.nn.minimize import minimize
 from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import Transitions
-from mbrl.values import Count, CountOrZero, checked
+from mbrl.values import Count, CountOrZero, Width, checked
 
 # noise around the true successor, in standard deviations of a change: sizes that only an accurate
 # reward tells apart
@@ -62,7 +62,7 @@ class TailHoldoutEnsemble(nn.Module):
         members_per_tail: Count = 2,
         max_axes: Count = 4,
         tail_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.2,
-        hidden: Count = 64,
+        hidden: Width = 64,
         num_updates: Count = 2000,
         batch_size: Count = 128,
     ):

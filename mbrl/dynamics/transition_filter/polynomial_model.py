@@ -11,7 +11,7 @@ from mbrl.dynamics.transition_filter.holdout_ensemble import TailHoldoutEnsemble
 from mbrl.dynamics.transition_filter.polynomials import monomials, num_monomials
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import Transitions
-from mbrl.values import Count, CountOrZero, NonNegative, checked
+from mbrl.values import Count, CountOrZero, Degree, NonNegative, checked
 
 
 @final
@@ -35,7 +35,7 @@ class PolynomialModel(nn.Module):
         obs_dim: Count,
         act_dim: CountOrZero,
         *,
-        degrees: tuple[Count, ...] = (1, 2, 3, 4),
+        degrees: tuple[Degree, ...] = (1, 2, 3, 4),
         ridge: NonNegative = 1e-8,
         max_features: Count = 600,
     ):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+import math
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from mbrl.values import Count, NonNegative, checked
+from mbrl.values import Count, Degree, NonNegative, checked
 
 
 def monomials(z: Tensor, degree: int) -> Tensor:
@@ -35,9 +35,7 @@ def monomials(z: Tensor, degree: int) -> Tensor:
 
 def num_monomials(variables: int, degree: int) -> int:
     """Return the number of monomials of so many variables up to a degree."""
-    return sum(
-        1 for d in range(degree + 1) for _ in combinations_with_replacement(range(variables), d)
-    )
+    return math.comb(variables + degree, degree)
 
 
 def highest_degree(variables: int, degree: int, max_features: int) -> int:
@@ -65,7 +63,7 @@ class WhitenedMonomials(nn.Module):
         self,
         inputs: Count,
         *,
-        degree: Count = 2,
+        degree: Degree = 2,
         max_features: Count = 100,
         floor: NonNegative = 1e-4,
     ):

@@ -19,7 +19,7 @@ from mbrl.envs.closed_form import ClosedFormTask, closed_form
 from mbrl.envs.simulation import Array, SimulatedVecEnv, task_outcome
 from mbrl.envs.tasks.common import never
 from mbrl.types import Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 LENGTH, WIDTH = 22.0, 1.0  # of the ring, of an actuator (standard deviation)
 NUM_ACTUATORS, NUM_MODES = 5, 5  # five actuators push each of the three unstable modes both ways
@@ -148,7 +148,7 @@ class KuramotoSivashinsky(ClosedFormTask):
 @checked
 def kuramoto_sivashinsky(
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",

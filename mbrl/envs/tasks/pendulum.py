@@ -15,7 +15,7 @@ from mbrl.envs.closed_form import ClosedFormTask, closed_form
 from mbrl.envs.simulation import Array, SimulatedVecEnv, task_outcome
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.types import Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 DT, GRAVITY, MAX_SPEED, MAX_TORQUE = 0.05, 10.0, 8.0, 2.0  # s, m/s^2, rad/s, N m
 Torque = Annotated[float, Interval(gt=0, le=MAX_TORQUE)]
@@ -120,7 +120,7 @@ def _torque(action: NDArray[np.float32]) -> NDArray[np.float32]:
 @checked
 def pendulum(
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     sparse: bool = False,
     max_torque: Torque = MAX_TORQUE,

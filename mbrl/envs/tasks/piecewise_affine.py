@@ -18,7 +18,7 @@ from mbrl.envs.simulation import Array, SimulatedVecEnv
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.relu import RELU, Layer, PiecewiseLinearCost, ReluNetwork, distance
 from mbrl.types import Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 STEP, WIND = 0.25, 0.4  # of the actuator and, at most, of the wind, per step
 
@@ -95,7 +95,7 @@ class PiecewiseAffine(ClosedFormTask):
 @checked
 def piecewise_affine(
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",

@@ -22,7 +22,7 @@ from mbrl.envs.closed_form import ClosedFormTask, closed_form
 from mbrl.envs.simulation import Array, SimulatedVecEnv, task_outcome
 from mbrl.envs.tasks.common import never
 from mbrl.types import Task
-from mbrl.values import Count, checked
+from mbrl.values import NumEnvs, checked
 
 ROOM, TAU, DT = 25.0, 30.0, 1.0  # deg C, minutes, minutes
 ZERO, CONDENSER, CAPACITY = 273.15, 45.0, 0.3  # kelvin at 0 deg C; deg C; deg C per minute and COP
@@ -89,7 +89,7 @@ class Refrigerator(ClosedFormTask):
 @checked
 def refrigerator(
     *,
-    num_envs: Count = 1,
+    num_envs: NumEnvs = 1,
     seed: int = 0,
     target: Temperature = -5.0,
     dtype: torch.dtype = torch.float32,
