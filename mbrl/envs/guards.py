@@ -116,6 +116,8 @@ def as_numbers(name: str, value: Any, shape: tuple[int | None, ...]) -> np.ndarr
         EnvironmentFault: if they are something else; the caller adds the step's number.
     """
     array = np.asarray(value)
+    if array.dtype == np.float64 and array.shape == shape:
+        return array
     if array.dtype.kind not in "fiu" or not _fits(array.shape, shape):
         raise EnvironmentFault(_wrong(name, array, "numbers", shape), index=None, step=0)
     return array.astype(np.float64, copy=False)
@@ -140,8 +142,8 @@ def as_flags(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 def _fits(shape: tuple[int, ...], right: tuple[int | None, ...]) -> bool:
     """Return whether a shape is as it should be."""
-    return len(shape) == len(right) and all(
-        b in (None, a) for a, b in zip(shape, right, strict=True)
+    return shape == right or (
+        len(shape) == len(right) and all(b in (None, a) for a, b in zip(shape, right, strict=True))
     )
 
 

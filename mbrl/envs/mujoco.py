@@ -69,9 +69,11 @@ class MujocoSimulation(Simulation):
         self._sequence_threads = num_threads
         self._now, self._before = self._empty(num_envs), self._empty(num_envs)
         self._action: Action = np.zeros((num_envs, self.model.nu), dtype=np.float32)
-        # MuJoCo's counters of what it found wrong, and those of the latest step
-        self._warnings = [d.warning.number for d in self._data]
-        self._counts = np.zeros((num_envs, len(self._warnings[0])), dtype=np.int64)
+        # MuJoCo's counters of what it found wrong: they are read as the fields are
+        self._read = [
+            (*views, d.warning.number) for views, d in zip(self._views, self._data, strict=True)
+        ]
+        self._counts = np.zeros((num_envs, len(self._data[0].warning.number)), dtype=np.int64)
 
         num_threads = min(num_threads, num_envs)
         self._blocks = [
@@ -138,18 +140,19 @@ class MujocoSimulation(Simulation):
         """Step environments; see Simulation.advance."""
         before, self._now = self._now, self._empty(self.num_envs)
         self._before, self._action = before, action
-        outs = tuple(self._now.values())
+        outs = (*self._now.values(), self._counts)
         control = action
         if self._task.steers:
             control = call_task("control", self._task.control, before, action)
             control = as_numbers("what control() returned", control, action.shape)
-        jobs = [
-            partial(self._step_block, k, control, outs, active) for k in range(len(self._blocks))
-        ]
         try:
             if self._pool is None:
-                jobs[0]()
+                self._step_block(0, control, outs, active)
             else:
+                jobs = [
+                    partial(self._step_block, k, control, outs, active)
+                    for k in range(len(self._blocks))
+                ]
                 self._pool.run(jobs, self._time_limit)
         except Hang as hang:
             raise EnvironmentFault(
@@ -170,7 +173,7 @@ class MujocoSimulation(Simulation):
         self,
         block: int,
         control: Action,
-        outs: tuple[Array, ...],
+        outs: tuple[np.ndarray, ...],
         active: NDArray[np.bool_] | None,
     ) -> None:
         """Step the environments of one thread and read their fields."""
@@ -180,9 +183,8 @@ class MujocoSimulation(Simulation):
             if active is None or active[i]:
                 self._controls[i][:] = control[i]
                 mujoco.mj_step(model, self._data[i], skip)
-            for out, view in zip(outs, self._views[i], strict=True):
+            for out, view in zip(outs, self._read[i], strict=True):
                 out[i] = view
-            self._counts[i] = self._warnings[i]
 
     def _check_warnings(self, active: NDArray[np.bool_] | None) -> None:
         """Raise an EnvironmentFault where MuJoCo has found something wrong."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -21,6 +19,7 @@ from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Prediction, Task
 
 Array = NDArray[np.float64]
+_LARGEST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 Action = NDArray[np.floating]  # float32, or float64 where a caller's are
 
 
@@ -164,9 +163,11 @@ class CheckedSimulation:
 
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
         """Start new episodes; see Simulation.start."""
-        with self._named():
+        try:
             obs = self.simulation.start(indices, generators)
-            self.check("observation", obs, indices)
+        except Exception as error:
+            raise self._fault(error) from error
+        self.check("observation", obs, indices)
         self.started = True
         return obs
 
@@ -181,40 +182,37 @@ class CheckedSimulation:
         if not self.started:
             raise BadInput("step: there is no episode yet; call reset() first")
         self.steps += 1
-        with self._named():
-            if active is None or active.all():
-                indices = None
-                self.check("action", action)
+        rows: Any = slice(None) if active is None else active
+        indices = None if active is None else np.flatnonzero(active).tolist()
+        self.check("action", action[rows], indices)
+        try:
+            if active is None:
                 obs, reward, terminated = self.simulation.advance(action)
             else:
-                indices = np.flatnonzero(active).tolist()
-                self.check("action", action[active], indices)
                 obs, reward, terminated = self.simulation.advance(action, active)
-            rows = slice(None) if indices is None else active
-            self.check("observation", obs[rows], indices)
-            self.check("reward", reward[rows], indices)
+        except Exception as error:
+            raise self._fault(error) from error
+        self.check("observation", obs[rows], indices)
+        self.check("reward", reward[rows], indices)
         return obs, reward, terminated
 
     def simulate(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool
     ) -> SimulatedSequences:
         """Simulate action sequences; see Simulation.simulate."""
-        with self._named("in a simulated sequence, "):
-            return self.simulation.simulate(state, action, with_state=with_state)
-
-    @contextlib.contextmanager
-    def _named(self, where: str = "") -> Iterator[None]:
-        """Add the step's number to faults, and make faults of exceptions."""
         try:
-            yield
-        except EnvironmentFault as fault:
-            index = None if where else fault.index  # rows of sequences are no environments
-            what = where + fault.what
-            raise EnvironmentFault(what, index=index, step=self.steps) from fault
+            return self.simulation.simulate(state, action, with_state=with_state)
         except Exception as error:
-            index = 0 if self.simulation.num_envs == 1 and not where else None
-            what = f"{where}raised {type(error).__name__}: {error}"
-            raise EnvironmentFault(what, index=index, step=self.steps) from error
+            what = f"in a simulated sequence, {self._fault(error).what}"
+            raise EnvironmentFault(what, index=None, step=self.steps) from error
+
+    def _fault(self, error: Exception) -> EnvironmentFault:
+        """Return an exception of the simulation as a fault with the step's number."""
+        if isinstance(error, EnvironmentFault):
+            return EnvironmentFault(error.what, index=error.index, step=self.steps)
+        index = 0 if self.simulation.num_envs == 1 else None
+        what = f"raised {type(error).__name__}: {error}"
+        return EnvironmentFault(what, index=index, step=self.steps)
 
     def check(self, what: str, values: np.ndarray, indices: list[int] | None = None) -> None:
         """Check that values (E, ...) are finite and can be stored.
@@ -227,7 +225,7 @@ class CheckedSimulation:
         Raises:
             EnvironmentFault: naming the first environment with a value that is not.
         """
-        largest = min(self._largest, float(np.finfo(values.dtype).max))
+        largest = min(self._largest, _LARGEST[values.dtype])
         check_finite(what, values, largest, self.steps, indices)
 
 
@@ -257,11 +255,7 @@ class SimulatedVecEnv:
         self.task = simulation.task
         self.max_episode_steps: int | None = simulation.max_episode_steps
         self.device = torch.device(device)
-        self.action = ActionSpec(
-            "continuous",
-            torch.from_numpy(simulation.low).to(self.device),
-            torch.from_numpy(simulation.high).to(self.device),
-        )
+        self.action = ActionSpec.box(simulation.low, simulation.high, device=self.device)
         self._dtype = dtype
         self._checked = CheckedSimulation(simulation, largest=torch.finfo(dtype).max)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)

@@ -176,3 +176,84 @@ def test_former_simulations_still_work_with_a_warning(name):
         make = getattr(tasks, f"{name}Simulation")
     simulation = make(num_envs=2)
     assert isinstance(simulation, ClosedFormSimulation) and simulation.num_envs == 2
+
+
+class Halved(ClosedFormTask):
+    """State that halves; one of its functions may do something else than it should."""
+
+    state_dim, obs_dim, max_episode_steps, task = 2, 2, 50, Task()
+    low, high = np.array([-1.0]), np.array([1.0])
+
+    def __init__(self, wrong: str = "", change=None):
+        self.wrong, self.change = wrong, change
+
+    def _result(self, name, value):
+        return self.change(value) if name == self.wrong else value
+
+    def start(self, generators):
+        return self._result("start", np.stack([g.uniform(0.5, 1, 2) for g in generators]))
+
+    def observe(self, state):
+        return self._result("observe", state)
+
+    def step(self, state, action):
+        return self._result("step", state / 2)
+
+    def outcome(self, state, action, next_state, next_obs):
+        return self._result("outcome", (state.sum(1), state[:, 0] < 0))
+
+
+def blow_up(value):
+    """Raise where the second row is part of the batch."""
+    rows = value[0] if isinstance(value, tuple) else value
+    if (np.abs(rows).reshape(len(rows), -1).sum(1) < 0.01).any():
+        raise ZeroDivisionError("division by zero")
+    return value
+
+
+@pytest.mark.parametrize("name", ["observe", "step", "outcome"])
+def test_an_exception_in_a_task_names_environment_and_step(name):
+    env = closed_form(Halved(name, blow_up), num_envs=3)
+    env.reset(0)
+    env.step(torch.zeros(3, 1))
+    state = np.ones((3, 2))
+    state[1] = 0.001
+    env.simulation.set_state(state)
+    message = rf"environment 1, step 2: {name}\(\) raised ZeroDivisionError: division by zero"
+    with pytest.raises(EnvironmentFault, match=message):
+        env.step(torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("start", lambda x: x[:, :1], r"start\(\) returned is float64 of shape \(3, 1\)"),
+        ("observe", lambda x: x.T, r"the observation is float64 of shape \(2, 3\)"),
+        ("step", lambda x: x[0], r"step\(\) returned is float64 of shape \(2,\)"),
+        ("outcome", lambda x: (x[0][:, None], x[1]), r"the reward is .* shape \(3, 1\), not"),
+        (
+            "outcome",
+            lambda x: (x[0], x[1] * 1),
+            r"terminated is int64 .*, not bool of shape \(3,\)",
+        ),
+    ],
+)
+def test_what_a_task_returns_is_checked(name, change, message):
+    env = closed_form(Halved(name, change), num_envs=3)
+    with pytest.raises(EnvironmentFault, match=message):
+        env.reset(0)
+        env.step(torch.zeros(3, 1))
+
+
+def test_bounds_that_are_infinite_or_the_wrong_way_are_refused():
+    for low, high in (([-np.inf], [1.0]), ([1.0], [-1.0]), ([0.0, 0.0], [1.0])):
+        task = Halved()
+        task.low, task.high = np.array(low), np.array(high)
+        with pytest.raises(BadInput, match="low"):
+            closed_form(task)
+    assert closed_form(Halved()).action.low.dtype == torch.float32
+
+
+def test_a_step_before_the_first_reset_is_refused():
+    with pytest.raises(BadInput, match=r"call reset\(\) first"):
+        closed_form(Halved()).step(torch.zeros(1, 1))
