@@ -20,9 +20,10 @@ def test_a_name_is_taken_once_and_its_namespaces_are_minaris(home):
     with pytest.raises(BadInput, match=f"dataset {NAME}: already there; choose another name"):
         save(NAME)
     import minari
+    from minari.namespace import list_local_namespaces
 
     assert list(minari.list_local_datasets()) == [NAME]
-    assert set(minari.namespace.list_local_namespaces()) == {"a", "a/b"}
+    assert set(list_local_namespaces()) == {"a", "a/b"}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
