@@ -282,26 +282,39 @@ class GymAgent(LoadedAgent):
     def save(self, path: str | Path) -> None:
         """Save everything in a run folder: for load(), `mbrl.load`, `mbrl eval`, `--resume`.
 
-        A run folder that is there is replaced.
+        A run folder that is there is replaced, all at once: it stays if saving fails.
 
         Raises:
-            BadInput: if something else is there.
+            BadInput: if something else is there, or another process trains in it.
         """
+        from mbrl.lock import new_folder
+        from mbrl.training.run_folder import RunFolder, is_taken
+
+        path, before = Path(path), RunFolder(Path(path), {})
+        replaced = before.config_path.is_file() and (path / "versions.json").is_file()
+        if replaced:
+            before.claim()
+
+        def check() -> None:
+            if is_taken(path) and not replaced:
+                raise BadInput(f"{path}: already there, and no run; name a new folder")
+
+        with new_folder(path, check) as folder:
+            self._save(folder, path)
+
+    def _save(self, folder: Path, path: Path) -> None:
+        """Write a run in a folder which is to stand at a path."""
         from mbrl.training.run_folder import RunFolder
 
-        path = Path(path)
-        if (path / "config.yaml").is_file() and (path / "versions.json").is_file():
-            RunFolder(path, {}).claim()  # nobody trains in it
-            shutil.rmtree(path)
         steps = max(self.num_timesteps, 1)
         config = {**self._run.config, "run_dir": str(path), "total_steps": steps}
-        run = RunFolder.create(path, config)
+        run = RunFolder.create(folder, config)
         if self.num_timesteps == 0:
             run.save(0, {"agent": self.agent.state_dict()})
         else:
-            shutil.copytree(self._run.path / "checkpoints", path / "checkpoints")
+            shutil.copytree(self._run.path / "checkpoints", folder / "checkpoints")
             for name in ("metrics.jsonl", "summary.json"):
-                shutil.copy(self._run.path / name, path / name)
+                shutil.copy(self._run.path / name, folder / name)
             run.seal_config()
 
     def evaluate(self, num_episodes: int = 10, *, seed: int | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
+from mbrl.lock import locked
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
@@ -34,7 +35,9 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"{run.path}: has no summary.json yet; train it first")
     run.check_records()
     try:
-        print(_write(run, options))
+        with locked(run.path / ".report.lock", str(run.path / "report.html")):
+            page = _write(run, options)
+        print(page)
     except BadInput:
         raise
     except Exception as error:

@@ -29,6 +29,7 @@ from mbrl.data.dataset import (
     report_outside,
 )
 from mbrl.errors import BadInput
+from mbrl.files import write_whole
 from mbrl.manifest import seal, unseal
 from mbrl.types import ActionSpec, Transitions
 
@@ -156,12 +157,7 @@ def _download(minari: Any, id: str) -> None:
 def seal_folder(folder: Path) -> None:
     """Write the checksums of a dataset's files."""
     digests = {name: _sha256(folder / name) for name in _files(folder)}
-    working, file = folder / ".manifest.json.tmp", folder / "manifest.json"
-    try:
-        working.write_bytes(seal(digests))
-        working.replace(file)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
+    write_whole(folder / "manifest.json", seal(digests))
 
 
 def _check_seal(folder: Path) -> None:

@@ -29,6 +29,7 @@ from mbrl.data.minari_files import (
     seal_folder,
 )
 from mbrl.errors import BadInput
+from mbrl.files import write_whole
 from mbrl.lock import new_folder
 from mbrl.types import ActionSpec, Transitions
 
@@ -92,7 +93,7 @@ def new_dataset(id: str) -> Iterator[Path]:
         for space in folder.relative_to(dataset_folder("")).parents[:-1]:
             about = dataset_folder(str(space)) / "namespace_metadata.json"
             if not about.exists():
-                _write(about, b"{}")
+                write_whole(about, b"{}")
 
 
 def _check_free(id: str, folder: Path) -> None:
@@ -152,8 +153,8 @@ def write_dataset(
         **about,
     }
     (folder / "data").mkdir()
-    _write(folder / "data" / "main_data.hdf5", content)
-    _write(folder / "data" / "metadata.json", json.dumps(metadata).encode())
+    write_whole(folder / "data" / "main_data.hdf5", content)
+    write_whole(folder / "data" / "metadata.json", json.dumps(metadata).encode())
     seal_folder(folder)
 
 
@@ -179,14 +180,3 @@ def _hdf5(parts: list[Transitions], action: ActionSpec) -> bytes:
                 shape = (None, *rows.shape[1:])
                 group.create_dataset(name, data=rows.cpu().numpy(), chunks=True, maxshape=shape)
     return content.getvalue()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file; an error names it."""
-    try:
-        with file.open("wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mbrl.files import write_whole
 from mbrl.report import plots
 from mbrl.report.model_error import ModelError
 
@@ -75,7 +76,7 @@ def write_report(
 <small>{html.escape(str(run_path))}</small></html>
 """
     path = run_path / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page.encode())
     return path
 
 

@@ -185,7 +185,8 @@ def watch(marks: Marks) -> None:
         restored(self, state)
         note(resumed=self.step, step=self.step)
 
-    TrainingCounters.advance, TrainingCounters.load_state_dict = advanced, loaded
+    setattr(TrainingCounters, "advance", advanced)  # noqa: B010
+    setattr(TrainingCounters, "load_state_dict", loaded)  # noqa: B010
 
 
 def warm() -> None:
@@ -279,7 +280,7 @@ def kill(process: int, marks: Marks, span: float, usual: dict, draws: random.Ran
     if draws.random() < 0.4:
         how, delay = "random", draws.uniform(0, span)
     else:
-        how = draws.choice([*usual, *(["saving"] if "saving" in usual else [])])
+        how = str(draws.choice([*usual, *(["saving"] if "saving" in usual else [])]))
         delay = draws.uniform(0, usual[how])
         while marks.read()[0] != how:
             if (status := ended(process)) is not None:
@@ -421,7 +422,7 @@ def main() -> None:
     marks = Marks()
     prepare(marks)
     failures: list[str] = []
-    known: dict[str, Any] = {}
+    known: dict[str, tuple[dict[str, object], float, dict[str, float]]] = {}
     number = 1 + max((int(row[0]) for row in rows), default=-1)
     done = len(rows)
     cases = options.only or [*CASES, *COMMANDS]
@@ -429,7 +430,9 @@ def main() -> None:
         case, draws = cases[number % len(cases)], random.Random(f"{options.seed} {number}")
         known[case] = known.get(case) or unbroken(case, marks)
         trial = Trial(case, number, marks)
-        trial.go(*known[case], min(options.kills_per_run, options.kills - done), draws)
+        end, span, usual = known[case]
+        most = min(options.kills_per_run, options.kills - done)
+        trial.go(end, span, usual, most, draws)
         verdict = "different" if trial.failures else "equal"
         with out.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
