@@ -32,4 +32,5 @@ def check_gymnasium_id(key: str, id: str) -> None:
     except gymnasium.error.Error as error:
         near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else str(error).splitlines()[0]
+        hint += f"; one that a module of yours registers is {key}=MODULE:{id}"
         raise BadInput(f"{key}={id}: no such gymnasium environment; {hint}") from None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl.config import build, instantiate
+from mbrl.config import build, instantiate, make_env
 from mbrl.errors import BadInput
 from tests.config.parts import HERE, Sizes, compose_toy
 
@@ -67,3 +67,26 @@ def test_a_device_that_is_not_there_is_refused(mine):
     found = torch.cuda.device_count()
     with pytest.raises(BadInput, match=f"there are {found} CUDA devices"):
         build(compose_toy(mine, f"device=cuda:{found}").config)
+
+
+@pytest.mark.parametrize(
+    "node, words",
+    [
+        (
+            {"_target_": "gymnasium.envs.classic_control.CartPoleEnv"},
+            "env._target_=gymnasium.*: it makes a CartPoleEnv, no VecEnv; .*env.id=MODULE:ID",
+        ),
+        (
+            {"_target_": "mbrl.envs.GymnasiumVecEnv", "id": "CartPole-v1", "task": {"reward": 3}},
+            "env.task: a dict should be an mbrl.types.Task; in YAML, the _target_ of a function",
+        ),
+        (
+            {"_target_": "mbrl.envs.GymnasiumVecEnv", "id": "CartPole-v1", "task": {}},
+            "env.task: a dict should be",
+        ),
+    ],
+)
+def test_what_is_no_environment_or_no_task_is_named(node, words):
+    config = {"seed": 0, "device": "cpu", "total_steps": 1, "dataset": None, "env": node}
+    with pytest.raises(BadInput, match=words):
+        make_env(config)

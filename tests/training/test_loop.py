@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from mbrl.buffer import ReplayBuffer
-from mbrl.errors import EnvironmentFault
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.training.loop import train
 from mbrl.training.run_folder import RunFolder
+from mbrl.types import Task
 from tests.contracts.test_agent import Record, flat
 from tests.toys import ToyAgent, ToyEnv
 
@@ -165,3 +166,43 @@ def test_without_a_folder_a_logger_or_a_buffer_the_agent_is_trained_in_place(tmp
     assert all(torch.equal(before[key], after[key]) for key in before if "generator" in key)
     with pytest.raises(ValueError, match="total_steps=0: should be at least 1"):
         train(ToyEnv(2), agent, 0)
+
+
+def test_what_is_known_and_contradicted_stops_the_run(tmp_path):
+    class Wrong(ToyEnv):
+        task = ToyEnv.task._replace(reward=lambda obs, action, next_obs: next_obs.square().sum(1))
+
+    words = r"task.reward \(.*lambda.*the environment gave -.*\(environment 0, step 1\)"
+    with pytest.raises(BadInput, match=words):
+        run(tmp_path / "first", env=Wrong(2))
+    with pytest.raises(BadInput, match=words):  # also of fewer transitions than a first check takes
+        run(tmp_path / "few", total_steps=4, env=Wrong(2))
+
+    class Late(ToyEnv):
+        """ToyEnv that ends once without a reason."""
+
+        count = 0
+
+        def step(self, action):
+            self.count += 1
+            outcome = super().step(action)
+            return outcome._replace(terminated=outcome.terminated | (self.count == 45))
+
+    with pytest.raises(BadInput, match="task.terminated .*environment 0, step 45"):
+        run(tmp_path / "late", env=Late(2))
+
+
+def test_an_environment_without_an_end_is_refused_before_anything_is_done(tmp_path):
+    class Endless(ToyEnv):
+        max_episode_steps = None
+        task = Task()
+
+        def step(self, action):
+            self._elapsed[:] = 0
+            return super().step(0 * action)
+
+    with pytest.raises(BadInput, match="no episode has ended in 10000 random steps"):
+        run(tmp_path / "run", env=Endless(2), make_eval_env=Endless)
+    assert not RunFolder.open(tmp_path / "run").checkpoints()
+    summary, *_ = run(tmp_path / "other", env=Endless(2), make_eval_env=None)
+    assert summary["step"] == 100
