@@ -359,7 +359,7 @@ def test_an_environment_that_is_no_vec_env_is_named():
 def test_a_save_that_fails_leaves_the_run_that_was_there(tmp_path, monkeypatch):
     agent = GymAgent("random", "pendulum")
     agent.save(tmp_path / "run")
-    before = sorted((p, p.read_bytes()) for p in (tmp_path / "run").rglob("*.*") if p.is_file())
+    before = sorted((p, p.read_bytes()) for p in (tmp_path / "run").rglob("[!.]*") if p.is_file())
 
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
@@ -367,7 +367,7 @@ def test_a_save_that_fails_leaves_the_run_that_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr("mbrl.training.run_folder._encode", fail)
     with pytest.raises(OSError, match="No space left"):
         agent.save(tmp_path / "run")
-    after = sorted((p, p.read_bytes()) for p in (tmp_path / "run").rglob("*.*") if p.is_file())
+    after = sorted((p, p.read_bytes()) for p in (tmp_path / "run").rglob("[!.]*") if p.is_file())
     assert [p for p, _ in after] == [p for p, _ in before] and [*tmp_path.iterdir()] == [
         tmp_path / "run"
     ]
