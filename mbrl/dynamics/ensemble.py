@@ -15,15 +15,27 @@ from torch.nn.functional import silu, softplus
 from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, complete_prediction
 from mbrl.dynamics.termination import TerminationClassifier
-from mbrl.errors import BadInput, NumericalFault
-from mbrl.nn.cuda_graphs import Graphed
+from mbrl.errors import BadInput
+from mbrl.nn.annealed_descent import AnnealedDescent
+from mbrl.nn.calibration import calibrate
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import ActionSpec, Prediction, Task, Transitions, as_rows
-from mbrl.values import AtMost, Count, Depth, NonNegative, NumMembers, Positive, Width, checked
+from mbrl.values import (
+    AtMost,
+    Count,
+    CountOrZero,
+    Depth,
+    NonNegative,
+    NumMembers,
+    Positive,
+    Width,
+    checked,
+)
 
+OVERFITTING = 2.0  # growth of a squared error from which weights go back to the best ones
 NEGLIGIBLE = 1e-6  # error of a target, in its variances: smaller ones are all alike
 
 
@@ -46,8 +58,10 @@ class EnsembleTraining:
         batch_size: largest batch; smaller ones are used while data are few.
         holdout: share of the rows held out.
         patience: epochs without a gain of 1% after which a fit stops.
-        min_updates: gradient steps of a fit at least.
-        max_updates: gradient steps of a fit at most.
+        min_updates: gradient steps of a fit at least, before the annealing.
+        max_updates: gradient steps of a fit at most, before the annealing.
+        anneal_updates: steps of the annealing, in which the learning rate falls to zero; at most
+            as many as before them.
     """
 
     learning_rate: Positive = 1e-3
@@ -57,6 +71,7 @@ class EnsembleTraining:
     patience: Count = 5
     min_updates: Count = 500
     max_updates: Count = 10_000
+    anneal_updates: CountOrZero = 250
 
 
 @final
@@ -65,7 +80,8 @@ class GaussianEnsemble(MarkovDynamics):
 
     Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elites, early stop).
     Each member is trained on its own bootstrap of the data. A bootstrap, the order of the rows and
-    the initial weights are all that members differ by.
+    the initial weights are all that members differ by. Predicted variances are corrected on
+    held-out rows, so that intervals of the elites' mixture hold the share that they should.
 
     Args:
         obs_dim: length of an observation.
@@ -90,8 +106,9 @@ class GaussianEnsemble(MarkovDynamics):
                 prediction is then their mean as well;
             "samples": standard deviation over all members' sampled changes and rewards, in raw
                 units, as in COPlanner's code;
-            "std": largest norm of an elite's predicted standard deviation, normalized, as in MOPO;
+            "std": largest norm of an elite's standard deviation, normalized, as in MOPO;
             "raw_std": the same in raw units.
+            Deviations are the networks' own, before their correction: they grow outside the data.
         device: where the networks are.
 
     Raises:
@@ -99,6 +116,8 @@ class GaussianEnsemble(MarkovDynamics):
     """
 
     elites: Tensor  # (num_elites,) int64
+    log_var_shift: Tensor  # (targets,) correction of the variances; see mbrl.nn.calibration
+    log_var_slope: Tensor  # ()
     inputs: Normalizer
     targets: Normalizer
 
@@ -153,6 +172,9 @@ class GaussianEnsemble(MarkovDynamics):
         self.inputs = Normalizer(inputs)
         self.targets = Normalizer(self.num_targets)
         self.register_buffer("elites", torch.arange(num_elites))
+        self.register_buffer("log_var_shift", torch.zeros(self.num_targets))
+        self.register_buffer("log_var_slope", torch.ones(()))
+        moved.new_state(self, "log_var_shift", "log_var_slope")
         self.ends = (
             TerminationClassifier(obs_dim, generator=generator, num_members=num_members)
             if learns_end
@@ -183,53 +205,64 @@ class GaussianEnsemble(MarkovDynamics):
         self._fit_units(data, x, y)
         x, y = self.inputs(x), self.targets(y)
         train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], settings.holdout))
-        size = batch_size_for(train.shape[0], settings.batch_size)
         rows = train.shape[0]
         draws = (self.num_members, rows)  # (M, n): each member's own draw of the data
         bootstrap = train[torch.randint(rows, draws, generator=generator, device=x.device)]
 
-        optimizer = torch.optim.Adam(
-            self._groups, lr=settings.learning_rate, fused=True, capturable=x.is_cuda
-        )
-        last_loss = x.new_zeros(())
-
-        @Graphed
-        def take_step(rows: Tensor) -> None:
-            loss = self._loss(x[rows], y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            last_loss.copy_(loss.detach())
-
         x_held, y_held = x[held], y[held]
+        descent = AnnealedDescent(
+            lambda rows: self._loss(x[rows], y[rows]),
+            self._groups,
+            bootstrap,
+            batch_size=batch_size_for(train.shape[0], settings.batch_size),
+            learning_rate=settings.learning_rate,
+            generator=generator,
+        )
         error, mse = self._holdout_error(x_held, y_held)
         weights, biases = self.networks.layers()
         snapshots = BestSnapshots([*weights, *biases, mse])
         snapshots.offer(error)
-        updates = idle = 0
-        while updates < settings.max_updates and (
-            idle < settings.patience or updates < settings.min_updates
+        idle = 0
+        while descent.updates < settings.max_updates and (
+            idle < settings.patience or descent.updates < settings.min_updates
         ):
-            order = torch.rand(bootstrap.shape, generator=generator, device=x.device).argsort(1)
-            epoch = bootstrap.gather(1, order)
-            for rows in epoch.split(size, dim=1):
-                take_step(rows)
-                updates += 1
-                if updates == settings.max_updates:
-                    break
-            if not torch.isfinite(last_loss):
-                raise NumericalFault(f"dynamics loss is {last_loss.item()} after {updates} updates")
+            descent.run_epoch(settings.max_updates)
             error, latest = self._holdout_error(x_held, y_held)
             mse.copy_(latest)
             idle = 0 if snapshots.offer(error) else idle + 1
         snapshots.restore()
-        self.elites.copy_(snapshots.best.argsort()[: self.num_elites].sort().values)
+        descent.anneal(min(settings.anneal_updates, descent.updates))
+        error, latest = self._holdout_error(x_held, y_held)
+        # the least of many errors on few rows is below what its weights do elsewhere, and the
+        # variances of that moment are not fitted yet; so the weights go back only from overfitting
+        overfits = error > OVERFITTING * snapshots.best.to(error)
+        mse.copy_(torch.where(overfits, mse, latest))
+        snapshots.restore(overfits)
+        error = torch.where(overfits, snapshots.best.to(error), error)
+        self.elites.copy_(error.argsort()[: self.num_elites].sort().values)
         self._list_elites()
+        self._calibrate(x_held, y_held, held_out=len(held) < len(x))
         metrics = {
             "model/holdout_mse": mse[self.elites].mean().item(),
-            "model/updates": float(updates),
+            "model/updates": float(descent.updates),
         }
         return metrics | ({} if self.ends is None else self.ends.fit(data, generator=generator))
+
+    @torch.no_grad()
+    def _calibrate(self, x: Tensor, y: Tensor, *, held_out: bool) -> None:
+        """Fit the correction of the variances on held-out x (n, in), y (n, targets), normalized.
+
+        Args:
+            x: inputs (n, in).
+            y: targets (n, targets).
+            held_out: whether the rows were held out; with too few for that nothing is corrected.
+        """
+        self.log_var_shift.zero_()
+        self.log_var_slope.fill_(1.0)
+        if held_out:
+            fitted = calibrate(y, *self._evaluate(x, self.particle_members))
+            self.log_var_shift.copy_(fitted.shift)
+            self.log_var_slope.copy_(fitted.slope)
 
     def _examples(self, data: Transitions) -> tuple[Tensor, Tensor]:
         """Return inputs (B, obs_dim + act_dim) and targets (B, targets), in raw units."""
@@ -264,7 +297,7 @@ class GaussianEnsemble(MarkovDynamics):
             x: inputs (M, n, in), normalized.
             y: targets (M, n, targets), normalized.
         """
-        out = self._run(x)
+        out = self._evaluate(x)
         error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
         loss = (error * self._varies()).mean((1, 2)).sum()
         return loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
@@ -298,11 +331,12 @@ class GaussianEnsemble(MarkovDynamics):
         x = self.inputs(torch.cat([state.obs, action], 1))
         uncertainty = None
         if with_uncertainty or not state.members:
-            outputs = self._run(
+            outputs = self._evaluate(
                 x, self._uncertainty_members() if with_uncertainty else self.particle_members
             )
             if with_uncertainty:
                 uncertainty = self._spread(outputs, generator)
+            outputs = self._correct(outputs)
         if state.members:
             out = self._run(split_blocks(x, len(state.members)), state.members)
             mean, log_var = (t.flatten(0, 1)[: len(x)] for t in (out.mean, out.log_var))
@@ -433,6 +467,15 @@ class GaussianEnsemble(MarkovDynamics):
         )
 
     def _run(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
+        """Evaluate members as _evaluate does, with their variances corrected."""
+        return self._correct(self._evaluate(x, members))
+
+    def _correct(self, out: Output) -> Output:
+        """Return outputs of members (M, n, ...) with corrected variances."""
+        shift, slope = self.log_var_shift, self.log_var_slope
+        return Output(out.mean, torch.addcmul(shift, out.log_var, slope))
+
+    def _evaluate(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
         """Evaluate members, all by default, on rows x (G, n, in), or on the same rows (n, in)."""
         out, targets = self.networks(x, members), self.num_targets
         log_var = self.max_log_var - softplus(self.max_log_var - out[..., targets : 2 * targets])

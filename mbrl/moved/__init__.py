@@ -263,6 +263,21 @@ def state_keys(part: Any, prefixes: dict[str, str]) -> None:
     part.register_load_state_dict_pre_hook(lambda module, *arguments: rename(*arguments))
 
 
+def new_state(part: Any, *keys: str) -> None:
+    """Register buffers with a torch module that old checkpoints lack: they stay as they are.
+
+    Args:
+        part: the module.
+        keys: names of the buffers.
+    """
+
+    def add(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        for key in keys:
+            state.setdefault(prefix + key, getattr(module, key))
+
+    part.register_load_state_dict_pre_hook(add)
+
+
 def names(package: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package that names have left.
 

@@ -111,8 +111,15 @@ class BestSnapshots:
         self.best = torch.where(better, error, self.best)
         return counts
 
-    def restore(self) -> None:
-        """Set each member's weights to its best ones."""
+    def restore(self, members: Tensor | None = None) -> None:
+        """Set members' weights to their best ones.
+
+        Args:
+            members: which (M,) bool; None for all.
+        """
         with torch.no_grad():
             for snapshot, parameter in zip(self._snapshots, self._parameters, strict=True):
-                parameter.copy_(snapshot)
+                if members is None:
+                    parameter.copy_(snapshot)
+                else:
+                    parameter[members] = snapshot[members]

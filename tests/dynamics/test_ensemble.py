@@ -62,6 +62,37 @@ def test_learns_the_noise_of_the_system():
         assert spread.tolist() == pytest.approx([0.1, 0.3], rel=0.25)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_intervals_hold_their_share_of_fresh_rows(noise):
+    """Few rows, with noise and without: neither the first variances nor the last overfit."""
+    draws = generator(2)
+
+    def some(rows: int) -> Transitions:
+        obs = torch.rand(rows, 2, generator=draws) * 2 - 1
+        action = ACTION.sample(rows, generator=draws)
+        after = move(obs, action) + 0.2 * torch.sin(3 * obs)
+        after = after + noise * torch.randn(rows, 2, generator=draws)
+        return Transitions.from_arrays(obs, action, after, episode=torch.arange(rows))
+
+    model = make(hidden=64)
+    model.fit(some(300), generator=generator(3))
+    fresh = some(1000)
+    state = model.initial(fresh.obs, num_particles=60, generator=generator(4))
+    with torch.no_grad():
+        pred = model.step(state, fresh.action.repeat(60, 1), generator=generator(5))[1]
+    samples = pred.next_obs.view(60, 1000, 2)
+    apart = (fresh.next_obs - samples.mean(0)).abs() / samples.std(0)
+    assert 0.6 < (apart < 0.994).float().mean() < 0.78
+    assert 0.89 < (apart < 1.96).float().mean() < 0.99
+
+
+def test_checkpoints_without_corrected_variances_are_loaded_as_they_were(fitted):
+    state = {k: v for k, v in fitted.state_dict().items() if "log_var_s" not in k}
+    other = make()
+    other.load_state_dict(state)
+    assert other.log_var_shift.tolist() == [0, 0, 0] and other.log_var_slope == 1
+
+
 def test_uncertainty_grows_away_from_the_data(fitted):
     near = torch.rand(200, 2, generator=generator(7)) * 2 - 1
     action = ACTION.sample(200, generator=generator(8))
@@ -182,8 +213,9 @@ def test_the_error_reported_is_that_of_the_weights_kept(data):
 
 
 def test_the_number_of_gradient_steps_is_kept_to(data):
-    few = make(training=EnsembleTraining(min_updates=30, max_updates=40, patience=1))
-    assert 30 <= few.fit(data, generator=generator(1))["model/updates"] <= 40
+    training = EnsembleTraining(min_updates=30, max_updates=40, patience=1, anneal_updates=5)
+    few = make(training=training)
+    assert 35 <= few.fit(data, generator=generator(1))["model/updates"] <= 45
 
 
 def test_same_generator_same_model_to_the_bit(data):
@@ -312,6 +344,7 @@ def test_a_wrong_value_is_refused_by_name(name, value):
     [
         *(("learning_rate", 0.0), ("weight_decay", -1e-4), ("batch_size", 0), ("holdout", 0.0)),
         *(("holdout", 0.6), ("patience", 0), ("min_updates", 0), ("max_updates", 2.5)),
+        ("anneal_updates", -1),
     ],
 )
 def test_a_wrong_training_is_refused_by_name(name, value):

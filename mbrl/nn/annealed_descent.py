@@ -1,0 +1,115 @@
+"""Gradient descent of a batched ensemble by Adam, whose learning rate falls to zero at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from mbrl.errors import NumericalFault
+from mbrl.nn.cuda_graphs import Graphed
+
+
+@final
+class AnnealedDescent:
+    """Steps of Adam (Kingma and Ba 2015) of one fit, each member on its own rows.
+
+    Args:
+        loss: rows (M, n) of a batch -> the loss ().
+        groups: parameters with their weight decay, as torch.optim.Adam takes them.
+        bootstrap: each member's rows (M, N).
+        batch_size: rows of a batch.
+        learning_rate: of the steps before the annealing.
+        generator: source of the order.
+
+    Attributes:
+        updates: steps so far.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Tensor], Tensor],
+        groups: Sequence[dict[str, Any]],
+        bootstrap: Tensor,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        generator: torch.Generator,
+    ):
+        """Start with moments of zero."""
+        self._bootstrap, self._batch_size, self._generator = bootstrap, batch_size, generator
+        self._rate = learning_rate
+        on_gpu = bootstrap.is_cuda
+        # a CUDA graph reads the rate anew at each step only from a tensor
+        rate = torch.tensor(learning_rate, device=bootstrap.device) if on_gpu else learning_rate
+        self._optimizer = optimizer = torch.optim.Adam(
+            [{**group} for group in groups], lr=rate, fused=True, capturable=on_gpu
+        )
+        self._loss = last_loss = torch.zeros((), device=bootstrap.device)
+        self.updates = 0
+
+        @Graphed
+        def take_step(rows: Tensor) -> None:
+            value = loss(rows)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            last_loss.copy_(value.detach())
+
+        self._take_step = take_step
+
+    def run_epoch(self, limit: int) -> None:
+        """Run an epoch, or until there are limit updates.
+
+        Raises:
+            NumericalFault: if the loss is not finite.
+        """
+        for rows in self._batches():
+            self._take_step(rows)
+            self.updates += 1
+            if self.updates >= limit:
+                break
+        self._check()
+
+    def anneal(self, num_updates: int) -> None:
+        """Run num_updates steps while the learning rate falls to zero.
+
+        Weights then stand where the noise of the batches averages out: errors are smaller, and
+        members differ by what they do not know instead of by where the last steps left them.
+
+        Raises:
+            NumericalFault: if the loss is not finite.
+        """
+        done = 0
+        while done < num_updates:
+            for rows in self._batches():
+                self._set_rate(self._rate * (1 - done / num_updates))
+                self._take_step(rows)
+                done += 1
+                if done == num_updates:
+                    break
+        self.updates += done
+        self._check()
+
+    def _batches(self) -> Sequence[Tensor]:
+        """Return the batches (M, n) of an epoch, in a new order."""
+        shape, device = self._bootstrap.shape, self._bootstrap.device
+        order = torch.rand(shape, generator=self._generator, device=device).argsort(1)
+        return self._bootstrap.gather(1, order).split(self._batch_size, dim=1)
+
+    def _set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _check(self) -> None:
+        """Raise a NumericalFault if the last loss is not finite."""
+        if not torch.isfinite(self._loss):
+            raise NumericalFault(
+                f"dynamics loss is {self._loss.item()} after {self.updates} updates"
+            )
