@@ -83,13 +83,7 @@ def make_own(name: str, **kwargs: Any) -> SimulatedVecEnv:
     """
     if name not in OWN:
         raise BadInput(f"name={name}: should be one of {', '.join(OWN)}")
-    try:
-        return OWN[name](**kwargs)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        keyword = str(error).rpartition(" ")[2]
-        raise BadInput(f"{name}: there is no keyword {keyword}") from None
+    return OWN[name](**kwargs)
 
 
 @checked

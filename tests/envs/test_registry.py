@@ -16,6 +16,9 @@ def test_unknown_ids_and_keywords_name_what_would_be_right():
         GymnasiumVecEnv("Pushr-v5")
     with pytest.raises(BadInput, match="backend='warp9': should be one of threads, gymnasium"):
         mbrl.make_vec("Hopper-v5", backend="warp9")
+    for id in ("Hopper-v5", "Pendulum-v1", "CartPole-v1"):
+        with pytest.raises(BadInput, match="gravity: .* takes no such argument"):
+            mbrl.make_vec(id, gravity=3.7)
     with pytest.raises(BadInput, match="unexpected keyword"):
         GymnasiumVecEnv("Pusher-v5", kwargs={"gravity_of_mars": 3.7})
 
