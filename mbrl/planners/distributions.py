@@ -15,6 +15,11 @@ from torch import Tensor
 from mbrl.planners.noise import colored_noise
 from mbrl.types import ActionSpec
 
+# least standard deviation of a plan from the plan before, in units of the initial one. Narrower ones
+# follow a linear system's optimum more closely (.1: cost over the optimum 2.0 for 3.8), but find
+# fewer swing-ups (.1: return of Pendulum -254 for -237; 1: -233).
+WARM_STD = 0.3
+
 
 class Distribution(Protocol):
     """Proposal distribution over action sequences, of E environments at once."""
@@ -38,7 +43,7 @@ class Distribution(Protocol):
         ...
 
     def shift(self, *, generator: torch.Generator) -> Self:
-        """Return the distribution one decision later, as wide as the initial one."""
+        """Return the distribution one decision later, wide enough to explore."""
         ...
 
 
@@ -98,13 +103,18 @@ class Gaussian(NamedTuple):
         return moved._replace(std=torch.maximum(std, self.min_std * self.bounds.half))
 
     def shift(self, *, generator: torch.Generator) -> Gaussian:
-        """Return the distribution one decision later, the last one at the middle of the bounds."""
-        last = self.bounds.middle[-1:].expand_as(self.center[:, :1])
-        center = torch.cat([self.center[:, 1:], last], 1)
+        """Return the distribution one decision later; the last one is held.
+
+        The fitted standard deviations are kept in part: with the initial ones the few iterations of
+        a plan from the plan before would end further from the optimum than they began.
+        """
+        center = torch.cat([self.center[:, 1:], self.center[:, -1:]], 1)
         moved = self._replace(center=center, color=self.initial_color)
         if not self.adapt_std:
             return moved
-        return moved._replace(std=(self.initial_std * self.bounds.half).expand_as(self.std))
+        initial = (self.initial_std * self.bounds.half).expand_as(self.std)
+        wider = torch.cat([2 * self.std[:, 1:], initial[:, -1:]], 1)
+        return moved._replace(std=wider.maximum(WARM_STD * initial).minimum(initial))
 
 
 class Categorical(NamedTuple):

@@ -59,9 +59,8 @@ class AscentProposal(NamedTuple):
     ascent: Ascent
 
     def shift(self, *, generator: torch.Generator) -> AscentProposal:
-        """Return the sequence one decision later, its last action in the middle of the bounds."""
-        last = torch.zeros_like(self.sequence[:, :1])
-        later = torch.cat([self.sequence[:, 1:], last], 1)
+        """Return the sequence one decision later, its last action held."""
+        later = torch.cat([self.sequence[:, 1:], self.sequence[:, -1:]], 1)
         return AscentProposal(later, Ascent(self.ascent.learning_rate))
 
 

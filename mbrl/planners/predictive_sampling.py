@@ -74,7 +74,7 @@ class PredictiveSampling(SamplingPlanner[Distribution]):
     ) -> Tensor:
         """Sample candidates (E, K, H, A) around the best sequence so far, which is one of them.
 
-        A sequence of the plan before has no last action: both the middle of the bounds and a random
+        A sequence of the plan before has no last action: both the one before it and a random
         one are tried.
         """
         mean = proposal.mean()[:, None]

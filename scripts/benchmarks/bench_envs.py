@@ -6,8 +6,8 @@ python -m scripts.benchmarks.bench_envs [--seconds 2] [--num-envs 256]
 
 Full observation, reward and reset everywhere, the same random actions. CPU seconds are user and
 system time of this process and all workers during the timed steps (read from /proc, so Linux only).
-Prints ratios against the best AsyncVectorEnv and the best SyncVectorEnv of the same run; the latter is
-the stronger rival by CPU time. Writes results/benchmarks/env_throughput.csv.
+Prints ratios against the best AsyncVectorEnv and the best SyncVectorEnv of the same run; the latter
+is the stronger rival by CPU time. Writes results/benchmarks/env_throughput.csv.
 """
 
 import argparse

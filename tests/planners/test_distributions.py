@@ -51,15 +51,19 @@ def test_the_std_has_a_floor_and_may_be_constant():
     assert initial.fit(samples, weights, 0.0).std.equal(initial.std)
 
 
-def test_a_shifted_gaussian_is_one_decision_later_and_as_wide_as_at_first():
+def test_a_shifted_gaussian_is_one_decision_later_and_wide_enough_to_explore():
     initial = initial_distribution(BOX, 1, 3, std=0.5)
     samples = torch.tensor([[-0.3, 0.1], [0.0, 0.12], [0.2, 0.15]]).expand(1, 1, 3, 2)
     fitted = initial.fit(samples, torch.ones(1, 1), 0.0)
     assert fitted.std.count_nonzero() == 0
     shifted = fitted.shift(generator=generator(0))
-    expected = torch.cat([samples[0, :, 1:], initial.mean()[:, -1:]], 1)
+    expected = torch.cat([samples[0, :, 1:], samples[0, :, -1:]], 1)  # the last action is held
     torch.testing.assert_close(shifted.mean(), expected)
-    assert shifted.std.equal(initial.std)
+    share = torch.tensor([0.3, 0.3, 1.0])[:, None]  # of the initial std; the new decision has all
+    torch.testing.assert_close(shifted.std[0], share * initial.std[0])
+    for part, kept in ((0.25, 0.5), (0.1, 0.3), (0.8, 1.0)):  # twice the fitted std, in limits
+        wide = fitted._replace(std=part * initial.std).shift(generator=generator(0))
+        torch.testing.assert_close(wide.std[0, 0], kept * initial.std[0, 0])
 
 
 def test_a_categorical_fits_to_frequencies_and_forgets_half_in_a_shift():

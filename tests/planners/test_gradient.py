@@ -52,7 +52,7 @@ def test_the_next_plan_starts_one_decision_later():
         torch.zeros(1, 1), Parabola(), generator=generator(1),
         previous=previous._replace(warm_start=start),
     )  # fmt: skip
-    torch.testing.assert_close(plan.actions.flatten(), torch.tensor([2.8, 2.0]))
+    torch.testing.assert_close(plan.actions.flatten(), torch.tensor([2.8, 2.8]))
 
 
 def test_the_noise_of_the_model_is_the_same_in_every_iteration():
