@@ -1,42 +1,101 @@
-"""Fill the disk under a training run, give it space again, resume, and compare the ends.
+"""Fill the disk under a command, give it space again, repeat it, and compare the ends.
 
 python -m scripts.robustness.full_disk [--points 24] [--out results/robustness/full_disk.csv]
     (mounts a tmpfs: root)
 
-Each run has a small file system of its own, with a little more space than the last one had: the
-disk is full at another write each time. It must end with exit status 1 and one line, keep its last
-good checkpoint, and end bit for bit as an unbroken run once there is space.
+Trainings, and a third as many of `mbrl collect`, `distill` and `report`. Each has a small file
+system of its own, with a little more space than the last one had: the disk is full at another write
+each time. It must end with exit status 1 and one line that names a file. A training must keep its
+last good checkpoint, the others must leave their name free; once there is space, the same command
+must end bit for bit as without a full disk.
 """
 
 import argparse
 import contextlib
 import csv
+import os
+import shutil
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import RunFolder
-from scripts.robustness.kill_resume import CASES, ENVIRONMENT, ends, newest
+from scripts.robustness.kill_resume import CASES, COMMANDS, Marks, ends, made, newest, start, warm
+
+DISK = 64 << 20  # bytes
 
 
-def train(*arguments: str) -> tuple[int, str]:
-    """Train; give exit status and what went to stderr."""
-    command = [sys.executable, "-m", "mbrl", "train", *arguments]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-    return done.returncode, done.stderr
+def call(marks: Marks, *arguments: str) -> tuple[int, str]:
+    """Run a command; return its exit status and its lines on stderr."""
+    _, status = os.waitpid(start(marks, *arguments), 0)
+    lines = Path("log").read_text().splitlines()
+    return os.waitstatus_to_exitcode(status), "\n".join(x for x in lines if x[:5] == "mbrl:")
 
 
 @contextlib.contextmanager
-def small_disk(size: int):
-    """Mount a tmpfs of size bytes."""
+def small_disk() -> Iterator[Path]:
+    """Mount a small tmpfs."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder], check=True)
         try:
             yield Path(folder)
         finally:
             subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path, space: int) -> None:
+    """Leave so many bytes free."""
+    free = shutil.disk_usage(disk).free
+    (disk / "ballast").write_bytes(bytes(max(0, free - space)))
+
+
+def whole(run: Path) -> bool:
+    """Return whether a run's newest checkpoint is good, or there is none."""
+    try:
+        RunFolder.open(run).load()
+    except BadInput:
+        return not newest(run)
+    return True
+
+
+def size(folder: Path) -> int:
+    """Return the bytes in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*"))
+
+
+def train(marks: Marks, space: int, expected: dict[str, object]) -> list[object]:
+    """Train on a disk with so much space; return the row of the table."""
+    with small_disk() as disk:
+        run, arguments = disk / "run", ["train", *CASES["mbpo"]]
+        fill(disk, space)
+        status, line = call(marks, *arguments, f"run_dir={run}")
+        at, good = newest(run), whole(run)
+        (disk / "ballast").unlink()
+        begun = (run / "config.yaml").exists()
+        again = ["train", "--resume", str(run)] if begun else [*arguments, f"run_dir={run}"]
+        equal = call(marks, *again)[0] == 0 and ends(run) == expected
+        words = line.replace(str(disk), "DISK")
+    return ["train", space, status, at, "good" if good else "damaged", equal, words]
+
+
+def command(marks: Marks, name: str, space: int, expected: dict[str, object]) -> list[object]:
+    """Run another command on a disk with so much space; return the row of the table."""
+    source = Path("SOURCE").resolve()
+    with small_disk() as disk, contextlib.chdir(disk):
+        os.environ["MINARI_DATASETS_PATH"] = str(disk / "datasets")
+        if name == "report":
+            shutil.copytree(source, "out")
+        Path("log").symlink_to(source.parent / "log")  # which has space
+        fill(disk, space)
+        arguments = [w.replace("{}", "out").replace("SOURCE", str(source)) for w in COMMANDS[name]]
+        status, line = call(marks, *arguments)
+        free = made(name, "out") is None
+        Path("ballast").unlink()
+        equal = call(marks, *arguments)[0] == 0 and made(name, "out") == expected
+        words = line.replace(str(disk), "DISK")
+    return [name, space, status, "", "free" if free else "taken", equal, words]
 
 
 def main() -> None:
@@ -44,47 +103,51 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path("results/robustness/full_disk.csv"))
     options = parser.parse_args()
-    arguments = CASES["mbpo"]
-    rows, failures = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
-        assert train(*arguments, f"run_dir={whole}")[0] == 0
-        expected = ends(whole)
-        room = sum(file.stat().st_size for file in whole.rglob("*")) * 1.6  # three checkpoints
-    for point in range(options.points):
-        space = 4096 * (1 + round(point * room / options.points / 4096))
-        with small_disk(64 << 20) as disk:
-            run = disk / "run"
-            usable = (64 << 20) - space
-            (disk / "ballast").write_bytes(bytes(usable))
-            status, line = train(*arguments, f"run_dir={run}")
-            at = newest(run)
-            good = True
-            if at:
-                try:
-                    RunFolder.open(run).load()
-                except BadInput:
-                    good = False
-            (disk / "ballast").unlink()
-            begun = (run / "config.yaml").exists()
-            again = train(*(["--resume", str(run)] if begun else [*arguments, f"run_dir={run}"]))
-            equal = again[0] == 0 and ends(run) == expected
-        line = line.replace(str(disk), "DISK").strip()
-        fits = status == 0
-        named = fits or (status == 1 and line.count("\n") == 0 and "No space left" in line)
-        if not (good and equal and named):
-            failures.append(f"{space} bytes: {again[1] or line}")
-        rows.append([space, status, at, "good" if good else "damaged",
-                     "equal" if equal else "different", line])  # fmt: skip
-        print(*rows[-1], sep="  ", flush=True)
-    with options.out.open("w", newline="") as file:
+    out = options.out.resolve()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    marks = Marks()
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        os.environ["MINARI_DATASETS_PATH"] = str(Path(folder, "datasets"))
+        warm()
+        assert call(marks, "train", *CASES["mbpo"], "run_dir=whole")[0] == 0
+        assert call(marks, "train", *CASES["sindy_rl"], "run_dir=SOURCE")[0] == 0
+        room = size(Path("whole")) * 1.6  # three checkpoints
+        for point in range(options.points):
+            space = 4096 * (1 + round(point * room / options.points / 4096))
+            rows.append(train(marks, space, ends(Path("whole"))))
+            print(*rows[-1], sep="  ", flush=True)
+        for name in COMMANDS:
+            if name == "report":
+                shutil.copytree("SOURCE", "out")
+            words = [word.replace("{}", "out") for word in COMMANDS[name]]
+            assert call(marks, *words)[0] == 0
+            expected = made(name, "out")
+            assert expected is not None
+            made_in = {"collect": Path("datasets"), "distill": Path("out")}.get(name)
+            room = size(made_in) if made_in else Path("out/report.html").stat().st_size
+            shutil.rmtree("out", ignore_errors=True)
+            number = max(2, options.points // 3)
+            for point in range(number):
+                space = 4096 * (1 + round(point * room / number / 4096))
+                rows.append(command(marks, name, space, expected))
+                print(*rows[-1], sep="  ", flush=True)
+    with out.open("w", newline="") as file:
         file.write(f"# python -m scripts.robustness.full_disk --points {options.points}\n")
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["free_bytes", "status", "last_checkpoint", "checkpoint", "end", "line"])
-        writer.writerows(rows)
-    full = sum(row[1] != 0 for row in rows)
-    print("\n".join(failures) or f"{full} full disks, {len(rows) - full} that sufficed: all right")
-    raise SystemExit(bool(failures))
+        head = ["command", "free_bytes", "status", "last_checkpoint", "left", "equal", "line"]
+        writer.writerows([head, *rows])
+    wrong = [row for row in rows if not right(row)]
+    full = sum(row[2] != 0 for row in rows)
+    print(f"{full} full disks, {len(rows) - full} that sufficed, {len(wrong)} wrong:", *wrong)
+    raise SystemExit(bool(wrong))
+
+
+def right(row: list[object]) -> bool:
+    """Return whether a command did what it should."""
+    _, _, status, _, left, equal, line = row
+    named = "No space left" in str(line) and str(line).count("mbrl: ") == 1 and "/" in str(line)
+    return bool(equal and left != "damaged" and (status == 0 or (status == 1 and named)))
 
 
 if __name__ == "__main__":
