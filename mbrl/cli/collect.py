@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     """Collect with a run's agent, save, and say what was saved."""
     parser = Parser(prog="mbrl collect", description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
-    parser.add_argument("--steps", type=count(1), metavar="N", required=True)
+    parser.add_argument("--steps", type=count(1, 10**9), metavar="N", required=True)
     parser.add_argument("--id", metavar="NAME", required=True, help="such as pendulum/medium-v0")
     parser.add_argument(
         "--mix",
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         help="random, medium (half-way between random and the agent), expert (the agent as in "
         "training), replay (what it was trained on); default: expert",
     )
-    parser.add_argument("--seed", type=count(0), metavar="S", help="default: the run's")
+    parser.add_argument("--seed", type=count(0, 2147483647), metavar="S", help="default: the run's")
     parser.add_argument("--ref-max", type=float, metavar="R", help="return of score 100")
     add_trust(parser)
     options = parser.parse_args(arguments)

@@ -119,12 +119,14 @@ class Parser(argparse.ArgumentParser):
         raise BadInput(f"{self.prog.removeprefix('mbrl ')}: {message}; --help says more")
 
 
-def count(least: int) -> Callable[[str], int]:
-    """Make a reader of whole numbers from least up."""
+def count(least: int, most: int = 100_000) -> Callable[[str], int]:
+    """Make a reader of whole numbers from least to most."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} should be a whole number from {least}")
+        if not re.fullmatch("[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text} should be a whole number from {least} to {most}"
+            )
         return int(text)
 
     return read

@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="mbrl eval", description=__doc__)
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("--episodes", type=count(1), metavar="N", help="default: the run's")
-    parser.add_argument("--seed", type=count(0), metavar="S", help="default: the run's")
+    parser.add_argument("--seed", type=count(0, 2147483647), metavar="S", help="default: the run's")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     add_trust(parser)
     options = parser.parse_args(arguments)

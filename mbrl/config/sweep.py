@@ -1,6 +1,6 @@
 """Sweep files of W&B: each value is composed as `mbrl train` would do it, before anything runs.
 
-The form of the file itself is checked by W&B's client.
+W&B's client looks at little of the file before its server does, so its keys are checked here too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,44 @@ from typing import Any
 from mbrl.config.compose import compose
 from mbrl.config.library import CONFIGS, SWEEPS, nearest, read_yaml
 from mbrl.errors import BadInput
+
+# what W&B reads, by section: https://docs.wandb.ai/guides/sweeps/sweep-config-keys
+_TOP = [
+    "program", "method", "metric", "parameters", "early_terminate", "command", "name",
+    "description", "project", "entity", "run_cap", "controller", "job", "image_uri",
+    "scheduler", "preemptible",
+]  # fmt: skip
+_METRIC = ["name", "goal", "target", "impute", "impute_while_running"]
+_EARLY = ["type", "min_iter", "max_iter", "s", "eta", "strict"]
+_PARAMETER = [
+    "value", "values", "probabilities", "distribution", "min", "max", "q", "mu", "sigma",
+    "a", "b", "parameters", "default",
+]  # fmt: skip
+_WORDS = {
+    "method": ["grid", "random", "bayes", "custom"],
+    "metric.goal": ["maximize", "minimize"],
+    "early_terminate.type": ["hyperbandit", "envelope"],
+    "distribution": [
+        "constant",
+        "categorical",
+        "categorical_w_probabilities",
+        "int_uniform",
+        "uniform",
+        "q_uniform",
+        "log_uniform",
+        "log_uniform_values",
+        "q_log_uniform",
+        "q_log_uniform_values",
+        "inv_log_uniform",
+        "inv_log_uniform_values",
+        "normal",
+        "q_normal",
+        "log_normal",
+        "q_log_normal",
+        "beta",
+        "q_beta",
+    ],  # fmt: skip
+}
 
 
 def find_sweep(name: str) -> Path:
@@ -45,6 +83,7 @@ def check_sweep(file: Path) -> list[str]:
     """
     sweep = read_yaml(file)
     try:
+        _check_form(sweep)
         fixed, config_dir = _command(sweep)
         parameters = sweep.get("parameters")
         if not isinstance(parameters, dict) or not parameters:
@@ -62,6 +101,50 @@ def check_sweep(file: Path) -> list[str]:
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
     return list(values)
+
+
+def _check_form(sweep: dict[str, Any]) -> None:
+    """Check the keys that W&B reads, and their words.
+
+    Raises:
+        BadInput: naming the key and the nearest one.
+    """
+    _check_keys("", sweep, _TOP)
+    for section, keys in (("metric", _METRIC), ("early_terminate", _EARLY)):
+        if section in sweep:
+            _check_keys(f"{section}.", sweep[section], keys)
+    for key in ("method", "metric.goal", "early_terminate.type"):
+        section, _, name = key.rpartition(".")
+        node = sweep.get(section, {}) if section else sweep
+        if name in node:
+            _check_word(key, node[name], _WORDS[key])
+    if "method" not in sweep:
+        raise BadInput(f"method is missing; choose from {', '.join(_WORDS['method'])}")
+    early = sweep.get("early_terminate", {})
+    for name in ("min_iter", "max_iter", "s", "eta"):
+        if name in early and (isinstance(early[name], bool) or not isinstance(early[name], int)):
+            raise BadInput(f"early_terminate.{name}={early[name]}: should be a whole number")
+    if "early_terminate" in sweep and not early.keys() & {"min_iter", "max_iter"}:
+        raise BadInput("early_terminate: give min_iter=N, or max_iter=N with s=N")
+
+
+def _check_keys(prefix: str, node: Any, keys: list[str]) -> None:
+    """Check that a section is a mapping of known keys."""
+    if not isinstance(node, dict):
+        raise BadInput(f"{prefix.rstrip('.')}={node}: should hold KEY: VALUE lines")
+    for name in node:
+        if name not in keys:
+            near = nearest(str(name), keys)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+            raise BadInput(f"{prefix}{name}: unknown key; {hint}")
+
+
+def _check_word(key: str, word: Any, words: list[str]) -> None:
+    """Check that a value is one of the words."""
+    if word not in words:
+        near = nearest(str(word), words)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(words)}"
+        raise BadInput(f"{key}={word}: unknown; {hint}")
 
 
 def _command(sweep: dict[str, Any]) -> tuple[list[str], Path | None]:
@@ -92,10 +175,27 @@ def _parameters(parameters: dict[str, Any], prefix: str = "") -> Iterator[tuple[
         key = f"{prefix}{name}"
         if not isinstance(entry, dict):
             raise BadInput(f"parameters.{key}: should be {{value: ...}} or {{values: [...]}}")
+        _check_keys(f"parameters.{key}.", entry, _PARAMETER)
+        if "distribution" in entry:
+            _check_word(
+                f"parameters.{key}.distribution", entry["distribution"], _WORDS["distribution"]
+            )
         if isinstance(entry.get("parameters"), dict):
             yield from _parameters(entry["parameters"], f"{key}.")
         else:
             yield key, _values(key, entry)
+
+
+def _remedy(end: Any) -> str:
+    """Return how YAML wants a number that it has read as text: with a point and a sign."""
+    try:
+        number = float(end)
+    except (TypeError, ValueError):
+        return ""
+    mantissa, _, power = f"{number:e}".partition("e")
+    mantissa = mantissa.rstrip("0")
+    mantissa += "0" * mantissa.endswith(".")
+    return f"; YAML reads {end} as text, write {mantissa}e{power[0]}{int(power[1:])}"
 
 
 def _values(key: str, entry: dict[str, Any]) -> list[Any]:
@@ -115,8 +215,7 @@ def _values(key: str, entry: dict[str, Any]) -> list[Any]:
     ends = [entry.get(name, 0.5 if "beta" in kind else 0) for name in names]
     for name, end in zip(names, ends, strict=True):
         if isinstance(end, bool) or not isinstance(end, int | float):
-            advice = f"{name}={end} should be a number, with a point in it: 1.0e-5, not 1e-5"
-            raise BadInput(f"parameters.{key}: {advice}")
+            raise BadInput(f"parameters.{key}.{name}={end}: should be a number{_remedy(end)}")
     if kind.endswith(("log_uniform", "log_normal")):  # of the exponent
         ends = [math.exp(-end if kind.startswith("inv") else end) for end in ends]
     elif all(type(end) is int for end in ends) and kind in ("", "int_uniform"):
