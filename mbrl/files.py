@@ -130,6 +130,24 @@ def read_regular(file: Path, limit: int) -> bytes:
     return content
 
 
+def read_lines(file: Path, *, limit: int, longest: int) -> Iterator[bytes]:
+    """Read the lines of a regular file, one after the other.
+
+    Args:
+        file: where it is.
+        limit: bytes that it may have.
+        longest: bytes that a line may have.
+
+    Raises:
+        BadInput: if it is a link or a special file, or it or a line is too large.
+    """
+    with open_regular(file, limit=limit) as opened:
+        while line := opened.readline(longest + 1):
+            if len(line) > longest:
+                raise BadInput(f"{file}: a line of more than {longest} bytes")
+            yield line
+
+
 def open_to_append(file: Path) -> BinaryIO:
     """Open a regular file to append to it; it is made where there is none.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from mbrl.errors import BadInput
+from mbrl.files import write_whole
 from mbrl.memory import in_words, is_too_large, total_memory
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from mbrl.training.run_folder import RunFolder
 
 
+_LONGEST = 4000  # characters of a line
+
+
 def say(message: str, status: int) -> int:
     """Write one line to stderr; return the exit status."""
-    print("mbrl:", " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())[:_LONGEST]
+    print("mbrl:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
     return status
 
 
@@ -29,8 +34,8 @@ def failed(run: RunFolder, error: Exception) -> int:
     """Write the traceback to RUN/error.log and the reason, in one line, to stderr."""
     log = run.path / "error.log"
     hint = ""
-    with contextlib.suppress(OSError):  # the disk may be what failed
-        log.write_text("".join(traceback.format_exception(error)))
+    with contextlib.suppress(OSError, BadInput):  # the disk may be what failed
+        write_whole(log, "".join(traceback.format_exception(error)).encode("utf-8", "replace"))
         hint = f" (traceback in {log})"
     words = reason(error)
     if is_too_large(error):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mbrl.data.dataset import Dataset, check_spaces, content_hash, line_of
 from mbrl.data.neorl import neorl_steps, read_neorl
 from mbrl.data.steps import REMEDY, to_transitions
 from mbrl.errors import BadInput
+from mbrl.files import MB, check_regular, read_regular
 from mbrl.types import ActionSpec, Transitions
 
 SUFFIXES = (".hdf5", ".h5", ".npz")
@@ -56,13 +58,17 @@ def load_arrays(
         BadInput: if it is missing, damaged, cut short, not finite, or of other spaces.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
+    if not os.path.lexists(file):
         files = [f.name for f in file.parent.glob("*") if f.suffix.lower() in SUFFIXES]
         nearest = difflib.get_close_matches(file.name, files, n=1)
         others = f"there are {', '.join(files) or 'none'}"
         hint = f"did you mean {nearest[0]}?" if nearest else others
         raise BadInput(f"dataset={path}: no such file; {hint}")
-    _check_sum(path, file)
+    try:
+        check_regular(file)
+        _check_sum(path, file)
+    except BadInput as error:
+        raise BadInput(str(error) if "dataset=" in str(error) else f"dataset={error}") from None
     layout = "NeoRL" if file.suffix.lower() == ".npz" else "D4RL"
     env = known_env(file, layout)
     try:
@@ -118,9 +124,9 @@ def known_env(file: Path, layout: str) -> str | None:
 def _check_sum(path: str, file: Path) -> None:
     """Check a file against the checksum beside it, if there is one."""
     beside = file.with_name(f"{file.name}.sha256")
-    if not beside.is_file():
+    if not os.path.lexists(beside):
         return
-    words = beside.read_text(errors="replace").split()
+    words = read_regular(beside, MB).decode(errors="replace").split()
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if not words or words[0].lower() != digest:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mbrl.data.containers import check_hdf5
 from mbrl.data.steps import Steps, at_limit, check_layout, column, flags, table
 from mbrl.errors import BadInput
 
@@ -39,10 +40,11 @@ def read_d4rl(file: Path) -> dict[str, NDArray[Any]]:
         import h5py
     except ImportError as error:
         raise BadInput(f"needs {error.name}: pip install 'dynaplan[offline]'") from None
+    names = {*ARRAYS, "timeouts", "next_observations"}
+    check_hdf5(file, names)
     with h5py.File(file, "r") as content:
         if any(str(name).startswith("episode_") for name in content):
             raise BadInput("a file of a Minari dataset; give Minari's name, like mujoco/hopper-v0")
-        names = {*ARRAYS, "timeouts", "next_observations"}
         return {n: np.asarray(content[n]) for n in sorted(names) if n in content}
 
 

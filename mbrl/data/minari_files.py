@@ -13,6 +13,8 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mbrl.data.containers import check_hdf5
 from mbrl.data.dataset import (
     Dataset,
     check_spaces,
@@ -28,12 +31,16 @@ from mbrl.data.dataset import (
     line_of,
     report_outside,
 )
+from mbrl.documents import Unreadable, parse_json
 from mbrl.errors import BadInput
-from mbrl.files import write_whole
+from mbrl.files import MB, check_tree, read_regular, write_whole
 from mbrl.manifest import seal, unseal
 from mbrl.types import ActionSpec, Transitions
 
 _log = logging.getLogger(__name__)
+_METADATA_LIMIT = 16 * MB
+_MAX_DIM = 1_000_000  # numbers of an observation or an action
+_MAX_ACTIONS = 10_000  # discrete ones
 _REMEDY = "collect or download the dataset again"
 
 
@@ -60,9 +67,14 @@ def load_minari(
     folder = dataset_folder(id)
     if not (folder / "data").is_dir():
         _download(minari, id)
+    check_tree(folder)
     sealed = (folder / "manifest.json").exists()
     if sealed:
         _check_seal(folder)
+    try:
+        _check_form(folder / "data")
+    except BadInput as error:
+        raise BadInput(f"dataset={id}: {error}") from None
     try:
         with _quiet():
             stored = minari.load_dataset(id)
@@ -94,8 +106,11 @@ def load_minari(
     if env is None and stored.env_spec is not None:
         env = stored.env_spec.id
     scores = [metadata.get(f"ref_{end}_score") for end in ("min", "max")]
+    if not all(s is None or isinstance(s, int | float) for s in scores):
+        raise BadInput(f"dataset={id}: ref_min_score and ref_max_score should be numbers")
     low, high = (None if s is None else float(s) for s in scores)
     on_device = Transitions(*(x.to(device) for x in data))
+    env = None if env is None else f"{env!s:.200}"
     return Dataset(on_device, id, digest, own_action, low, high, env)
 
 
@@ -165,10 +180,54 @@ def _check_seal(folder: Path) -> None:
     digests = unseal(folder / "manifest.json", _REMEDY)
     for name, digest in digests.items():
         file = folder / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise BadInput(f"{folder / 'manifest.json'}: {name!r:.80} lies outside of it")
         if not file.is_file():
             raise BadInput(f"{file}: missing; {_REMEDY}")
         if _sha256(file) != digest:
             raise BadInput(f"{file}: damaged; {_REMEDY}")
+
+
+def _check_form(data: Path) -> None:
+    """Check a dataset's metadata and arrays, before Minari reads them.
+
+    Without spaces in the metadata Minari would make the environment that they name.
+
+    Raises:
+        BadInput: naming what is missing, too large or stored elsewhere.
+    """
+    try:
+        metadata = parse_json(read_regular(data / "metadata.json", _METADATA_LIMIT))
+        for name in ("observation_space", "action_space"):
+            if not isinstance(metadata, dict) or not isinstance(metadata.get(name), str):
+                raise BadInput(f"metadata.json has no {name}; {_REMEDY}")
+            space = parse_json(metadata[name])
+            shape = space.get("shape") if isinstance(space, dict) else None
+            numbers = [*(shape if isinstance(shape, list) else []), 1]
+            if not all(isinstance(n, int) and 0 <= n <= _MAX_DIM for n in numbers):
+                raise BadInput(
+                    f"{name}: shape {shape!s:.80} should have at most {_MAX_DIM} numbers"
+                )
+            if math.prod(numbers) > _MAX_DIM or _too_many(space):
+                raise BadInput(f"{name}: should have at most {_MAX_DIM} numbers")
+    except FileNotFoundError:
+        raise BadInput(f"metadata.json is missing; {_REMEDY}") from None
+    except Unreadable as error:
+        raise BadInput(f"metadata.json: {error.reason}; {_REMEDY}") from None
+    main = data / "main_data.hdf5"
+    if os.path.lexists(main):
+        try:
+            check_hdf5(main)
+        except BadInput:
+            raise
+        except Exception as error:  # whatever h5py makes of a damaged file
+            raise BadInput(f"not readable ({line_of(error)}); {_REMEDY}") from None
+
+
+def _too_many(space: Any) -> bool:
+    """Return whether a discrete space has too many values."""
+    number = space.get("n") if isinstance(space, dict) else None
+    return isinstance(number, int) and number > _MAX_ACTIONS
 
 
 def _files(folder: Path) -> list[str]:

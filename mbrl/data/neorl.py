@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mbrl.data.containers import read_npz
 from mbrl.data.steps import Steps, at_limit, check_layout, column, flags, table
 from mbrl.errors import BadInput
 
@@ -30,8 +31,7 @@ REFERENCES = {
 
 def read_neorl(file: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a file."""
-    with np.load(file, allow_pickle=False) as content:
-        return {name: content[name] for name in ARRAYS if name in content}
+    return read_npz(file, ARRAYS)
 
 
 def neorl_steps(arrays: dict[str, NDArray[Any]], env: str | None) -> Steps:

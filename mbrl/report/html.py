@@ -10,10 +10,15 @@ from typing import Any
 
 import yaml
 
-from mbrl.files import write_whole
+from mbrl.files import MB, read_lines, read_regular, write_whole
 from mbrl.report import plots
 from mbrl.report.model_error import ModelError
 
+_LIMIT, _METRICS_LIMIT = 16 * MB, 1024 * MB  # bytes of a record, and of metrics.jsonl
+_LARGEST = 1e30
+_POINTS = 20_000  # of a curve; of more every second is left out
+# a page of text and pictures: no script, and nothing from elsewhere
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2rem auto; color: #1f2937 }
 h1 { font-size: 1.4rem } h2 { font-size: 1.05rem; margin-top: 2rem }
@@ -41,8 +46,8 @@ def write_report(
     Returns:
         The file.
     """
-    summary = json.loads((run_path / "summary.json").read_text())
-    versions = json.loads((run_path / "versions.json").read_text())
+    summary = json.loads(read_regular(run_path / "summary.json", _LIMIT))
+    versions = json.loads(read_regular(run_path / "versions.json", _LIMIT))
     choices = config["choices"]
     title = f"{choices['agent']} on {choices['env']}, seed {config['seed']}"
     (trained, own), *others = scores.items()
@@ -64,9 +69,10 @@ def write_report(
     errors = "" if model_error is None else _error_table(model_error)
     steps = "updates" if config.get("dataset") else "environment steps"
     cpu, wall = summary["time/cpu_seconds"], summary["time/wall_seconds"]
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}
+    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{html.escape(title)}
 </title><style>{_STYLE}</style><h1>{html.escape(title)}</h1>
-<p>{summary["step"]} {steps}, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
+<p>{int(summary["step"])} {steps}, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
 {html.escape(trained)}: mean return <b>{sum(own) / len(own):.1f}</b> over {len(own)} episodes.</p>
 <div class="row">{images}</div>
 <h2>Returns</h2><table><tr><th>policy<th>mean<th>std<th>worst<th>best<th>episodes</tr>{rows}</table>
@@ -76,7 +82,7 @@ def write_report(
 <small>{html.escape(str(run_path))}</small></html>
 """
     path = run_path / "report.html"
-    write_whole(path, page.encode())
+    write_whole(path, page.encode("utf-8", "xmlcharrefreplace"))
     return path
 
 
@@ -102,14 +108,22 @@ def _error_table(error: ModelError) -> str:
     )
 
 
-def _series(metrics: Path) -> dict[str, tuple[list[int], list[float]]]:
+def _number(value: Any) -> float:
+    """Return a number of a record, NaN for what is none or too large to be drawn."""
+    right = type(value) in (int, float) and abs(value) < _LARGEST
+    return value if right else float("nan")
+
+
+def _series(metrics: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Read the curves worth a figure from metrics.jsonl."""
-    series: dict[str, tuple[list[int], list[float]]] = {}
-    for line in metrics.read_text().splitlines():
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for line in read_lines(metrics, limit=_METRICS_LIMIT, longest=MB):
         row = json.loads(line)
         for name in ("model/holdout_mse", "rollout/ep_rew_mean", "train/mean_q", "eval/action_gap"):
             if name in row:
                 steps, values = series.setdefault(name, ([], []))
-                steps.append(row["step"])
-                values.append(row[name])
+                steps.append(_number(row["step"]))
+                values.append(_number(row[name]))
+                if len(steps) > _POINTS:
+                    del steps[1::2], values[1::2]
     return series

@@ -48,7 +48,7 @@ def model_error_curve(error: ModelError) -> bytes:
     return _png(figure)
 
 
-def metric_curve(steps: list[int], values: list[float], name: str) -> bytes:
+def metric_curve(steps: list[float], values: list[float], name: str) -> bytes:
     """Draw one logged metric against environment steps."""
     figure, axes = _axes(name, "environment steps", name.split("/")[-1].replace("_", " "))
     axes.plot(steps, values, color=_MODEL)

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mbrl.errors import BadInput
+from mbrl.files import open_to_append
 from mbrl.training.wandb_sink import WandbSink
 
 _SHOWN_FIRST = ("eval/", "rollout/", "time/", "train/", "model/", "planner/")
@@ -50,7 +51,7 @@ class JsonLines:
         """Open the file, keeping what is in it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = path.open("ab")
+        self._file = open_to_append(path)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append a row."""

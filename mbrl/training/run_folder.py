@@ -20,7 +20,6 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import yaml
 
 from mbrl import documents
 from mbrl.errors import BadInput
-from mbrl.files import MB, check_tree, is_regular, open_regular, read_regular
+from mbrl.files import MB, check_tree, is_regular, read_lines, read_regular
 from mbrl.files import write_whole as _write
 from mbrl.lock import Lock
 from mbrl.manifest import seal, unseal
@@ -282,6 +281,7 @@ class RunFolder:
                 file = f"{self._current}/{part}.json"
                 reason = f"{type(error).__name__}: {error!s:.200}"
                 raise BadInput(f"{file}: not the state of a part ({reason}); {_FORGED}") from None
+        _check_finite(self._current, state.get("agent"), "agent")
         return state
 
     def check(self, *parts: str) -> None:
@@ -347,6 +347,7 @@ class RunFolder:
         """
         again = f"`mbrl train --resume {self.path}` writes it anew"
         _check_json(self.path / "summary.json", _SUMMARY, again)
+        _check_summary(self.path / "summary.json")
         _check_json(self.versions_path, set(), "put it back, or write {} into it")
         _check_json(self.metrics_path, {"step"}, "put it back, or remove that line", lines=True)
 
@@ -401,7 +402,11 @@ def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False)
     """
     if not os.path.lexists(file):
         raise BadInput(f"{file}: missing; {remedy}")
-    rows = read_rows(file) if lines else [read_regular(file, _RECORD_LIMIT)]
+    rows = (
+        read_lines(file, limit=_METRICS_LIMIT, longest=_LINE_LIMIT)
+        if lines
+        else [read_regular(file, _RECORD_LIMIT)]
+    )
     for number, row in enumerate(rows, 1):
         try:
             good = keys <= json.loads(row).keys()
@@ -411,17 +416,41 @@ def _check_json(file: Path, keys: set[str], remedy: str, *, lines: bool = False)
             raise BadInput(f"{file}{f', line {number}' if lines else ''}: damaged; {remedy}")
 
 
-def read_rows(file: Path) -> Iterator[bytes]:
-    """Read the rows of metrics.jsonl, one after the other.
+def _check_summary(file: Path) -> None:
+    """Check the types of what a report takes from summary.json.
 
     Raises:
-        BadInput: if a row or the whole is too large, or the file is a link or a special file.
+        BadInput: naming the entry.
     """
-    with open_regular(file, limit=_METRICS_LIMIT) as opened:
-        while row := opened.readline(_LINE_LIMIT + 1):
-            if len(row) > _LINE_LIMIT:
-                raise BadInput(f"{file}: a row of more than {_LINE_LIMIT} bytes")
-            yield row
+    summary = json.loads(read_regular(file, _RECORD_LIMIT))
+    entries = summary["evaluations"]
+    good = {
+        "step": _is_whole(summary["step"]),
+        "time/cpu_seconds": _is_number(summary["time/cpu_seconds"]),
+        "time/wall_seconds": _is_number(summary["time/wall_seconds"]),
+        "evaluations": isinstance(entries, list)
+        and all(
+            isinstance(each, dict)
+            and _is_whole(each.get("step"))
+            and isinstance(each.get("rewards"), list)
+            and len(each["rewards"]) > 0
+            and all(map(_is_number, each["rewards"]))
+            for each in entries
+        ),
+    }
+    for name, right in good.items():
+        if not right:
+            raise BadInput(f"{file}: {name}={summary[name]!r:.80} is not what a run writes")
+
+
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number from 0 to what an index may be."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that a float can be."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _check_wandb(folder: Path) -> None:
@@ -437,6 +466,32 @@ def _check_wandb(folder: Path) -> None:
                 raise BadInput(f"{entry}: a symbolic link that leads out of wandb; remove it")
         elif entry.name == "settings":
             raise BadInput(f"{entry}: W&B would obey it; remove it")
+
+
+def _check_finite(folder: Path | None, state: Any, name: str) -> None:
+    """Check that the weights of an agent are finite.
+
+    Raises:
+        BadInput: naming the tensor.
+    """
+    from torch import Tensor
+
+    if isinstance(state, dict):
+        for key, value in state.items():
+            _check_finite(folder, value, f"{name}/{key}")
+    elif isinstance(state, list):
+        for index, value in enumerate(state):
+            _check_finite(folder, value, f"{name}/{index}")
+    elif isinstance(state, Tensor) and state.is_floating_point():
+        # a limit or a threshold may be infinite, a weight may not
+        is_weight = state.ndim > 1 or name.endswith(("weight", "bias")) and state.ndim > 0
+        wrong = ~state.isfinite() if is_weight else state.isnan()
+        if not wrong.any():
+            return
+        raise BadInput(
+            f"{folder}/agent.safetensors: {name} holds a NaN or an infinity; remove that "
+            "checkpoint folder to use the one before it"
+        )
 
 
 def _encode(part: str, state: Any) -> list[tuple[str, bytes]]:

@@ -44,7 +44,7 @@ def test_the_report_holds_every_number_and_loads_nothing(run):
     ):
         assert text in page, text
     assert page.count("data:image/png;base64,") == 4  # returns, model error, two metrics
-    assert "http" not in page and "<script" not in page
+    assert "http:" not in page and "https:" not in page and "<script" not in page
 
 
 def test_the_learning_curve_is_drawn_beside_the_means_of_the_others(run, monkeypatch):

@@ -338,3 +338,33 @@ def test_a_part_of_another_form_is_refused_by_its_file(tmp_path):
         with pytest.raises(BadInput, match=r"agent\.json: not the state of a part") as caught:
             run.load()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"step": "<script>"}, {"step": -1}, {"step": 2**70}, {"step": True}, {"evaluations": {}},
+     {"evaluations": [{"step": 1, "rewards": []}]},
+     {"evaluations": [{"step": 1, "rewards": ["x"]}]},
+     {"evaluations": [3]}, {"time/cpu_seconds": "1"}, {"time/wall_seconds": None}],
+)  # fmt: skip
+def test_a_summary_with_anything_but_numbers_is_refused_by_its_entry(tmp_path, changes):
+    run = RunFolder.create(tmp_path / "run", {})
+    run.metrics_path.write_text('{"step": 1}\n')
+    good = {"finished": True, "step": 1, "evaluations": [{"step": 1, "rewards": [0.5, 1]}]}
+    good |= {"time/cpu_seconds": 1.0, "time/wall_seconds": 2}
+    run.write_summary(good)
+    run.check_records()
+    run.write_summary(good | changes)
+    (name,) = changes
+    with pytest.raises(BadInput, match=rf"summary\.json: {name}=.* is not what a run writes"):
+        run.check_records()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_by_their_tensor(tmp_path, value):
+    run = RunFolder.create(tmp_path / "run", {})
+    weights = {"learner": [{"weight": torch.tensor([1.0, value])}], "count": torch.tensor([3])}
+    run.save(1, {"agent": weights, "env": {"limit": torch.tensor([float("inf")])}})
+    with pytest.raises(BadInput, match="agent/learner/0/weight holds a NaN or an infinity"):
+        run.load()
+    assert run.load("env")
