@@ -16,8 +16,8 @@ from mbrl.planners.noise import colored_noise
 from mbrl.types import ActionSpec
 
 # least standard deviation of a plan from the plan before, in units of the initial one. Narrower
-# ones follow a linear system's optimum more closely (.1: cost over the optimum 2.0 for 3.8), but find
-# fewer swing-ups (.1: return of Pendulum -254 for -237; 1: -233).
+# ones follow a linear system's optimum more closely (.1: cost over the optimum 2.0 for 3.8), but
+# find fewer swing-ups (.1: return of Pendulum -254 for -237; 1: -233).
 WARM_STD = 0.3
 
 
