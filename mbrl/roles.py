@@ -22,12 +22,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from mbrl.buffer import ReplayBuffer
+from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
 
 
@@ -219,12 +221,24 @@ class KnowsUncertainty(Protocol):
 
 
 @runtime_checkable
+class MayRefuse(Protocol):
+    """Optional ability of a Dynamics: it says when it is no base for control."""
+
+    def refusal(self) -> str:
+        """Return why an agent should not act by the model, empty if it may."""
+        ...
+
+
+@runtime_checkable
 class ValuesStates(Protocol):
     """Optional ability of a policy: an estimate of the return from an observation."""
 
     def value(self, obs: Tensor) -> Tensor:
         """Estimate the return (B,) from obs (B, obs_dim) under the policy."""
         ...
+
+
+_FINITE = ("weights", "members", "whiten")  # ends of the names of buffers that are coefficients
 
 
 class Dynamics(nn.Module, ABC):
@@ -236,6 +250,23 @@ class Dynamics(nn.Module, ABC):
     """
 
     learned: bool = True
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Restore a state_dict, refusing numbers that no fit has left there.
+
+        Raises:
+            BadInput: naming the tensor that is not finite. Bounds may be infinite, but not NaN.
+        """
+        for name, tensor in state_dict.items():
+            if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+                continue
+            if not torch.isfinite(tensor).all():
+                may_be_infinite = not name.endswith(_FINITE) and name in dict(self.named_buffers())
+                if torch.isnan(tensor).any() or not may_be_infinite:
+                    raise BadInput(f"{name}: holds NaN or infinite numbers; should be finite")
+        return super().load_state_dict(state_dict, strict, assign)
 
     @abstractmethod
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
@@ -518,6 +549,11 @@ class Actor(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state_dict."""
+
+
+def refusal_of(dynamics: Dynamics) -> str:
+    """Return why an agent should not act by a model, empty if it may."""
+    return dynamics.refusal() if isinstance(dynamics, MayRefuse) else ""
 
 
 def needed_env_state(actor: Actor, env: VecEnv) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, final
 
 import torch
@@ -13,16 +14,19 @@ from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
 from mbrl.imagination.model_env import ImaginedVecEnv
 from mbrl.nn.generators import as_generator, restore
-from mbrl.roles import Agent, Dynamics, ModelEnvLearner, Penalty
+from mbrl.roles import Agent, Dynamics, ModelEnvLearner, Penalty, refusal_of
 from mbrl.types import ActionSpec, Transitions, as_rows
 from mbrl.values import Count, Finite, NonNegative, checked
+
+_log = logging.getLogger(__name__)
 
 
 @final
 class InModelAgent(Agent):
     """Agent whose learner collects its rollouts inside the model (SINDy-RL, Zolman et al. 2024).
 
-    After each refit the model becomes a vector environment, in which the learner is trained.
+    After each refit the model becomes a vector environment, in which the learner is trained, unless
+    the model refuses to be used for control (see MayRefuse).
 
     Args:
         action: the environment's actions.
@@ -118,6 +122,9 @@ class InModelAgent(Agent):
             if self._num_transitions == self._total_steps:
                 return metrics  # a new policy would never act, and so never be measured
         metrics |= self.dynamics.fit(buffer.all(), generator=self._generator)
+        if refusal := refusal_of(self.dynamics):
+            _log.warning("InModelAgent: the policy is not trained further: %s", refusal)
+            return metrics
         model_env = self._model_env(buffer)
         return metrics | self.learner.improve(
             buffer, None, model_env, num_updates=self._updates_per_refit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -11,9 +12,11 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.imagination.hold import ActionHold
 from mbrl.nn.generators import as_generator, restore
-from mbrl.roles import ActionSelector, Agent, Dynamics, Plan, Planner
+from mbrl.roles import ActionSelector, Agent, Dynamics, Plan, Planner, refusal_of
 from mbrl.types import ActionSpec, as_rows, map_tensors, where_rows
 from mbrl.values import Count, CountOrZero, checked
+
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -22,7 +25,8 @@ class MPC(Agent):
 
     PETS (Chua et al. 2018) is this agent with a probabilistic ensemble and CEM or iCEM, SINDy-MPC
     (Kaiser et al. 2018) with sparse equations. With the simulator itself as the model it plans from
-    the first step, and nothing is fitted.
+    the first step, and nothing is fitted. While the model refuses to be used for control (see
+    MayRefuse), actions are those of the warm-up, in evaluations too.
 
     Args:
         action: the environment's actions.
@@ -72,7 +76,8 @@ class MPC(Agent):
         due = episodes.due(obs)
         if due.any():
             generator = self._generator if explore else self._eval_generator
-            if explore and self._num_transitions < self._learning_starts:
+            waits = explore and self._num_transitions < self._learning_starts
+            if waits or refusal_of(self.dynamics):
                 hold.decide(self._warmup_action(obs, generator), due, self._warmup_hold)
             else:
                 hold.decide(self._plan(obs, episodes, due, generator, env_state), due)
@@ -114,7 +119,10 @@ class MPC(Agent):
         if self._retrain_interval == 0 or self._num_transitions < self._next_fit:
             return {}
         self._next_fit = self._num_transitions + self._retrain_interval
-        return self.dynamics.fit(buffer.all(), generator=self._generator)
+        metrics = self.dynamics.fit(buffer.all(), generator=self._generator)
+        if refusal := refusal_of(self.dynamics):
+            _log.warning("MPC: actions are those of the warm-up: %s", refusal)
+        return metrics
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Clear the plans of the environments in done (E,) bool; None = of all.

@@ -42,7 +42,7 @@ class FallbackDynamics(Dynamics):
         """Fit the sparse model and, if it is unstable, the dense one; see Dynamics.fit."""
         generator = as_generator(generator, data.obs.device)
         metrics = self.sparse.fit(data, generator=generator)
-        self.falls_back.copy_(~self.sparse.stable)
+        self.falls_back.copy_(~self.sparse.stable | self.sparse.worse_than_no_change)
         if self.falls_back:
             _log.warning(
                 "FallbackDynamics: the sparse model is unstable, the ensemble is used instead"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Annotated, Any, NamedTuple, final
 
 import torch
@@ -84,7 +85,8 @@ class ResidualDynamics(Dynamics):
         for is_open in (False, True):
             self.open.fill_(is_open)
             errors.append(open_loop_errors(self, data, blocks, unit)[-1].item())
-        self.open.fill_(errors[1] < (1 - self._least_gain) * errors[0])
+        is_better = errors[1] < (1 - self._least_gain) * errors[0]
+        self.open.fill_(is_better or (math.isnan(errors[0]) and math.isfinite(errors[1])))
         if not self.open:
             _log.info("ResidualDynamics: the ensemble is not used, rollouts are no better with it")
         return {
@@ -154,6 +156,10 @@ class ResidualDynamics(Dynamics):
         if self.open:
             uncertainty = torch.maximum(uncertainty, self.dense.uncertainty(obs, action))
         return uncertainty
+
+    def refusal(self) -> str:
+        """Return why an agent should not act by the model, empty if it may; see MayRefuse."""
+        return "" if self.open else self.sparse.refusal()
 
     def _add(
         self, obs: Tensor, action: Tensor, base: Prediction, residual: Prediction

@@ -11,7 +11,15 @@ from mbrl.config import build, compose
 from mbrl.dynamics import Simulator
 from mbrl.roles import Plan, Planner, needed_env_state
 from mbrl.types import Transitions
-from tests.toys import ACTION, ToyDynamics, ToyEnv, collect, generator
+from tests.toys import (
+    ACTION,
+    ToyDynamics,
+    ToyEnv,
+    ToyPlanner,
+    ToySelector,
+    collect,
+    generator,
+)
 
 
 class Counting(Planner):
@@ -185,3 +193,17 @@ def test_another_number_of_environments_starts_new_episodes():
     mine = agent(Counting())
     mine.act(torch.zeros(3, 2), explore=False)
     assert counts(mine.act(torch.zeros(5, 2), explore=False)) == [1] * 5
+
+
+def test_a_model_that_refuses_control_leaves_the_actions_to_the_warmup(caplog):
+    dynamics = ToyDynamics()
+    dynamics.refusal = lambda: "worse than no change"
+    agent = MPC(
+        action=ACTION, dynamics=dynamics, planner=ToyPlanner(), generator=generator(1),
+        learning_starts=20, retrain_interval=20, warmup=ToySelector(),
+    )  # fmt: skip
+    data = collect(ToyEnv(), 40)
+    agent.update(data)
+    assert "warm-up: worse than no change" in caplog.text
+    obs = torch.tensor([[0.3, -0.1]])
+    assert agent.act(obs, explore=False).item() == pytest.approx(-0.2)

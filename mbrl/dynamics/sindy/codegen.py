@@ -28,6 +28,7 @@ class System(NamedTuple):
     angles: tuple[tuple[int, int], ...] = ()  # (cos, sin) that it turns, after the positions
     motion: Library = Library(())
     motion_coefficients: NDArray[np.float64] = np.zeros((0, 0))  # (positions + angles, terms)
+    flow: bool = False  # the first stage predicts rates per step, which are integrated over it
 
 
 class Stage(NamedTuple):

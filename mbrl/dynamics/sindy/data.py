@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,12 +58,30 @@ def usable(data: Transitions, limits: list[Limit], dtype: torch.dtype) -> Transi
     gaps = torch.zeros_like(data.episode)
     order = torch.sort(data.episode, stable=True).indices
     gaps[order] = torch.cumsum(~keep[order], 0)
-    part = Transitions(
-        *(x[keep] for x in data._replace(episode=data.episode * (keep.shape[0] + 1) + gaps))
+    part = cut_at_gaps(
+        Transitions(
+            *(x[keep] for x in data._replace(episode=data.episode * (keep.shape[0] + 1) + gaps))
+        )
     )
     numbers = {"obs": part.obs, "action": part.action, "next_obs": part.next_obs}
     numbers["reward"] = part.reward
     return part._replace(**{name: value.to(dtype) for name, value in numbers.items()})
+
+
+def cut_at_gaps(data: Transitions) -> Transitions:
+    """Return transitions (B, ...) with an episode cut in two where a step does not follow.
+
+    A step follows the one before it where it starts at its next observation, up to a thousandth of
+    the usual change.
+    """
+    episode, order = torch.sort(data.episode, stable=True)
+    change = (data.next_obs - data.obs).square().mean(0).sqrt()
+    apart = (data.obs[order[1:]] - data.next_obs[order[:-1]]).abs() > 1e-3 * change
+    new = torch.ones_like(episode)
+    new[1:] = (apart.any(1) | (episode[1:] != episode[:-1])).long()
+    numbers = torch.empty_like(episode)
+    numbers[order] = new.cumsum(0)
+    return data._replace(episode=numbers)
 
 
 def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
@@ -97,6 +116,7 @@ def motion_problem(
     library: Library,
     positions: tuple[tuple[int, int], ...],
     angles: tuple[tuple[int, int], ...],
+    velocities: Sequence[int],
 ) -> Problem:
     """Return the regression of positions' moves and angles' turns on velocities, old and new.
 
@@ -105,14 +125,16 @@ def motion_problem(
         library: single variables of [obs, action, next_obs].
         positions: (position, velocity): each is moved by its own velocity.
         angles: (cos, sin): each is turned by the velocities that fit.
+        velocities: observations that may turn angles.
     """
     n = data.obs.shape[1] + data.action.shape[1]
+    may_turn = {i for v in velocities for i in (v, n + v)}
     moves = [data.next_obs[:, p] - data.obs[:, p] for p, _ in positions]
     allowed = [[term.variables[0] in (v, n + v) for term in library] for _, v in positions]
     for c, s in angles:
         (x, y), (x2, y2) = ((o[:, c], o[:, s]) for o in (data.obs, data.next_obs))
         moves.append(torch.atan2(y2 * x - x2 * y, x2 * x + y2 * y))
-        allowed.append([True] * len(library))
+        allowed.append([term.variables[0] in may_turn for term in library])
     columns = [*data.obs.T, *data.action.T, *data.next_obs.T]
     mask = torch.tensor(allowed, device=data.obs.device)
     return Problem(library.evaluate(columns), torch.stack(moves, 1), mask)

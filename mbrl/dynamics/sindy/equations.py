@@ -15,7 +15,7 @@ class Equation(NamedTuple):
     Names of the next step end in a prime.
     """
 
-    left: str  # "speed' - speed", "turn of (cos, sin)", "reward"
+    left: str  # "speed' - speed", "rate of speed", "turn of (cos, sin)", "reward"
     terms: tuple[tuple[float, Term], ...]
     names: tuple[str, ...]  # of every variable
 
@@ -68,20 +68,25 @@ def equations(model: Any) -> list[Equation]:
     system = model.system()
     names = tuple(model.variable_names)
     stages: list[tuple[str, Sequence[float], Sequence[Term]]] = []
+    own_names = {}
     for row, target in zip(system.coefficients, system.targets, strict=True):
         name = names[target]
-        stages.append((f"{name}' - {name}" if system.delta else f"{name}'", row, system.library))
+        left = f"{name}' - {name}" if system.delta else f"{name}'"
+        left = f"rate of {name}" if system.flow else left
+        stages.append((left, row, system.library))
     moved = [f"{names[p]}' - {names[p]}" for p in system.positions]
     moved += [f"turn of ({names[c]}, {names[s]})" for c, s in system.angles]
     for row, left in zip(system.motion_coefficients, moved, strict=True):
         stages.append((left, row, system.motion))
     if model.outcome.learns_reward:
         stages.append(("reward", model.outcome.weights.tolist(), model.outcome.library))
+        inputs = names[: system.num_obs + system.num_actions]
+        own_names["reward"] = tuple(model.outcome.variable_names(inputs))
     return [
         Equation(
             left,
             tuple((float(w), term) for w, term in zip(row, library, strict=True) if w != 0),
-            names,
+            own_names.get(left, names),
         )
         for left, row, library in stages
     ]

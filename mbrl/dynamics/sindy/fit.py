@@ -7,7 +7,7 @@ members and targets, so that a bag of rows is a weighting and a support is a mas
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -126,7 +126,7 @@ def stlsq(
         if large.equal(mask):
             break
         mask = large
-    mask &= weight.abs() > 1e-14
+    mask &= weight.abs() > 1e-14 * weight.abs().amax(-1, keepdim=True)
     return solve(data, mask) if unbias else weight
 
 
@@ -224,3 +224,24 @@ def fit_members(
         best = error.sort(dim=0, stable=True).indices[:elites]
         weight = weight.gather(0, best[..., None].expand(-1, -1, weight.shape[-1]))
     return weight * size[:, None] / shape, determined
+
+
+def shared_fit(problem: Problem, members: Tensor) -> Tensor:
+    """Compute least squares on the terms that more than half of the members use: (T, F).
+
+    Members are samples of one equation. Coefficients of nearly dependent terms cancel each other
+    within a member, so that means or medians of single coefficients would be no equation.
+
+    Args:
+        problem: features, targets, allowed terms.
+        members: coefficients (M, T, F).
+    """
+    mask = ((members != 0).double().mean(0) > 0.5)[None]
+    return solve(moments(problem.features, problem.targets), mask)[0]
+
+
+def combine(members: Tensor, how: Literal["median", "mean"]) -> Tensor:
+    """Return the mean or median of coefficients (M, T, F) over members: (T, F)."""
+    if how == "mean" or members.numel() == 0:
+        return members.mean(0)
+    return torch.quantile(members, 0.5, dim=0)

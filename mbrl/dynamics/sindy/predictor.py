@@ -38,6 +38,11 @@ class Predictor:
         self.system = system
         self.kernel: Kernel | None = None
         self.why_not = ""
+        self._rates: Predictor | None = None
+        if system.flow:
+            self._rates = Predictor(system._replace(flow=False), compile=compile)
+            self.kernel, self.why_not = self._rates.kernel, self._rates.why_not
+            return
         if compile:
             try:
                 self.kernel = Kernel(system)
@@ -78,6 +83,10 @@ class Predictor:
         rows = obs.shape[0]
         action = np.empty((rows, 0), obs.dtype) if action is None else action
         out = np.empty((rows, self.system.num_obs), obs.dtype) if out is None else out
+        if self._rates is not None:
+            rates, given = self._rates, action
+            out[:] = obs + runge_kutta(lambda x: rates.numpy(x, given) - x, obs)
+            return out
         if rows == 1:
             out[0] = self._row(*obs[0].tolist(), *action[0].tolist())
             return out
@@ -120,6 +129,9 @@ class Predictor:
 
     def torch(self, obs: Tensor, action: Tensor) -> Tensor:
         """Predict next_obs (B, n) for obs (B, n), action (B, m); differentiable."""
+        if self._rates is not None:
+            rates = self._rates
+            return obs + runge_kutta(lambda x: rates.torch(x, action) - x, obs)
         needs_grad = torch.is_grad_enabled() and (obs.requires_grad or action.requires_grad)
         if self.kernel is not None and obs.device.type == "cpu" and not needs_grad:
             return self.kernel.torch(obs, action.to(obs.dtype))
@@ -148,6 +160,11 @@ def advance(
         first: weights (..., targets, features of the first stage).
         second: weights (..., positions + angles, features of the second stage).
     """
+    if system.flow:
+        plain = system._replace(flow=False)
+        return obs + runge_kutta(
+            lambda x: advance(plain, x, action, features, first, second) - x, obs
+        )
     columns = [*obs.unbind(-1), *action.to(obs.dtype).unbind(-1)]
     change = _product(first, features[0], columns)
     new = list(columns[: system.num_obs])
@@ -162,6 +179,22 @@ def advance(
             new[c] = columns[c] * cosine - columns[s] * sine
             new[s] = columns[s] * cosine + columns[c] * sine
     return torch.stack(new, -1)
+
+
+def runge_kutta(rate: Callable[[Any], Any], obs: Any) -> Any:
+    """Integrate rates per step over one step by the classical rule of order 4.
+
+    Args:
+        rate: of an observation, for the action that is held.
+        obs: where the step begins (..., n), an array or a tensor.
+
+    Returns:
+        The change over the step (..., n).
+    """
+    a = rate(obs)
+    b = rate(obs + a / 2)
+    c = rate(obs + b / 2)
+    return (a + 2 * b + 2 * c + rate(obs + c)) / 6
 
 
 def _product(

@@ -108,13 +108,16 @@ def model_from_pysindy(make: Any, model: Any, action: ActionSpec | None, task: T
         num_members=1,
         num_elites=1,
     )
-    made.steps.members.copy_(torch.from_numpy(system.coefficients))
+    members = torch.from_numpy(system.coefficients)[None]
+    made.steps.store(system, members, torch.zeros(0))
     made.rebuild()
     return made
 
 
 def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
-    """Return a system as a fitted pysindy.DiscreteSINDy; its predict, score and print work.
+    """Return a system as a fitted PySINDy model; its predict, score and print work.
+
+    Rates become a pysindy.SINDy whose unit of time is a step, others a pysindy.DiscreteSINDy.
 
     Raises:
         BadInput: for a structured system: turning angles are not sums of terms.
@@ -128,17 +131,19 @@ def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
 
     count = system.num_obs + system.num_actions
     library, weights = system.library, system.coefficients
-    if system.delta:  # the next value is the old one and the change
+    if system.delta and not system.flow:  # the next value is the old one and the change
         old = Library(Term((i,)) for i in system.targets)
         full = library | old
         weights = np.pad(weights, ((0, 0), (0, len(full) - len(library))))
         for row, term in enumerate(old):
             weights[row, full.index(term)] += 1
         library = full
-    model = pysindy.DiscreteSINDy(optimizer=pysindy.STLSQ(), feature_library=_term_library(library))
+    kind = pysindy.SINDy if system.flow else pysindy.DiscreteSINDy
+    model = kind(optimizer=pysindy.STLSQ(), feature_library=term_library(library))
     rows = np.random.default_rng(0).standard_normal((2, count))
     obs, actions = rows[:, : system.num_obs], rows[:, system.num_obs :]
-    given = {"x_next": obs, "u": actions if system.num_actions else None}
+    known = "x_dot" if system.flow else "x_next"
+    given: dict[str, Any] = {known: obs, "u": actions if system.num_actions else None}
     if "t" in inspect.signature(model.fit).parameters:  # later versions have dropped it
         given["t"] = 1.0
     model.fit(obs, feature_names=list(names), **given)  # lays out its attributes
@@ -147,7 +152,7 @@ def system_to_pysindy(system: System, names: Sequence[str]) -> Any:
     return model
 
 
-def _term_library(terms: Library) -> Any:
+def term_library(terms: Library) -> Any:
     """Return a PySINDy library of any terms."""
     from pysindy.feature_library.base import BaseFeatureLibrary, x_sequence_or_item
     from pysindy.utils import AxesArray, comprehend_axes

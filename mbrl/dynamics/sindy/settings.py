@@ -36,27 +36,36 @@ class LibrarySettings:
 @checked
 @dataclass(frozen=True)
 class RegressionSettings:
-    """Sequentially thresholded least squares for an ensemble (Fasel et al. 2022).
+    """Selection of terms by held-out error, or by a threshold.
+
+    Without a threshold, terms that add least to the fit are removed as long as held-out errors do
+    not grow. With one, an ensemble is fitted by sequentially thresholded least squares (Fasel et
+    al. 2022).
 
     Args:
         target: what an equation predicts:
+            "auto": rates or changes, by the held-out error; changes where a threshold is given;
             "delta": the change of an observation;
+            "rate": its rate per step, which is integrated over the step;
             "next": its next value.
-        threshold: smallest magnitude of a coefficient; smaller ones are set to zero.
-        alpha: ridge while terms are selected; the coefficients of the selected ones are fitted
-            without it.
+        threshold: smallest magnitude of a coefficient; smaller ones are set to zero. None selects
+            terms by held-out error.
+        alpha: ridge while terms are selected by a threshold; the coefficients of the selected ones
+            are fitted without it.
         normalize: whether thresholds are shares of a target's size and so free of units; otherwise
             they apply to the coefficients in the data's units.
         rows_per_term: terms of the highest degrees are left out until there are so many rows for
             each term.
-        bagging: whether each member is fitted to a bootstrap of the rows.
-        num_dropped_terms: library terms removed at random for each member (library bagging).
+        bagging: whether each member is fitted to a bootstrap: of the rows where a threshold is
+            given, of the residuals otherwise.
+        num_dropped_terms: library terms removed at random for each member (library bagging), where
+            a threshold is given.
         limits: name of an observation -> [low, high]; transitions outside are left out of the fit
             (contacts, walls).
     """
 
-    target: Literal["delta", "next"] = "delta"
-    threshold: NonNegative = 0.01
+    target: Literal["auto", "delta", "rate", "next"] = "auto"
+    threshold: NonNegative | None = None
     alpha: NonNegative = 1e-5
     normalize: bool = True
     rows_per_term: Positive = 1.0
@@ -73,11 +82,12 @@ class RewardSettings:
 
     Args:
         degree: largest degree of its monomials.
-        threshold: smallest magnitude of a coefficient, as a share of the reward's size.
+        threshold: smallest magnitude of a coefficient, as a share of the reward's size. None
+            selects terms by held-out error.
     """
 
     degree: Degree = 2
-    threshold: NonNegative = 0.02
+    threshold: NonNegative | None = None
 
 
 @final
@@ -88,14 +98,17 @@ class ValiditySettings:
 
     Args:
         margin: predictions are valid within the data's range, extended on each side by this
-            multiple of its width.
+            multiple of its width; a component that never changed has no range.
         within: name of an observation -> [low, high]; predictions outside are never valid.
         horizon: steps of the rollouts on held-out data.
         max_rollout_error: largest error at the end of these, in standard deviations of the
             observations, for which the model counts as stable.
+        must_beat_no_change: whether agents refuse to plan or learn in the model while its error in
+            these rollouts is larger than that of predicting no change.
     """
 
     margin: Positive = 5.0
     within: dict[str, Any] | None = None
     horizon: Count = 25
     max_rollout_error: Positive = 1.0
+    must_beat_no_change: bool = True

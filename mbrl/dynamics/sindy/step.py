@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from collections.abc import Sequence
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -12,7 +13,15 @@ from mbrl.dynamics.sindy.codegen import System, active
 from mbrl.dynamics.sindy.library import Library, evaluate_terms, polynomial
 from mbrl.dynamics.sindy.predictor import Predictor, advance
 from mbrl.nn.mlp import split_blocks
-from mbrl.types import Task
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+class Form(NamedTuple):
+    """Kind of equations that a step consists of."""
+
+    flow: bool = False  # rates that are integrated over the step, instead of changes
+    structured: bool = False  # velocities only; positions and angles are moved by them
 
 
 @final
@@ -20,49 +29,124 @@ class SparseStep(nn.Module):
     """Step by the coefficients of M members, of which only those that are not zero cost time.
 
     Args:
-        layout: which equations there are; its coefficients are not used.
+        library: terms over [obs, action].
+        num_obs: n.
+        num_actions: m.
         num_members: M.
-        mean: whether the aggregate is the mean instead of the median.
+        delta: whether equations predict changes, else next values.
+        positions: (position, velocity), used by a structured form.
         compile: whether the aggregate gets a C kernel.
 
     Attributes:
+        positions: (position, velocity).
+        layout: the equations' shape, without coefficients.
         predictor: the aggregate as generated code.
     """
 
-    members: Tensor  # (M, targets, F) float64
-    motion_members: Tensor  # (M, positions + angles, F2)
+    weights: Tensor  # (n, F) float64, of the aggregate; a row for each observation
+    members: Tensor  # (M, n, F)
+    motion_weights: Tensor  # (n, 2 n) of positions and of angles, in the row of their cosine
+    motion_members: Tensor  # (M, n, 2 n)
+    circles: Tensor  # (n // 2, 2) int64, pairs (cos, sin), -1 where there are fewer
+    form: Tensor  # (2,) bool
+    layout: System
     predictor: Predictor
 
-    def __init__(self, layout: System, num_members: int, mean: bool, compile: bool):
+    def __init__(
+        self,
+        library: Library,
+        num_obs: int,
+        num_actions: int,
+        num_members: int,
+        *,
+        delta: bool,
+        positions: Pairs,
+        compile: bool,
+    ):
         """Set all coefficients to zero."""
         super().__init__()
-        self.layout = layout
-        moved = len(layout.positions) + len(layout.angles)
-        for name, equations, library in (
-            ("members", len(layout.targets), layout.library),
-            ("motion_members", moved, layout.motion),
-        ):
-            zeros = torch.zeros(num_members, equations, len(library), dtype=torch.float64)
-            self.register_buffer(name, zeros)
-        self._mean, self._compile = mean, compile
+        self._library, self.positions = library, positions
+        self._sizes = num_obs, num_actions
+        self._delta, self._compile = delta, compile
+        first_new = num_obs + num_actions
+        self.motion = polynomial([v for i in range(num_obs) for v in (i, first_new + i)], 1)
+        self.motion = Library(self.motion[1:])
+        for name, terms in (("", library), ("motion_", self.motion)):
+            zeros = torch.zeros(num_members, num_obs, len(terms), dtype=torch.float64)
+            self.register_buffer(f"{name}weights", torch.zeros_like(zeros[0]))
+            self.register_buffer(f"{name}members", zeros)
+        self.register_buffer("circles", torch.full((num_obs // 2, 2), -1))
+        self.register_buffer("form", torch.zeros(2, dtype=torch.bool))
+        self.rebuild()
+
+    def pairs(self) -> Pairs:
+        """Return the pairs (cos, sin)."""
+        return tuple((c, s) for c, s in self.circles.tolist() if c >= 0)
+
+    def set_pairs(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Store the pairs (cos, sin)."""
+        self.circles.fill_(-1)
+        for row, pair in enumerate(pairs):
+            self.circles[row] = torch.tensor(pair)
+
+    def lay_out(self, form: Form) -> System:
+        """Return the shape of the equations of a form; their coefficients are empty."""
+        num_obs, num_actions = self._sizes
+        angles = self.pairs() if form.structured else ()
+        positions = tuple(p for p, _ in self.positions) if form.structured else ()
+        moved = {*positions, *(i for pair in angles for i in pair)}
+        targets = tuple(i for i in range(num_obs) if i not in moved)
+        none = np.zeros((0, 0))
+        return System(
+            num_obs,
+            num_actions,
+            self._delta,
+            targets,
+            self._library,
+            none,
+            positions,
+            angles,
+            self.motion if form.structured else Library(()),
+            none,
+            form.flow,
+        )
+
+    def store(self, system: System, members: Tensor, motion_members: Tensor) -> None:
+        """Store the equations of an aggregate and of members.
+
+        Args:
+            system: of a form of lay_out, with coefficients.
+            members: (M, targets, F).
+            motion_members: (M, positions + angles, 2 n).
+        """
+        for buffer in (self.weights, self.members, self.motion_weights, self.motion_members):
+            buffer.zero_()
+        targets, moved = list(system.targets), _moved(system)
+        self.weights[targets] = torch.from_numpy(system.coefficients).to(self.weights)
+        self.members[:, targets] = members.to(self.members)
+        if moved:
+            motion = torch.from_numpy(system.motion_coefficients).to(self.weights)
+            self.motion_weights[moved] = motion
+            self.motion_members[:, moved] = motion_members.to(self.members)
+        self.form.copy_(torch.tensor([system.flow, bool(moved)]))
         self.rebuild()
 
     def system(self) -> System:
         """Return the equations of the aggregate."""
-        first, second = (
-            aggregate(members, "mean" if self._mean else "median").cpu().numpy()
-            for members in (self.members, self.motion_members)
+        return self.layout._replace(
+            coefficients=self.weights[list(self.layout.targets)].cpu().numpy(),
+            motion_coefficients=self.motion_weights[_moved(self.layout)].cpu().numpy(),
         )
-        return self.layout._replace(coefficients=first, motion_coefficients=second)
 
     def rebuild(self) -> None:
         """Generate the code of the present coefficients."""
+        self.layout = self.lay_out(Form(*self.form.tolist()))
         system = self.system()
         self.predictor = Predictor(system, compile=self._compile)
         self._active: list[tuple[Library, Tensor]] = []  # terms that any member uses, their weights
         for library, members in (
-            (system.library, self.members),
-            (system.motion, self.motion_members),
+            (system.library, self.members[:, list(system.targets)]),
+            (system.motion, self.motion_members[:, _moved(system)]),
         ):
             terms = active(library, members.flatten(0, 1).cpu().numpy()).terms
             places = [library.index(term) for term in terms]
@@ -99,34 +183,26 @@ class SparseStep(nn.Module):
         return next_obs.flatten(0, 1)[: obs.shape[0]]
 
 
-def lay_out(
-    library: Library, num_obs: int, num_actions: int, task: Task, delta: bool, structured: bool
-) -> System:
-    """Return which equations there are, without coefficients.
+def step_of(system: System, obs: Tensor, action: Tensor) -> Tensor:
+    """Predict one step of a system without generated code.
 
     Args:
-        library: terms over [obs, action].
-        num_obs: n.
-        num_actions: m.
-        task: its positions and angle_pairs give the structure.
-        delta: whether equations predict changes.
-        structured: whether positions and angles are moved by the velocities, old and new.
+        system: the equations.
+        obs: (B, n).
+        action: (B, m).
+
+    Returns:
+        Next observations (B, n).
     """
-    angles = task.angle_pairs if structured else ()
-    positions = tuple(p for p, _ in task.positions) if structured else ()
-    moved = {*positions, *(i for pair in angles for i in pair)}
-    targets = tuple(i for i in range(num_obs) if i not in moved)
-    first_new = num_obs + num_actions
-    rates = [v for i in targets for v in (i, first_new + i)] if structured else []
-    motion = polynomial(rates, 1, bias=False) if structured else Library(())
-    none = np.zeros((0, 0))
-    return System(
-        num_obs, num_actions, delta, targets, library, none, positions, angles, motion, none
-    )
+    stages = [
+        active(system.library, system.coefficients),
+        active(system.motion, system.motion_coefficients),
+    ]
+    features = [lambda *c, t=stage.terms: evaluate_terms(t, c[:-1]) for stage in stages]
+    first, second = (torch.from_numpy(stage.weights).to(obs) for stage in stages)
+    return advance(system, obs, action, features, first, second)
 
 
-def aggregate(members: Tensor, how: Literal["median", "mean"]) -> Tensor:
-    """Return the mean or median of coefficients (M, T, F) over members: (T, F)."""
-    if how == "mean" or members.numel() == 0:
-        return members.mean(0)
-    return torch.quantile(members, 0.5, dim=0)
+def _moved(system: System) -> list[int]:
+    """Return the rows of the positions, and of the angles' cosines."""
+    return [*system.positions, *(c for c, _ in system.angles)]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mbrl.dynamics.sindy.data import hold_out, motion_problem, read_limits, usable
+from mbrl.dynamics.sindy.data import cut_at_gaps, hold_out, motion_problem, read_limits, usable
 from mbrl.dynamics.sindy.library import polynomial
 from mbrl.errors import BadInput, NumericalFault
 from tests.dynamics.sindy.helpers import rows
@@ -21,6 +21,14 @@ def test_what_is_left_out_cuts_an_episode():
     names = kept.episode.tolist()
     assert len(set(names)) == 3  # episode 0 in two parts, episode 1 whole
     assert names[1] == names[2] == names[4] == names[6] and names[3] == names[5] != names[0]
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_rows_that_do_not_follow_each_other_are_no_episode(unit):
+    obs = torch.tensor([0.0, 1, 2, 7, 8, 9.0001])[:, None] * unit
+    next_obs = torch.tensor([1.0, 2, 3, 8, 9, 10])[:, None] * unit
+    cut = cut_at_gaps(rows(obs, obs, next_obs)).episode
+    assert cut.unique_consecutive(return_counts=True)[1].tolist() == [3, 3]
 
 
 def test_blocks_held_out_are_consecutive_rows_of_one_episode():
@@ -68,7 +76,7 @@ def test_angles_turn_the_short_way_round():
     )
     data = rows(obs, torch.zeros(3, 1), next_obs + torch.tensor([0, 0, 0.5, 0]))
     library = polynomial([3, 8], 1, bias=False)  # the velocity, old and new
-    problem = motion_problem(data, library, ((2, 3),), ((0, 1),))
+    problem = motion_problem(data, library, ((2, 3),), ((0, 1),), [3])
     turns = [2 * math.pi - 6, 0.3, 0.0]
     torch.testing.assert_close(problem.targets[:, 1], torch.tensor(turns), atol=1e-6, rtol=0)
     assert problem.targets[:, 0].tolist() == [0.5, 0.5, 0.5]

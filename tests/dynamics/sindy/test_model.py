@@ -221,9 +221,28 @@ def test_transitions_beyond_a_limit_are_not_regressed():
     model = SINDy(obs_dim=2, action=ACTION, task=TASK, regression=RegressionSettings(limits=limits))
     model.fit(data, generator=generator(1))
     assert found(model)["position' - position"] == "0.27 velocity + 0.09 u"
-    polluted = SINDy(obs_dim=2, action=ACTION, task=TASK)
-    polluted.fit(data, generator=generator(1))
+    polluted = SINDy(
+        obs_dim=2, action=ACTION, task=TASK, regression=RegressionSettings(threshold=0.01)
+    )
+    data = data._replace(next_obs=data.next_obs + 1e-6 * torch.rand(400, 2, generator=draws))
+    polluted.fit(data, generator=generator(1))  # no two values are equal: the wall is not found
     assert found(polluted)["position' - position"] != found(model)["position' - position"]
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_a_wall_is_found_and_clips_predictions(unit):
+    draws = generator(8)
+    obs = torch.rand(400, 2, generator=draws) * 4 - 2
+    action = ACTION.sample(400, generator=draws)
+    after = move(obs, action)
+    after[:, 0] = after[:, 0].clamp(-1, 1)
+    model = SINDy(obs_dim=2, action=ACTION, task=TASK._replace(reward=None, terminated=None))
+    model.fit(rows(unit * obs, action, unit * after), generator=generator(1))
+    assert model.outcome.most.tolist() == [pytest.approx(unit), torch.inf]
+    assert model.outcome.least.tolist() == [pytest.approx(-unit), -torch.inf]
+    pred = model.step(model.initial(unit * obs), action)[1]
+    torch.testing.assert_close(pred.next_obs / unit, after, atol=1e-5, rtol=0)
+    assert pred.valid.all()
 
 
 def test_saved_coefficients_come_back(toy):
@@ -315,3 +334,35 @@ def test_the_same_generator_gives_the_same_model_to_the_bit(toy):
         model.fit(data, generator=generator(5))
         members.append(model.steps.members.clone())
     assert members[0].equal(members[1])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["steps.weights", "steps.members", "outcome.weights"])
+def test_coefficients_that_are_not_finite_are_refused_by_name(toy, name, bad):
+    state = {key: value.clone() for key, value in toy[0].state_dict().items()}
+    state[name].view(-1)[0] = bad
+    with pytest.raises(BadInput, match=f"^{name}: holds NaN or infinite numbers"):
+        SINDy(obs_dim=2, action=ACTION, task=TASK).load_state_dict(state)
+
+
+def test_a_model_worse_than_no_change_refuses_control_and_says_what_to_set(caplog):
+    draws = generator(4)
+    obs = torch.randn(30, 1, generator=draws) * 0.1
+    path = [obs]
+    for _ in range(30):  # small steps that no equation explains, and a few that mislead
+        path.append(path[-1] + 0.01 * torch.randn(30, 1, generator=draws) * path[-1].abs() ** 3)
+    path = torch.stack(path, 1)
+    action = ACTION.sample(900, generator=draws)
+    episode = torch.arange(30).repeat_interleave(30)
+    data = rows(path[:, :-1].reshape(-1, 1), action, path[:, 1:].reshape(-1, 1), episode=episode)
+    task = Task(reward=reward, obs_names=("x",))
+    model = SINDy(obs_dim=1, action=ACTION, task=task)
+    metrics = model.fit(data, generator=generator(1))
+    assert metrics["model/worse_than_no_change"] == 0 and model.refusal() == ""
+    model.worse_than_no_change.fill_(True)
+    assert "must_beat_no_change" in model.refusal() and "sindy_or_ensemble" in model.refusal()
+    free = SINDy(
+        obs_dim=1, action=ACTION, task=task, validity=ValiditySettings(must_beat_no_change=False)
+    )
+    free.worse_than_no_change.fill_(True)
+    assert free.refusal() == ""
