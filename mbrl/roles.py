@@ -552,7 +552,11 @@ class Actor(ABC):
 
 
 def refusal_of(dynamics: Dynamics) -> str:
-    """Return why an agent should not act by a model, empty if it may."""
+    """Return why an agent should not act by a model, empty if it may.
+
+    Args:
+        dynamics: the model.
+    """
     return dynamics.refusal() if isinstance(dynamics, MayRefuse) else ""
 
 
