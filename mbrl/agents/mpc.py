@@ -78,16 +78,19 @@ class MPC(Agent):
             generator = self._generator if explore else self._eval_generator
             waits = explore and self._num_transitions < self._learning_starts
             if waits or refusal_of(self.dynamics):
-                hold.decide(self._warmup_action(obs, generator), due, self._warmup_hold)
+                action = self._warmup_action(obs, generator, explore)
+                hold.decide(action, due, self._warmup_hold)
             else:
                 hold.decide(self._plan(obs, episodes, due, generator, env_state), due)
         return hold.take()
 
-    def _warmup_action(self, obs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return actions (E, act_dim) that explore before the first fit, for obs (E, obs_dim)."""
+    def _warmup_action(self, obs: Tensor, generator: torch.Generator, explore: bool) -> Tensor:
+        """Return actions (E, act_dim) that need no model, for obs (E, obs_dim)."""
         if self._warmup is None:
             return self._action.sample(obs.shape[0], generator=generator)
-        return self._action.clip(self._warmup.select(obs, generator=generator))
+        return self._action.clip(
+            self._warmup.select(obs, generator=generator, deterministic=not explore)
+        )
 
     def _plan(
         self,
