@@ -207,7 +207,8 @@ def test_old_words_are_understood_on_the_command_line(renamed):
         config = compose([*TOY, *typed], renamed).config
     node = config["dynamics"]
     assert node["_target_"] == f"{HERE}.Model"
-    assert node["reward"]["basis"] == {"_target_": f"{HERE}.Basis", "degree": 3}
+    basis = {"_target_": f"{HERE}.Basis", "degree": 3, "frequencies": 0}
+    assert node["reward"]["basis"] == basis
     assert node["reward"]["size"] == 2 and node["reward"]["mode"] == "new"
     assert config["choices"]["planner"] == "toy"
     said = [str(w.message).partition(";")[0] for w in caught]
@@ -228,7 +229,9 @@ def test_an_experiment_in_old_words_wins_over_the_choice_in_new_ones(renamed):
     (renamed / "experiment" / "toy_toy.yaml").write_text(text)
     with pytest.warns(moved.Renamed, match=r"dynamics\.judge is now dynamics\.reward"):
         node = compose(TOY[:2], renamed).config["dynamics"]
-    assert node["reward"] == {"_target_": f"{HERE}.Model", "size": 9, "mode": "new"}
+    basis = {"_target_": f"{HERE}.Basis", "degree": 2, "frequencies": 0}
+    rest = {"reward": None, "basis": basis, "mode": "new"}
+    assert node["reward"] == {"_target_": f"{HERE}.Model", "size": 9, **rest}
 
 
 def test_a_saved_config_in_old_words_is_renamed_in_place(renamed):

@@ -292,7 +292,7 @@ def _check_parameter(
         if parts:
             classes = " or ".join(c for part in parts for c in classes_of(part.target))
             hint = f"{key}._target_={classes or 'PACKAGE.CLASS'}"
-            raise BadInput(f"{key}={_show(value)}: names no part; choose one by {hint}") from None
+            raise BadInput(f"{error}; choose one by {hint}") from None
         example = parameter.default
         if isinstance(example, ast.Tuple | ast.List) and example.elts:
             shown = ",".join(ast.unparse(item) for item in example.elts)

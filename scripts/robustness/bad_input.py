@@ -71,12 +71,20 @@ def prepare(folder: Path, good: Path) -> None:
         spoil(folder / name)
 
 
-def last(run: Path, name: str) -> Path:
-    return sorted((run / "checkpoints").glob("[0-9]*"))[-1] / name
-
-
 def change(file: Path, edit: Callable[[bytes], bytes]) -> None:
     file.write_bytes(edit(file.read_bytes()))
+
+
+def every(name: str, spoil: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Spoil a file of every checkpoint: only then is there none to fall back on."""
+
+    def each(run: Path) -> None:
+        folders = list((run / "checkpoints").glob("[0-9]*"))
+        assert len(folders) > 1
+        for folder in folders:
+            spoil(folder / name)
+
+    return each
 
 
 def flip(content: bytes) -> bytes:
@@ -127,18 +135,18 @@ SPOILT: dict[str, Callable[[Path], object]] = {  # run folder -> what was done t
     "wrong_part_range": swap("num_rollouts: 20", "num_rollouts: -20"),
     "other_size": swap("hidden: 8", "hidden: 9"),
     "no_checkpoints": lambda run: shutil.rmtree(run / "checkpoints"),
-    "no_manifest": lambda run: last(run, "manifest.json").unlink(),
-    "cut_manifest": lambda run: change(last(run, "manifest.json"), lambda c: c[:-9]),
-    "flipped_manifest": lambda run: change(last(run, "manifest.json"), flip),
-    "empty_manifest": lambda run: last(run, "manifest.json").write_text("{}"),
-    "list_manifest": lambda run: last(run, "manifest.json").write_text("[]"),
-    "no_agent": lambda run: last(run, "agent.safetensors").unlink(),
-    "flipped_agent": lambda run: change(last(run, "agent.safetensors"), flip),
-    "cut_agent": lambda run: change(last(run, "agent.json"), lambda c: c[:-1]),
-    "empty_agent": lambda run: last(run, "agent.json").write_bytes(b""),
-    "flipped_buffer": lambda run: change(last(run, "buffer.safetensors"), flip),
-    "flipped_loop": lambda run: change(last(run, "loop.json"), flip),
-    "no_env": lambda run: last(run, "env.json").unlink(),
+    "no_manifest": every("manifest.json", lambda file: file.unlink()),
+    "cut_manifest": every("manifest.json", lambda file: change(file, lambda c: c[:-9])),
+    "flipped_manifest": every("manifest.json", lambda file: change(file, flip)),
+    "empty_manifest": every("manifest.json", lambda file: file.write_text("{}")),
+    "list_manifest": every("manifest.json", lambda file: file.write_text("[]")),
+    "no_agent": every("agent.safetensors", lambda file: file.unlink()),
+    "flipped_agent": every("agent.safetensors", lambda file: change(file, flip)),
+    "cut_agent": every("agent.json", lambda file: change(file, lambda c: c[:-1])),
+    "empty_agent": every("agent.json", lambda file: file.write_bytes(b"")),
+    "flipped_buffer": every("buffer.safetensors", lambda file: change(file, flip)),
+    "flipped_loop": every("loop.json", lambda file: change(file, flip)),
+    "no_env": every("env.json", lambda file: file.unlink()),
     "cut_metrics": lambda run: change(run / "metrics.jsonl", lambda c: c[: len(c) // 2]),
     "torn_metrics": lambda run: change(run / "metrics.jsonl", lambda c: b"{" + c),
     "no_summary": lambda run: (run / "summary.json").unlink(),
@@ -269,7 +277,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train agent.rollout_length=[0,1,0,1]", "agent.rollout_length"),
     ("train agent.rollout_length=[0,-1,1,1]", "agent.rollout_length"),
     ("train agent.num_rollouts=-1", "at least 1"),
-    ("train agent.penalty=3", "Penalty"),
+    ("train agent.penalty=3", "should be Penalty or null; choose one by agent.penalty._target_="),
     ("train agent=pets planner.horizon=-2", "at least 1"),
     ("train agent=pets planner.num_samples=1", "at least 2"),
     ("train agent=pets planner.discount=0", "above 0 and at most 1"),
@@ -364,7 +372,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("distill good --out new --max-terms 0", "should be a whole number from 1"),
     ("distill good --out new --degree cubic", "should be a whole number from 1"),
     ("distill good --out new --code fortran", "choose from"),
-    ("distill flipped_agent --out new", "agent.safetensors: damaged; remove"),
+    ("distill flipped_agent --out new", "agent.safetensors: damaged; no checkpoint before it"),
     (
         "train agent=sindy_rl agent.rollback_tolerance=-1",
         "agent.rollback_tolerance=-1: should be at least 0",
@@ -405,19 +413,19 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("eval wrong_part_range", "num_rollouts=-20: should be at least 1"),
     ("eval no_checkpoints", "no checkpoint yet"),
     ("report no_checkpoints", "no checkpoint yet"),
-    ("eval no_manifest", "manifest.json: missing; remove"),
-    ("eval cut_manifest", "manifest.json: damaged; remove"),
-    ("train --resume flipped_manifest", "manifest.json: damaged; remove"),
-    ("train --resume empty_manifest", "manifest.json: damaged"),
-    ("report list_manifest", "manifest.json: damaged"),
-    ("eval no_agent", "agent.safetensors: missing; remove"),
-    ("eval flipped_agent", "agent.safetensors: damaged; remove"),
-    ("train --resume flipped_agent", "agent.safetensors: damaged; remove"),
-    ("report cut_agent", "agent.json: damaged; remove"),
-    ("eval empty_agent", "agent.json: damaged"),
-    ("train --resume flipped_buffer", "buffer.safetensors: damaged; remove"),
-    ("train --resume flipped_loop", "loop.json: damaged; remove"),
-    ("train --resume no_env", "env.json: missing; remove"),
+    ("eval no_manifest", "manifest.json: missing; no checkpoint before it"),
+    ("eval cut_manifest", "manifest.json: damaged; no checkpoint before it"),
+    ("train --resume flipped_manifest", "manifest.json: damaged; no checkpoint before it"),
+    ("train --resume empty_manifest", "manifest.json: damaged; no checkpoint before it"),
+    ("report list_manifest", "manifest.json: damaged; no checkpoint before it"),
+    ("eval no_agent", "agent.safetensors: missing; no checkpoint before it"),
+    ("eval flipped_agent", "agent.safetensors: damaged; no checkpoint before it"),
+    ("train --resume flipped_agent", "agent.safetensors: damaged; no checkpoint before it"),
+    ("report cut_agent", "agent.json: damaged; no checkpoint before it"),
+    ("eval empty_agent", "agent.json: damaged; no checkpoint before it"),
+    ("train --resume flipped_buffer", "buffer.safetensors: damaged; no checkpoint before it"),
+    ("train --resume flipped_loop", "loop.json: damaged; no checkpoint before it"),
+    ("train --resume no_env", "env.json: missing; no checkpoint before it"),
     ("train --resume cut_metrics", "metrics.jsonl: damaged"),
     ("report torn_metrics", "metrics.jsonl, line 1: damaged"),
     ("report no_summary", "no summary.json yet"),
