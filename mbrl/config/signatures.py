@@ -46,7 +46,7 @@ def read_signature(target: str) -> Signature:
 
 
 def classes_of(target: str) -> list[str]:
-    """Return the final classes derived from a class that its package exports.
+    """Return the final classes that a class's package exports: itself, and those derived from it.
 
     Args:
         target: full name of the class.
@@ -59,7 +59,8 @@ def classes_of(target: str) -> list[str]:
         except LookupError:
             continue
         marks = [ast.unparse(m) for m in getattr(definition.node, "decorator_list", [])]
-        if "final" in marks and _derives(definition, target):
+        own = f"{definition.home}.{definition.name}" == target
+        if "final" in marks and (own or _derives(definition, target)):
             classes.append(f"{package}.{name}")
     return sorted(classes)
 
