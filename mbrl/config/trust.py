@@ -31,6 +31,7 @@ _FILE_KEY = re.compile(r"file|path|dir|folder|xml|url|model|module|entry", re.I)
 _FILES = (".hdf5", ".h5", ".npz")  # a dataset that is a file, not one of Minari's names
 _ONLY_NAMED = "mbrl.envs.OnlyInPython"  # refuses to be built: its texts are for a message
 _REMEDY = "--trust (in Python trust=True) allows it, if you trust who made this folder"
+_OR_FOLDER = "--config-dir DIR (config_dir=DIR) allows the code in DIR and what its files name"
 
 
 class Trust(NamedTuple):
@@ -171,8 +172,7 @@ def _check_target(entry: _Text, trust: Trust, allowed: frozenset[str]) -> None:
         _check_there(entry.key, target)
         raise BadInput(f"{entry.key}={target}: is no part; {_REMEDY}")
     raise BadInput(
-        f"{entry.key}={target}: would run code that is not this package's; {_REMEDY}; "
-        "--config-dir DIR (config_dir=DIR) allows the code in DIR and what its files name"
+        f"{entry.key}={target}: would run code that is not this package's; {_REMEDY}; {_OR_FOLDER}"
     )
 
 
@@ -194,7 +194,9 @@ def _check_text(entry: _Text, trust: Trust) -> None:
     if name == "id" and not in_kwargs:
         module, colon, _ = text.partition(":")
         if colon and not _is_in(trust.config_dir, f"{module}."):
-            raise BadInput(f"{key}={text:.80}: would run the module {module:.80}; {_REMEDY}")
+            raise BadInput(
+                f"{key}={text:.80}: would run the module {module:.80}; {_REMEDY}; {_OR_FOLDER}"
+            )
         if not colon and not _ID.fullmatch(text):
             raise BadInput(f"{key}={text!r:.80}: should be a gymnasium id")
         return

@@ -1,7 +1,7 @@
 """Coverage of the ensemble's intervals: how many fresh successors lie in those of 68% and 95%.
 
-    python scripts/robustness/ensemble_intervals.py --rows 100 300 --seeds 12
-    python scripts/robustness/ensemble_intervals.py --rows 1000 3000 10000 --seeds 3
+    python -m scripts.robustness.ensemble_intervals --rows 100 300 --seeds 12
+    python -m scripts.robustness.ensemble_intervals --rows 1000 3000 10000 --seeds 3
 
 Four systems, without noise and with 0.3 standard deviations of a change on every successor.
 The default ensemble is fitted to independent transitions; the prediction for fresh ones is sampled
@@ -25,7 +25,7 @@ from mbrl.dynamics import GaussianEnsemble
 from mbrl.types import ActionSpec, Task, Transitions
 
 OUTPUT = Path(__file__).parents[2] / "results" / "robustness" / "ensemble_intervals.csv"
-COMMAND = "# python scripts/robustness/ensemble_intervals.py"
+COMMAND = "# python -m scripts.robustness.ensemble_intervals"
 FIELDS = [
     *("system", "noise", "rows", "seed", "gaussian_68", "gaussian_95", "sampled_68", "sampled_95"),
     *("error", "updates"),

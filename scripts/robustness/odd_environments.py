@@ -169,7 +169,7 @@ def raises() -> Task:
     return Task(reward=lambda obs, action, next_obs: torch.zeros(3) @ next_obs)
 
 
-gymnasium.register("Odd-v0", entry_point=Odd, max_episode_steps=30)
-gymnasium.register("OddEndless-v0", entry_point=Odd)
-gymnasium.register("OddBeyond-v0", entry_point=beyond)
-gymnasium.register("OddUnstable-v0", entry_point=unstable, max_episode_steps=100)
+gymnasium.register("Odd-v0", entry_point=f"{__name__}:Odd", max_episode_steps=30)
+gymnasium.register("OddEndless-v0", entry_point=f"{__name__}:Odd")
+gymnasium.register("OddBeyond-v0", entry_point=f"{__name__}:beyond")
+gymnasium.register("OddUnstable-v0", entry_point=f"{__name__}:unstable", max_episode_steps=100)

@@ -109,8 +109,9 @@ def test_a_target_that_is_no_part_is_refused_wherever_it_stands(target, place):
 def test_the_message_names_what_would_allow_it():
     words = refusal(agent={"_target_": "other.Agent"})
     assert words.startswith("agent._target_=other.Agent: would run code that is not this package's")
+    module = refusal(env={"_target_": "mbrl.envs.GymnasiumVecEnv", "id": "slider:Slider-v0"})
     for word in ("--trust", "trust=True", "--config-dir DIR", "config_dir=DIR"):
-        assert word in words
+        assert word in words and word in module
     check_trusted({**CONFIG, "agent": {"_target_": "other.Agent"}}, Trust(code=True))
 
 
