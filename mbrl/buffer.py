@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.errors import BadInput
-from mbrl.types import Transitions
+from mbrl.types import Transitions, as_numbers, as_rows
 
 
 class ReplayBuffer:
@@ -50,30 +49,27 @@ class ReplayBuffer:
             recorded: (B,) bool, False where next_obs is not known; None: it is everywhere.
 
         Raises:
-            BadInput: if the observations or actions are of another length.
+            BadInput: naming the field that does not fit the buffer, or is not finite.
         """
-        widths = {"obs": self.obs_dim, "action": self.act_dim, "next_obs": self.obs_dim}
-        for name, width in widths.items():
-            if getattr(data, name).shape[1:] != (width,):
-                shape = tuple(getattr(data, name).shape)
-                raise BadInput(f"{name}: shape {shape} should be (B, {width}), as in the buffer")
-        rows = torch.cat(
-            [
-                data.obs,
-                data.action,
-                data.next_obs,
-                data.reward[:, None],
-                data.terminated[:, None],
-                data.truncated[:, None],
-            ],
-            dim=1,
-        ).to(self._rows)
+        obs = as_rows("obs", data.obs, width=self.obs_dim)
+        same: dict[str, Any] = {"num_rows": obs.shape[0], "device": obs.device}
+        action = as_rows("action", data.action, width=self.act_dim, **same)
+        next_obs = as_rows("next_obs", data.next_obs, width=self.obs_dim, **same)
+        columns = {
+            name: as_numbers(name, getattr(data, name), obs.shape[:1], device=obs.device)
+            for name in ("reward", "terminated", "truncated", "episode")
+        }
+        ends = (columns[name][:, None] for name in ("reward", "terminated", "truncated"))
+        rows = torch.cat([obs, action, next_obs, *ends], dim=1)
+        if rows.is_cpu and not torch.isfinite(rows).all():
+            data.validated()  # names the field
+        rows = rows.to(self._rows)
         first = max(0, rows.shape[0] - self.capacity)
         start = self.num_added + first
         where = torch.arange(start, self.num_added + rows.shape[0], device=rows.device)
         where %= self.capacity
         self._rows[where] = rows[first:]
-        self._episode[where] = data.episode.to(self._episode)[first:]
+        self._episode[where] = columns["episode"].to(self._episode)[first:]
         self._unrecorded[where] = False if recorded is None else ~recorded.to(rows.device)[first:]
         self.num_added += rows.shape[0]
 

@@ -28,6 +28,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 import torch
 from torch import Tensor, nn
 
+from mbrl import inputs
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
@@ -244,12 +245,32 @@ _FINITE = ("weights", "members", "whiten")  # ends of the names of buffers that 
 class Dynamics(nn.Module, ABC):
     """Model that is fitted to transitions; it satisfies Model.
 
+    What its methods are given is checked before they are called (mbrl.inputs).
+
     Attributes:
+        obs_dim: length that observations must have; None for any.
+        act_dim: length that actions must have; None for any.
         learned: False if there is nothing to fit and a belief needs the simulator's state, which
             no stored observation holds.
     """
 
     learned: bool = True
+    obs_dim: int | None = None
+    act_dim: int | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Check what the methods of a subclass are given."""
+        super().__init_subclass__()
+        inputs.wrap(
+            cls,
+            {
+                "fit": inputs.checked_fit,
+                "initial": inputs.checked_initial,
+                "observe": inputs.checked_observe,
+                "step": inputs.checked_step,
+                "uncertainty": inputs.checked_uncertainty,
+            },
+        )
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -343,6 +364,11 @@ class Planner(ABC, Generic[WarmStart]):
 
     num_particles: int
     action_hold: int
+
+    def __init_subclass__(cls) -> None:
+        """Check what the plans of a subclass begin from."""
+        super().__init_subclass__()
+        inputs.wrap(cls, {"plan": inputs.checked_plan})
 
     @abstractmethod
     def start(self, num_envs: int) -> WarmStart:
@@ -521,6 +547,11 @@ class Actor(ABC):
     """
 
     needs_env_state: bool = False
+
+    def __init_subclass__(cls) -> None:
+        """Check the observations that a subclass acts on."""
+        super().__init_subclass__()
+        inputs.wrap(cls, {"act": inputs.checked_act})
 
     @abstractmethod
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:

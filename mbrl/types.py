@@ -87,18 +87,27 @@ class Transitions(NamedTuple):
         Raises:
             BadInput: naming the argument whose shape or kind is wrong.
         """
-        obs = as_rows("obs", obs, device=device)
+        if isinstance(obs, Tensor) and device is not None:
+            obs = obs.to(device)
+        obs = as_rows("obs", obs, device=device, finite=True)
         count, width = obs.shape
-        action = as_rows("action", action, num_rows=count, device=obs.device)
-        next_obs = as_rows("next_obs", next_obs, width=width, num_rows=count, device=obs.device)
+        of_obs: dict[str, Any] = {"num_rows": count, "device": obs.device, "finite": True}
+
+        def there(value: Any) -> Any:
+            moves = isinstance(value, Tensor) and device is not None
+            return value.to(device) if moves else value
+
+        action = as_rows("action", there(action), **of_obs)
+        next_obs = as_rows("next_obs", there(next_obs), width=width, **of_obs)
 
         def column(name: str, value: Any, dtype: torch.dtype) -> Tensor:
             if value is None:
                 return torch.zeros(count, dtype=dtype, device=obs.device)
-            tensor = _as_tensor(name, value, obs.device)
+            tensor = _as_tensor(name, there(value), obs.device)
             if tensor.shape != (count,):
                 shape = tuple(tensor.shape)
                 raise BadInput(f"{name}: shape {shape} should be ({count},), as obs has rows")
+            check_finite(name, tensor)
             return tensor.to(dtype)
 
         ended = column("terminated", terminated, torch.bool)
@@ -110,12 +119,29 @@ class Transitions(NamedTuple):
         rewards = column("reward", reward, torch.float32)
         return cls(obs, action, rewards, next_obs, ended, cut_off, numbers)
 
-    def as_float32(self) -> Transitions:
+    def validated(
+        self,
+        *,
+        obs_dim: int | None = None,
+        act_dim: int | None = None,
+        device: torch.device | None = None,
+    ) -> Transitions:
         """Return the same transitions as float32 tensors, unchanged where they are already.
 
+        Args:
+            obs_dim: length that observations must have, None for any.
+            act_dim: length that actions must have, None for any.
+            device: where they must be; None: anywhere.
+
         Raises:
-            BadInput: naming the field whose shape or kind is wrong.
+            BadInput: naming the field that is missing, or whose shape, kind, device or numbers are
+                wrong.
         """
+        for name in ("reward", "terminated", "truncated", "episode"):
+            if getattr(self, name) is None:
+                raise BadInput(f"{name}: None should be an array or a tensor of numbers")
+        as_rows("obs", self.obs, width=obs_dim, device=device)
+        as_rows("action", self.action, width=act_dim)
         ends = (self.terminated, self.truncated)
         return self.from_arrays(
             self.obs, self.action, self.next_obs, self.reward, *ends, self.episode
@@ -221,14 +247,12 @@ class ActionSpec(NamedTuple):
         Raises:
             BadInput: if a bound is not finite, low is above high, or their shapes differ.
         """
-        lows, highs = (
-            _as_tensor(name, value, device).float().flatten()
-            for name, value in (("low", low), ("high", high))
-        )
-        if lows.shape != highs.shape or not lows.numel():
-            shapes = f"{tuple(lows.shape)} and {tuple(highs.shape)}"
-            raise BadInput(f"low, high: shapes {shapes} should be (act_dim,)")
-        action = cls("continuous", lows, highs)
+        given = {"low": _as_tensor("low", low, device), "high": _as_tensor("high", high, device)}
+        for name, bound in given.items():
+            if bound.dim() > 1 or bound.shape != given["low"].shape or not bound.numel():
+                shapes = f"{tuple(given['low'].shape)} and {tuple(given['high'].shape)}"
+                raise BadInput(f"{name}: low and high of shapes {shapes} should be (act_dim,)")
+        action = cls("continuous", *(bound.float().flatten() for bound in given.values()))
         action.check_bounded()
         return action
 
@@ -280,7 +304,15 @@ class ActionSpec(NamedTuple):
         return self.clip(self.low + (self.high - self.low) * uniform)  # rounding may lead outside
 
     def clip(self, action: Tensor) -> Tensor:
-        """Clip actions (..., act_dim) to the bounds."""
+        """Clip actions (..., act_dim) to the bounds.
+
+        Raises:
+            BadInput: if they are of another length.
+        """
+        action = _as_tensor("action", action, self.low.device)
+        if action.shape[-1:] != self.low.shape:
+            shape = tuple(action.shape)
+            raise BadInput(f"action: shape {shape} should be (..., {self.dim}), as the bounds")
         return torch.minimum(torch.maximum(action, self.low), self.high)
 
 
@@ -291,8 +323,9 @@ def as_rows(
     width: int | None = None,
     num_rows: int | None = None,
     device: torch.device | str | None = None,
+    finite: bool = False,
 ) -> Tensor:
-    """Return what a user gives as rows: a float32 tensor (B, width).
+    """Return what a user gives as rows: a float32 tensor (B, width), B at least 1.
 
     A float32 tensor is returned as it is; arrays, lists and other number formats are converted.
 
@@ -301,34 +334,89 @@ def as_rows(
         value: an array, a tensor or a list, (B, width).
         width: that it must have, None if any will do.
         num_rows: B that it must have, None if any will do.
-        device: of the tensor; None leaves it where it is.
+        device: where a tensor must be, and where arrays and lists are put; None: anywhere.
+        finite: whether NaN and infinity are refused. Tensors of a GPU are not looked at, because
+            that would wait for all work before it.
 
     Raises:
-        BadInput: naming the argument and its shape.
+        BadInput: naming the argument and its shape, kind or device.
+    """
+    shape = ("B" if num_rows is None else num_rows, "N" if width is None else width)
+    return as_numbers(name, value, shape, device=device, finite=finite).to(torch.float32)
+
+
+def as_numbers(
+    name: str,
+    value: Any,
+    shape: tuple[int | str, ...],
+    *,
+    device: torch.device | str | None = None,
+    finite: bool = False,
+) -> Tensor:
+    """Return what a user gives as a tensor of a given shape, in its own number format.
+
+    Args:
+        name: of the argument, for the message.
+        value: an array, a tensor or a list.
+        shape: sizes; a letter or a name stands for any size from 1.
+        device: where a tensor must be, and where arrays and lists are put; None: anywhere.
+        finite: whether NaN and infinity are refused, on the CPU.
+
+    Raises:
+        BadInput: naming the argument and its shape, kind or device.
     """
     tensor = _as_tensor(name, value, device)
-    rows = "B" if num_rows is None else num_rows
-    right = f"({rows}, {'N' if width is None else width})"
-    if (
-        tensor.dim() != 2
-        or num_rows not in (None, tensor.shape[0])
-        or width not in (None, tensor.shape[1])
+    sizes = tuple(tensor.shape)
+    if len(sizes) != len(shape) or any(
+        size == 0 if isinstance(right, str) else size != right
+        for size, right in zip(sizes, shape, strict=True)
     ):
-        raise BadInput(f"{name}: shape {tuple(tensor.shape)} should be {right}")
-    return tensor.to(torch.float32)
+        words = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        at_least = ", all at least 1" if 0 in sizes else ""
+        raise BadInput(f"{name}: shape {sizes} should be ({words}){at_least}")
+    if finite:
+        check_finite(name, tensor)
+    return tensor
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Check that a tensor on the CPU holds no NaN and no infinity; others are not looked at.
+
+    Args:
+        name: of the argument, for the message.
+        tensor: (B, ...).
+
+    Raises:
+        BadInput: naming the first row that is not finite.
+    """
+    if tensor.is_cpu and not torch.isfinite(tensor).all():
+        rows = ~torch.isfinite(tensor).reshape(tensor.shape[0], -1).all(1)
+        row = int(torch.nonzero(rows)[0])
+        raise BadInput(
+            f"{name}: shape {tuple(tensor.shape)}, row {row} is not finite: {tensor[row].tolist()}"
+        )
 
 
 def _as_tensor(name: str, value: Any, device: torch.device | str | None) -> Tensor:
-    """Return an array, a tensor or a list of numbers as a tensor.
+    """Return an array, a tensor or a list of real numbers as a tensor.
 
     Raises:
-        BadInput: if it holds something else.
+        BadInput: if it holds something else, or is a tensor of another device.
     """
+    if isinstance(value, Tensor):
+        where = value.device if device is None else torch.device(device)
+        index = where.index is None or value.device.index in (None, where.index)
+        if value.device.type != where.type or not index:
+            shape = tuple(value.shape)
+            raise BadInput(f"{name}: shape {shape} on {value.device} should be on {where}")
     try:
-        return torch.as_tensor(value, device=device)
+        tensor = torch.as_tensor(value, device=device)
     except (TypeError, ValueError, RuntimeError):
         kind = type(value).__name__
         raise BadInput(f"{name}: {kind} should be an array or a tensor of numbers") from None
+    if tensor.is_complex():
+        raise BadInput(f"{name}: {tensor.dtype} should be real numbers")
+    return tensor
 
 
 def map_tensors(fn: Callable[..., Tensor], *states: Any) -> Any:

@@ -19,7 +19,8 @@ FLOORS = [
     {"relu"},  # mathematics: knows nothing of models and planners
     {"types", "manifest", "documents", "lock"},
     {"buffer", "task_check"},
-    {"roles", "nn"},
+    {"inputs", "nn"},
+    {"roles"},
     {"imagination"},
     {"planners", "envs", "dynamics"},
     {"learners", "symbolic"},

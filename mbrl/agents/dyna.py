@@ -20,7 +20,7 @@ from mbrl.roles import (
     PlanningSelector,
     PolicyLearner,
 )
-from mbrl.types import ActionSpec, as_rows
+from mbrl.types import ActionSpec
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -110,7 +110,6 @@ class Dyna(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
-        obs = as_rows("obs", obs)
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
         if self._num_transitions < self._learning_starts:

@@ -15,7 +15,7 @@ from mbrl.imagination.hold import ActionHold
 from mbrl.imagination.model_env import ImaginedVecEnv
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, Dynamics, ModelEnvLearner, Penalty, refusal_of
-from mbrl.types import ActionSpec, Transitions, as_rows
+from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, Finite, NonNegative, checked
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,6 @@ class InModelAgent(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
-        obs = as_rows("obs", obs)
         if explore and self._num_transitions < self._learning_starts:
             action = self._action.sample(obs.shape[0], generator=self._generator)
         else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, PolicyLearner
-from mbrl.types import ActionSpec, as_rows
+from mbrl.types import ActionSpec
 from mbrl.values import Count, checked
 
 
@@ -47,7 +47,6 @@ class ModelFree(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); uniform random ones before learning begins."""
-        obs = as_rows("obs", obs)
         if explore and self._num_transitions < self._learning_starts:
             return self._action.sample(obs.shape[0], generator=self._generator)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)

@@ -13,7 +13,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.imagination.hold import ActionHold
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ActionSelector, Agent, Dynamics, Plan, Planner, refusal_of
-from mbrl.types import ActionSpec, as_rows, map_tensors, where_rows
+from mbrl.types import ActionSpec, map_tensors, where_rows
 from mbrl.values import Count, CountOrZero, checked
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,6 @@ class MPC(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim), those of the warm-up before the first fit; each is held."""
-        obs = as_rows("obs", obs)
         episodes = self._training if explore else self._evaluation
         hold = episodes.hold
         due = episodes.due(obs)

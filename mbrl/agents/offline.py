@@ -13,7 +13,7 @@ from mbrl.imagination.branched_rollouts import BranchedRollouts
 from mbrl.nn.early_stopping import holdout_episodes
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Dynamics, OfflineAgent, Penalty, PolicyLearner
-from mbrl.types import Transitions, as_rows
+from mbrl.types import Transitions
 from mbrl.values import Count, Fraction, checked
 
 
@@ -34,7 +34,6 @@ class Offline(OfflineAgent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return the policy's actions (E, act_dim)."""
-        obs = as_rows("obs", obs)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
@@ -125,7 +124,6 @@ class OfflineDyna(OfflineAgent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return the policy's actions (E, act_dim)."""
-        obs = as_rows("obs", obs)
         return self.learner.select(obs, generator=self._generator, deterministic=not explore)
 
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:

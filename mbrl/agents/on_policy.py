@@ -13,7 +13,7 @@ from mbrl.errors import BadInput
 from mbrl.learners.sb3_ppo import SB3PPO, Sampled
 from mbrl.nn.generators import as_generator
 from mbrl.roles import Agent
-from mbrl.types import ActionSpec, Transitions, as_rows
+from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, NumEnvs, checked
 
 
@@ -70,7 +70,6 @@ class OnPolicy(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Return actions (E, act_dim); in training, also store what the update will need."""
-        obs = as_rows("obs", obs)
         if not explore:
             return self.learner.select(obs, generator=self._generator, deterministic=True)
         self._pending = self.learner.sample(obs)

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent
-from mbrl.types import ActionSpec, as_rows
+from mbrl.types import ActionSpec
 
 
 @final
@@ -33,7 +33,6 @@ class Random(Agent):
 
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:
         """Sample actions (E, act_dim)."""
-        obs = as_rows("obs", obs)
         generator = self._generator if explore else self._eval_generator
         return self._action.sample(obs.shape[0], generator=generator)
 

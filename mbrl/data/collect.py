@@ -67,10 +67,13 @@ def merge(parts: Sequence[Transitions], steps: Sequence[int]) -> Transitions:
 
     Returns:
         (sum of steps, ...) rows, fewer where a part is smaller.
+
+    Raises:
+        BadInput: naming the field that is wrong.
     """
     taken: list[Transitions] = []
     for part, wanted in zip(parts, steps, strict=True):
-        whole = episodes(part)
+        whole = episodes(part.validated())
         golden = 0.618034  # the first n by this order are spread evenly, for every n
         order = sorted(range(len(whole)), key=lambda i: i * golden % 1)
         for index in order:

@@ -75,7 +75,11 @@ def content_hash(data: Transitions) -> str:
 
     Returns:
         SHA-256, hexadecimal.
+
+    Raises:
+        BadInput: naming the field that is wrong.
     """
+    data = data.validated()
     _, number = torch.unique_consecutive(data.episode, return_inverse=True)
     digest = hashlib.sha256()
     for name, part in zip(data._fields, data._replace(episode=number), strict=True):

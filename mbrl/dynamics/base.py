@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.roles import Dynamics, OffersCandidates
-from mbrl.types import Prediction, Task, as_rows, map_tensors
+from mbrl.types import Prediction, Task, map_tensors
 
 
 class Belief(NamedTuple):
@@ -44,7 +44,7 @@ class MarkovDynamics(Dynamics):
 
         Without a generator all rows follow the mean prediction; see Model.initial.
         """
-        obs, members = as_rows("obs", obs), ()
+        members: tuple[int, ...] = ()
         if generator is not None and self.particle_members:
             members = assign_members(
                 self.particle_members, obs.shape[0], num_particles, generator=generator

@@ -22,7 +22,7 @@ from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
-from mbrl.types import ActionSpec, Prediction, Task, Transitions, as_rows
+from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import (
     AtMost,
     Count,
@@ -160,7 +160,7 @@ class GaussianEnsemble(MarkovDynamics):
         self._training = training
 
         self.num_targets = obs_dim + self.learns_reward
-        self._act_dim = action.dim
+        self.act_dim = action.dim
         inputs = obs_dim + action.dim
         widths = [inputs, *[hidden] * num_layers, 2 * self.num_targets]
         self.networks = MLP(
@@ -198,7 +198,6 @@ class GaussianEnsemble(MarkovDynamics):
 
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
-        data = data.as_float32()
         generator = as_generator(generator, data.obs.device)
         settings = self._training
         x, y = self._examples(data)
@@ -325,7 +324,6 @@ class GaussianEnsemble(MarkovDynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member; see Model.step."""
-        action = as_rows("action", action, width=self._act_dim, num_rows=state.obs.shape[0])
         if generator is None and not state.members and self._uncertainty in ("elites", "pair"):
             return self._mean_step(state, action, with_uncertainty)
         x = self.inputs(torch.cat([state.obs, action], 1))

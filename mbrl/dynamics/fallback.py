@@ -36,6 +36,7 @@ class FallbackDynamics(Dynamics):
         """Start with the sparse model."""
         super().__init__()
         self.sparse, self.dense = sparse, dense
+        self.obs_dim, self.act_dim = sparse.obs_dim, sparse.act_dim
         self.register_buffer("falls_back", torch.tensor(False))
 
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.types import Prediction, TaskFunction, as_rows
+from mbrl.inputs import checked_initial, checked_observe, checked_step
+from mbrl.types import Prediction, TaskFunction
 
 
 @final
@@ -26,6 +27,9 @@ class FunctionModel:
         terminated: returns where an episode ends (B,), bool, of the same; None is nowhere.
     """
 
+    obs_dim: int | None = None  # any
+    act_dim: int | None = None
+
     def __init__(
         self,
         next_obs: Callable[[Tensor, Tensor], Tensor],
@@ -37,12 +41,14 @@ class FunctionModel:
         self._reward = reward
         self._terminated = terminated
 
+    @checked_initial
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the state at obs (B, obs_dim): num_particles * B equal rows."""
-        return as_rows("obs", obs).repeat(num_particles, 1)
+        return obs.repeat(num_particles, 1)
 
+    @checked_observe
     def observe(
         self, state: Tensor, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Tensor:
@@ -54,9 +60,9 @@ class FunctionModel:
             obs: what followed.
             env_state: not used.
         """
-        obs = as_rows("obs", obs)
         return obs.repeat(state.shape[0] // obs.shape[0], 1)
 
+    @checked_step
     def step(
         self,
         state: Tensor,

@@ -67,6 +67,7 @@ class ResidualDynamics(Dynamics):
         """Start without the ensemble."""
         super().__init__()
         self.sparse, self.dense = sparse, dense
+        self.obs_dim, self.act_dim = sparse.obs_dim, sparse.act_dim
         self._horizon, self._least_gain = horizon, least_gain
         self.register_buffer("open", torch.tensor(False))
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
-from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.errors import EnvironmentFault
+from mbrl.types import as_numbers
 
 
 def action_array(action: Any, num_envs: int, dim: int) -> np.ndarray:
@@ -20,12 +20,9 @@ def action_array(action: Any, num_envs: int, dim: int) -> np.ndarray:
         dim: columns that it must have.
 
     Raises:
-        BadInput: if it is of another shape.
+        BadInput: if it is of another shape, or holds a NaN or an infinity.
     """
-    array = torch.as_tensor(action).detach().cpu().numpy()
-    if array.shape != (num_envs, dim):
-        raise BadInput(f"action: shape should be ({num_envs}, {dim}), got {array.shape}")
-    return array
+    return as_numbers("action", action, (num_envs, dim), finite=True).detach().cpu().numpy()
 
 
 def check_finite(

@@ -16,7 +16,7 @@ from torch import Tensor
 from mbrl.envs.guards import action_array, check_finite
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
-from mbrl.types import ActionSpec, Prediction, Task
+from mbrl.types import ActionSpec, Prediction, Task, as_numbers
 
 Array = NDArray[np.float64]
 _LARGEST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
@@ -318,7 +318,14 @@ class SimulatedVecEnv:
         Returns:
             A prediction of each step (B, H, ...), valid = False from the one in which the
             simulation blew up; and the states, None if not asked for.
+
+        Raises:
+            BadInput: if states or actions are of another shape.
         """
+        width = self.simulation.get_state().shape[1]
+        state = as_numbers("state", state, ("B", width), finite=True).double()
+        shape = (state.shape[0], "H", self.action.dim)
+        action = as_numbers("action", action, shape)
         array = action.detach().cpu().numpy().astype(np.float32, copy=False)
         result = self._checked.simulate(state.cpu().numpy(), array, with_state=with_state)
         prediction = Prediction(

@@ -21,6 +21,7 @@ from mbrl.imagination.vector_env import (
     refuse_options,
 )
 from mbrl.roles import ModelVecEnv
+from mbrl.types import as_numbers
 from mbrl.values import checked
 
 
@@ -75,10 +76,7 @@ class ModelEnv(gymnasium.Env):
         """
         if not self._started:
             raise ResetNeeded("Cannot call env.step() before calling env.reset()")
-        array = np.asarray(action)
-        if array.shape != self.action_space.shape:
-            shape = self.action_space.shape
-            raise BadInput(f"action: shape should be {shape}, got {array.shape}")
+        array = as_numbers("action", action, self.action_space.shape or ())
         step = self._env.advance(to_tensor(array[None], self._env.action))
         next_obs, reward, terminated, truncated = (x[0].cpu() for x in step)
         flags = bool(terminated), bool(truncated)

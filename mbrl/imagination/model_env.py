@@ -14,7 +14,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import imagine
 from mbrl.roles import Model, ModelVecEnv, VecStep
-from mbrl.types import ActionSpec, Prediction, Transitions, as_rows, where_rows
+from mbrl.types import ActionSpec, Prediction, Transitions, as_numbers, as_rows, where_rows
 from mbrl.values import Count, NumEnvs, checked
 
 
@@ -136,8 +136,9 @@ class ImaginedVecEnv:
         """
         if self._state is None:
             self.reset()
-        action = as_rows("action", action, width=self.action.dim, num_rows=self.num_envs)
-        action = self.action.clip(action.to(self.device))
+        shape = (self.num_envs, self.action.dim)
+        action = as_numbers("action", action, shape, finite=True)
+        action = self.action.clip(action.to(self.device, torch.float32))
         state, pred = self._held_step(action)
         if not (torch.isfinite(pred.next_obs).all() and torch.isfinite(pred.reward).all()):
             raise NumericalFault("the model predicted a NaN or an infinity")
@@ -251,17 +252,13 @@ def to_tensor(action: Any, spec: ActionSpec) -> Tensor:
         BadInput: if they are of another shape or kind, not finite, or a discrete action is not in
             the space.
     """
-    device, array = spec.low.device, np.asarray(action)
     if spec.kind == "continuous":
-        right = f"(B, {spec.dim})"
-        if array.ndim != 2 or array.shape[1] != spec.dim or array.dtype.kind not in "fiu":
-            raise BadInput(f"action: {array.dtype} of shape {array.shape} should be {right}")
-        if not np.isfinite(array).all():
-            raise BadInput(f"action={array.tolist()}: should be finite")
-        return torch.as_tensor(array, dtype=torch.float32, device=device)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise BadInput(f"action: {array.dtype} of shape {array.shape} should be whole numbers (B,)")
-    index = torch.as_tensor(array, dtype=torch.int64, device=device)
+        rows = as_rows("action", action, width=spec.dim, finite=True)
+        return rows.to(spec.low.device)
+    index = as_numbers("action", action, ("B",))
+    if index.is_floating_point() or index.dtype == torch.bool:
+        raise BadInput(f"action: {index.dtype} should be whole numbers (B,)")
+    index = index.to(spec.low.device, torch.int64)
     if ((index < 0) | (index >= spec.num_actions)).any():
-        raise BadInput(f"action={array.tolist()}: should be from 0 to {spec.num_actions - 1}")
+        raise BadInput(f"action={index.tolist()}: should be from 0 to {spec.num_actions - 1}")
     return torch.nn.functional.one_hot(index, spec.num_actions).to(spec.low.dtype)

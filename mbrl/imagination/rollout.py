@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
+from mbrl.inputs import belief_rows
 from mbrl.roles import ActionSelector, Model, SimulatesSequences
-from mbrl.types import Prediction, State, map_tensors, where_rows
+from mbrl.types import Prediction, State, as_numbers, map_tensors, where_rows
 
 # index of a decision, and obs (B, obs_dim) there -> actions (B, act_dim)
 Act = Callable[[int, Tensor], Tensor]
@@ -147,7 +148,14 @@ def rollout(
     Raises:
         BadInput: if the model predicts no uncertainty, but it is asked for.
     """
+    actions = as_numbers("actions", actions, ("E", "K", "H", "act_dim")).float()
     num_envs, num_candidates, given, act_dim = actions.shape
+    rows, device = belief_rows(state)
+    if num_envs * num_particles != rows or actions.device != device:
+        shape = f"shape {tuple(actions.shape)} on {actions.device}"
+        raise BadInput(
+            f"actions: {shape} should be on {device}, of {rows / num_particles:g} environments"
+        )
     num_steps = (given if horizon is None else horizon) * hold
     size = max(1, chunk // (num_particles * num_envs))
     values, uncertainties = [], []

@@ -17,7 +17,7 @@ from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor, spread
 from mbrl.roles import ModelVecEnv
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, Depth, Fraction, NonNegative, Positive, Width, checked
 
 
@@ -154,7 +154,8 @@ class BatchLearner(ABC):
         """Return every tensor that learning changes besides the actor's, by name."""
 
     def _normalize(self, obs: Tensor) -> Tensor:
-        """Return obs (B, obs_dim) normalized, constant components as 0."""
+        """Return obs (B, obs_dim), checked and normalized, constant components as 0."""
+        obs = as_rows("obs", obs, width=self._shift.shape[0], device=self._shift.device)
         return (obs - self._shift) / divisor(self._scale)
 
     def policy(self, obs: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 from mbrl.values import (
     Count,
     Depth,
@@ -239,6 +239,7 @@ class SAC:
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
         """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
+        obs = self._rows(obs)
         if deterministic:
             scaled = self._mean_action(obs)
         else:
@@ -325,9 +326,14 @@ class SAC:
 
         It is that of the mean action; the entropy of this first action is left out.
         """
+        obs = self._rows(obs)
         pair = torch.cat([obs, self._mean_action(obs)], 1).expand(2, -1, -1)
         critic = layers(self.networks.critic, 2, self.networks.critic_sizes)
         return forward(pair, critic).amin(0)[0]
+
+    def _rows(self, obs: Tensor) -> Tensor:
+        """Return checked observations (B, obs_dim)."""
+        return as_rows("obs", obs, width=self.networks.actor_sizes[0], device=self._generator.device)
 
     def _actor_output(self, obs: Tensor) -> Tensor:
         """Return means above log standard deviations (2 A, B) for obs (B, obs_dim)."""

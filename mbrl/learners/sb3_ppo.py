@@ -20,7 +20,7 @@ from mbrl.learners.sb3_algorithm import (
 )
 from mbrl.nn.global_rng import GlobalRng
 from mbrl.roles import ModelVecEnv
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, Depth, Fraction, NonNegative, NumEnvs, Positive, Width, checked
 
 
@@ -101,6 +101,7 @@ class SB3PPO:
         self._rng = GlobalRng(seed, device)
         self.num_model_envs = num_model_envs
         layers = [hidden] * num_layers
+        self._obs_dim = obs_dim
         self.algorithm = make_algorithm(
             "PPO",
             obs_dim,
@@ -122,7 +123,7 @@ class SB3PPO:
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
         """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
-        policy = self.algorithm.policy.get_distribution(obs).distribution
+        policy = self.algorithm.policy.get_distribution(self._rows(obs)).distribution
         if self._action.kind == "discrete":
             if deterministic:
                 return self.to_env(policy.probs.argmax(1))
@@ -207,7 +208,11 @@ class SB3PPO:
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
         """Return estimated returns (B,) from obs (B, obs_dim)."""
-        return self.algorithm.policy.predict_values(obs)[:, 0]
+        return self.algorithm.policy.predict_values(self._rows(obs))[:, 0]
+
+    def _rows(self, obs: Tensor) -> Tensor:
+        """Return checked observations (B, obs_dim)."""
+        return as_rows("obs", obs, width=self._obs_dim, device=self.algorithm.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, optimizer moments and SB3's generators."""

@@ -21,7 +21,7 @@ from mbrl.learners.sb3_algorithm import (
 from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.global_rng import GlobalRng
 from mbrl.roles import ModelVecEnv
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Transitions, as_rows
 from mbrl.values import Count, Depth, Fraction, Positive, Width, checked
 
 
@@ -108,6 +108,7 @@ class SB3SAC:
         self._units = UnitActions(action, device)
         self._real_ratio = real_ratio
         self._rng = GlobalRng(seed, device)
+        self._obs_dim = obs_dim
         self.algorithm = make_algorithm(
             "SAC",
             obs_dim,
@@ -129,7 +130,7 @@ class SB3SAC:
         self, obs: Tensor, *, generator: torch.Generator, deterministic: bool = False
     ) -> Tensor:
         """Return actions (B, act_dim) in environment units for obs (B, obs_dim)."""
-        mean, log_std, _ = self.algorithm.actor.get_action_dist_params(obs)
+        mean, log_std, _ = self.algorithm.actor.get_action_dist_params(self._rows(obs))
         if not deterministic:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             mean = mean + log_std.exp() * noise
@@ -162,8 +163,13 @@ class SB3SAC:
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
         """Return estimated returns (B,) from obs (B, obs_dim): the smaller critic value."""
+        obs = self._rows(obs)
         mean, _, _ = self.algorithm.actor.get_action_dist_params(obs)
         return torch.cat(self.algorithm.critic(obs, mean.tanh()), dim=1).amin(1)
+
+    def _rows(self, obs: Tensor) -> Tensor:
+        """Return checked observations (B, obs_dim)."""
+        return as_rows("obs", obs, width=self._obs_dim, device=self.algorithm.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, temperature, the moments of three optimizers, and SB3's generators."""

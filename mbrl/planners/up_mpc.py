@@ -20,7 +20,7 @@ from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor
 from mbrl.planners.noise import colored_noise
 from mbrl.roles import ActionSelector, Model, ValuesStates
-from mbrl.types import ActionSpec, Prediction, State
+from mbrl.types import ActionSpec, Prediction, State, as_rows
 from mbrl.values import AtMost, Count, CountOrZero, Finite, Fraction, NonNegative, checked
 
 EMA_DECAY = 0.99  # of the measurements, per observation
@@ -146,6 +146,7 @@ class UPMPC(Generic[State]):
             NumericalFault: if the model gives a candidate a NaN or an infinity.
             BadInput: if the model predicts no uncertainty.
         """
+        obs = as_rows("obs", obs)
         first = self._policy.select(obs, generator=generator, deterministic=deterministic)
         if deterministic:
             return first

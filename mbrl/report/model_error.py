@@ -45,6 +45,7 @@ def k_step_error(
     Returns:
         Errors for 1..H steps; None if no episode is that long.
     """
+    data = data.validated()
     windows = sequences(data, horizon)
     if windows.shape[0] == 0:
         return None

@@ -18,7 +18,7 @@ from mbrl.dynamics.sindy.library import Term, polynomial, reduce_circles
 from mbrl.errors import BadInput
 from mbrl.imagination.hold import ActionHold
 from mbrl.roles import Agent
-from mbrl.types import ActionSpec, Task
+from mbrl.types import ActionSpec, Task, as_rows
 from mbrl.values import Count, Degree, checked
 
 
@@ -73,6 +73,7 @@ class SparsePolicy(Agent):
         self, obs: Tensor, *, generator: torch.Generator | None = None, deterministic: bool = True
     ) -> Tensor:
         """Return actions (B, act_dim) for obs (B, obs_dim)."""
+        obs = as_rows("obs", obs, width=len(self.names))
         used = torch.nonzero((self.weights != 0).any(0))[:, 0].tolist()
         action = self._action.low.expand(obs.shape[0], -1) * 0
         if used:

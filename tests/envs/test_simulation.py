@@ -7,25 +7,25 @@ from gymnasium.utils import seeding
 
 import mbrl
 from mbrl.envs import SimulatedVecEnv, Simulation, task_outcome
-from mbrl.errors import EnvironmentFault
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
 from tests.toys import generator
 
 
 @pytest.mark.parametrize("id", ["Hopper-v5", "Pendulum-v1", "CartPole-v1"])
-@pytest.mark.parametrize(("value", "named"), [(float("nan"), "a NaN"), (float("inf"), "an infin")])
-def test_a_bad_action_is_named(id, value, named):
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_bad_action_is_named(id, value):
     env = mbrl.make_vec(id, num_envs=3)
     env.reset(0)
     env.step(torch.zeros(3, env.action.dim))
     action = torch.zeros(3, env.action.dim)
     action[2, 0] = value
-    with pytest.raises(EnvironmentFault, match=f"environment 2, step 2: {named}.* in the action"):
+    with pytest.raises(BadInput, match=r"action: shape \(3, \d\), row 2 should be finite"):
         env.step(action)
 
 
 def test_actions_of_the_wrong_shape_are_refused():
-    with pytest.raises(ValueError, match=r"should be \(2, 3\), got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"shape \(3, 2\) should be \(2, 3\)"):
         mbrl.make_vec("Hopper-v5", num_envs=2).step(torch.zeros(3, 2))
 
 

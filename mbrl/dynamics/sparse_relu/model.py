@@ -31,7 +31,6 @@ from mbrl.types import (
     Prediction,
     Task,
     Transitions,
-    as_rows,
 )
 from mbrl.values import Count, CountOrZero, checked
 
@@ -143,7 +142,6 @@ class SparseReLU(Dynamics):
         Raises:
             NumericalFault: if the loss is not finite.
         """
-        data = data.as_float32()
         generator = as_generator(generator, data.obs.device)
         x, change = torch.cat([data.obs, data.action], 1), self._targets(data)
         self.target_std.copy_(self._units(data, change))
@@ -280,7 +278,6 @@ class SparseReLU(Dynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member, without noise; see Model.step."""
-        action = as_rows("action", action, width=self.act_dim, num_rows=state.obs.shape[0])
         x = torch.cat([state.obs, action], 1)
         if len(state.members) > 1:
             blocks = split_blocks(x, len(state.members))

@@ -91,6 +91,7 @@ class RewardConsistent(Dynamics):
         if not base.learned:
             raise BadInput("base: a simulator is never wrong; filter a learned model")
         self.base, self.dynamics_reward = base, dynamics_reward
+        self.obs_dim, self.act_dim = base.obs_dim, base.act_dim
         self.candidate_generator = candidates or CandidateGenerator(
             obs_dim=obs_dim, action=action, task=task, generator=generator
         )

@@ -1,0 +1,172 @@
+"""Checks of the arrays that models, planners and agents are given, in one place for every subclass.
+
+`mbrl.roles` wraps the methods of its abstract classes with them. A part of one's own is checked as
+well, and says nothing about it. Arrays, lists and other number formats become float32 tensors.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mbrl.errors import BadInput
+from mbrl.types import Transitions, as_rows, check_finite, map_tensors
+
+Method = Callable[..., Any]
+
+
+def wrap(cls: type, checks: dict[str, Callable[[Method], Method]]) -> None:
+    """Wrap the methods that a class defines itself.
+
+    Args:
+        cls: the class, changed in place.
+        checks: name of a method -> what wraps it.
+    """
+    for name, check in checks.items():
+        if name in vars(cls):
+            setattr(cls, name, check(vars(cls)[name]))
+
+
+def checked_fit(fit: Method) -> Method:
+    """Check the transitions that a model is fitted to."""
+
+    @functools.wraps(fit)
+    def wrapped(self: Any, data: Transitions, **options: Any) -> Any:
+        if not isinstance(data, Transitions):
+            kind = type(data).__name__
+            raise BadInput(f"data: {kind} should be Transitions, as of Transitions.from_arrays")
+        data = data.validated(obs_dim=self.obs_dim, act_dim=self.act_dim, device=_device(self))
+        return fit(self, data, **options)
+
+    return wrapped
+
+
+def checked_initial(initial: Method) -> Method:
+    """Check the observations at which a belief begins."""
+
+    @functools.wraps(initial)
+    def wrapped(self: Any, obs: Tensor, **options: Any) -> Any:
+        obs = as_rows("obs", obs, width=self.obs_dim, device=_device(self), finite=True)
+        return initial(self, obs, **options)
+
+    return wrapped
+
+
+def checked_observe(observe: Method) -> Method:
+    """Check a real step from which a belief is updated."""
+
+    @functools.wraps(observe)
+    def wrapped(
+        self: Any, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+    ) -> Any:
+        rows, device = belief_rows(state)
+        obs = as_rows("obs", obs, width=self.obs_dim, device=device, finite=True)
+        if rows % obs.shape[0]:
+            raise BadInput(
+                f"obs: shape {tuple(obs.shape)} should have as many rows as the belief's {rows}, "
+                "or a whole part of them"
+            )
+        like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
+        action = as_rows("action", action, width=self.act_dim, **like_obs)
+        return observe(self, state, action, obs, env_state)
+
+    return wrapped
+
+
+def checked_step(step: Method) -> Method:
+    """Check the actions of a step; whether they are finite is not looked at, for speed."""
+
+    @functools.wraps(step)
+    def wrapped(self: Any, state: Any, action: Tensor, **options: Any) -> Any:
+        rows, device = belief_rows(state)
+        action = as_rows("action", action, width=self.act_dim, num_rows=rows, device=device)
+        return step(self, state, action, **options)
+
+    return wrapped
+
+
+def checked_uncertainty(uncertainty: Method) -> Method:
+    """Check the observations and actions whose uncertainty is asked for."""
+
+    @functools.wraps(uncertainty)
+    def wrapped(self: Any, obs: Tensor, action: Tensor) -> Tensor:
+        device = _device(self)
+        obs = as_rows("obs", obs, width=self.obs_dim, device=device, finite=True)
+        like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
+        action = as_rows("action", action, width=self.act_dim, **like_obs)
+        return uncertainty(self, obs, action)
+
+    return wrapped
+
+
+def checked_plan(plan: Method) -> Method:
+    """Check the state of a model from which a plan begins."""
+
+    @functools.wraps(plan)
+    def wrapped(self: Any, state: Any, model: Any, **options: Any) -> Any:
+        rows, _ = belief_rows(state)
+        if rows == 0 or rows % self.num_particles:
+            raise BadInput(
+                f"state: {rows} rows should be num_particles={self.num_particles} for each of the "
+                "environments, at least one"
+            )
+
+        def check(tensor: Tensor) -> Tensor:
+            if tensor.dim() < 2 or tensor.is_complex():
+                shape = f"shape {tuple(tensor.shape)} of {tensor.dtype}"
+                raise BadInput(f"state: {shape} should be ({rows}, ...) of real numbers")
+            check_finite("state", tensor)
+            return tensor
+
+        map_tensors(check, state)
+        previous, num_envs = options.get("previous"), rows // self.num_particles
+        if previous is not None and previous.actions.shape[0] != num_envs:
+            shape = tuple(previous.actions.shape)
+            raise BadInput(
+                f"previous: a plan of shape {shape}, but the state is of {num_envs} environments"
+            )
+        return plan(self, state, model, **options)
+
+    return wrapped
+
+
+def checked_act(act: Method) -> Method:
+    """Check the observations that an agent acts on."""
+
+    @functools.wraps(act)
+    def wrapped(self: Any, obs: Tensor, **options: Any) -> Tensor:
+        return act(self, as_rows("obs", obs, finite=True), **options)
+
+    return wrapped
+
+
+def belief_rows(state: Any) -> tuple[int, torch.device]:
+    """Return the number of rows of a belief, and its device.
+
+    Args:
+        state: a tensor or a (named) tuple of tensors, batch first.
+
+    Raises:
+        BadInput: if it is something else.
+    """
+    tensors: list[Tensor] = []
+    map_tensors(lambda tensor: tensors.append(tensor) or tensor, state)
+    if not tensors or tensors[0].dim() == 0:
+        raise BadInput(
+            f"state: {type(state).__name__} should be a model's belief, as initial() returns it"
+        )
+    return tensors[0].shape[0], tensors[0].device
+
+
+def _device(model: Any) -> torch.device | None:
+    """Return the device of a model's numbers, None if it has none."""
+    if not isinstance(model, nn.Module):
+        return None
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        return tensor.device
+    return None
