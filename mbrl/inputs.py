@@ -33,7 +33,14 @@ def wrap(cls: type, checks: dict[str, Callable[[Method], Method]]) -> None:
 
 
 def checked_fit(fit: Method) -> Method:
-    """Check the transitions that a model is fitted to."""
+    """Return a method that checks the transitions that a model is fitted to.
+
+    Args:
+        fit: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(fit)
     def wrapped(self: Any, data: Transitions, **options: Any) -> Any:
@@ -47,7 +54,14 @@ def checked_fit(fit: Method) -> Method:
 
 
 def checked_initial(initial: Method) -> Method:
-    """Check the observations at which a belief begins."""
+    """Return a method that checks the observations at which a belief begins.
+
+    Args:
+        initial: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(initial)
     def wrapped(self: Any, obs: Tensor, **options: Any) -> Any:
@@ -58,7 +72,14 @@ def checked_initial(initial: Method) -> Method:
 
 
 def checked_observe(observe: Method) -> Method:
-    """Check a real step from which a belief is updated."""
+    """Return a method that checks a real step from which a belief is updated.
+
+    Args:
+        observe: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(observe)
     def wrapped(
@@ -79,7 +100,14 @@ def checked_observe(observe: Method) -> Method:
 
 
 def checked_step(step: Method) -> Method:
-    """Check the actions of a step; whether they are finite is not looked at, for speed."""
+    """Return a method that checks the actions of a step, but not whether they are finite.
+
+    Args:
+        step: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(step)
     def wrapped(self: Any, state: Any, action: Tensor, **options: Any) -> Any:
@@ -91,7 +119,14 @@ def checked_step(step: Method) -> Method:
 
 
 def checked_uncertainty(uncertainty: Method) -> Method:
-    """Check the observations and actions whose uncertainty is asked for."""
+    """Return a method that checks the observations and actions whose uncertainty is asked for.
+
+    Args:
+        uncertainty: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(uncertainty)
     def wrapped(self: Any, obs: Tensor, action: Tensor) -> Tensor:
@@ -105,7 +140,14 @@ def checked_uncertainty(uncertainty: Method) -> Method:
 
 
 def checked_plan(plan: Method) -> Method:
-    """Check the state of a model from which a plan begins."""
+    """Return a method that checks the state of a model from which a plan begins.
+
+    Args:
+        plan: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(plan)
     def wrapped(self: Any, state: Any, model: Any, **options: Any) -> Any:
@@ -125,10 +167,10 @@ def checked_plan(plan: Method) -> Method:
 
         map_tensors(check, state)
         previous, num_envs = options.get("previous"), rows // self.num_particles
-        if previous is not None and previous.actions.shape[0] != num_envs:
-            shape = tuple(previous.actions.shape)
+        if previous is not None and belief_rows(previous.warm_start)[0] != num_envs:
+            count = belief_rows(previous.warm_start)[0]
             raise BadInput(
-                f"previous: a plan of shape {shape}, but the state is of {num_envs} environments"
+                f"previous: a plan of {count} environments, but the state is of {num_envs}"
             )
         return plan(self, state, model, **options)
 
@@ -136,7 +178,14 @@ def checked_plan(plan: Method) -> Method:
 
 
 def checked_act(act: Method) -> Method:
-    """Check the observations that an agent acts on."""
+    """Return a method that checks the observations that an agent acts on.
+
+    Args:
+        act: the method of a subclass.
+
+    Raises:
+        BadInput: when it is called, naming what is wrong.
+    """
 
     @functools.wraps(act)
     def wrapped(self: Any, obs: Tensor, **options: Any) -> Tensor:

@@ -392,9 +392,8 @@ def check_finite(name: str, tensor: Tensor) -> None:
     if tensor.is_cpu and not torch.isfinite(tensor).all():
         rows = ~torch.isfinite(tensor).reshape(tensor.shape[0], -1).all(1)
         row = int(torch.nonzero(rows)[0])
-        raise BadInput(
-            f"{name}: shape {tuple(tensor.shape)}, row {row} is not finite: {tensor[row].tolist()}"
-        )
+        shape = f"shape {tuple(tensor.shape)}, row {row}"
+        raise BadInput(f"{name}: {shape} should be finite: {tensor[row].tolist()}")
 
 
 def _as_tensor(name: str, value: Any, device: torch.device | str | None) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mbrl import types
 from mbrl.errors import EnvironmentFault
-from mbrl.types import as_numbers
 
 
 def action_array(action: Any, num_envs: int, dim: int) -> np.ndarray:
@@ -22,7 +22,8 @@ def action_array(action: Any, num_envs: int, dim: int) -> np.ndarray:
     Raises:
         BadInput: if it is of another shape, or holds a NaN or an infinity.
     """
-    return as_numbers("action", action, (num_envs, dim), finite=True).detach().cpu().numpy()
+    shape = (num_envs, dim)
+    return types.as_numbers("action", action, shape, finite=True).detach().cpu().numpy()
 
 
 def check_finite(

@@ -122,9 +122,7 @@ class ModelVectorEnv(AutoresetVectorEnv):
 
     def _advance(self, actions: Any, rows: Mask) -> Outcome:
         """Step every environment; see AutoresetVectorEnv."""
-        array, shape = np.asarray(actions), self.action_space.shape
-        if array.shape != shape:
-            raise BadInput(f"action: shape should be {shape}, got {array.shape}")
+        array = as_numbers("action", actions, self.action_space.shape or ())
         step = self._env.advance(to_tensor(array, self._env.action))
         next_obs, reward, terminated, truncated = (x.cpu().numpy().copy() for x in step)
         return next_obs, reward, terminated, truncated, {}

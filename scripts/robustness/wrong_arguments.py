@@ -286,7 +286,8 @@ def env_calls() -> Iterator[Call]:
         "gym",
         "gym_process",
     ):
-        env = mbrl.make_vec(name, 2, **({"id": "Pendulum-v1"} if name.startswith("gym") else {}))
+        make: Any = mbrl.make_vec
+        env = make(name, 2, **({"id": "Pendulum-v1"} if name.startswith("gym") else {}))
         action = torch.zeros(2, env.action.dim)
         step = lambda action: (env.reset(0), env.step(action).next_obs)[1]  # noqa: B023, E731
         yield Call(f"{name}.step", step, {"action": action})
