@@ -63,6 +63,7 @@ def save_dataset(
         ValueError: if a row does not begin where the one before it in its episode ended.
         OSError: naming the file that cannot be written; the name stays free.
     """
+    data = data.validated(act_dim=action.dim)
     with new_dataset(id) as folder:
         about: dict[str, Any] = {"collected_in": env, "algorithm_name": algorithm}
         about["description"] = f"collected in {env}"
