@@ -564,6 +564,8 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
     except (TypeError, ValueError):
         kind = type(obs).__name__
         raise BadInput(f"obs: a {kind} should be numbers of shape {right}") from None
+    if np.iscomplexobj(obs):
+        raise BadInput(f"obs: complex numbers should be real ones of shape {right}")
     rank = len(shape)
     if array.shape[array.ndim - rank :] != shape or array.ndim > rank + 1 or not array.size:
         raise BadInput(f"obs: shape {array.shape} should be {right}")

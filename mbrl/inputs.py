@@ -167,8 +167,8 @@ def checked_plan(plan: Method) -> Method:
 
         map_tensors(check, state)
         previous, num_envs = options.get("previous"), rows // self.num_particles
-        if previous is not None and belief_rows(previous.warm_start)[0] != num_envs:
-            count = belief_rows(previous.warm_start)[0]
+        count = num_envs if previous is None else _leading(previous.warm_start, num_envs)
+        if count != num_envs:
             raise BadInput(
                 f"previous: a plan of {count} environments, but the state is of {num_envs}"
             )
@@ -189,7 +189,7 @@ def checked_act(act: Method) -> Method:
 
     @functools.wraps(act)
     def wrapped(self: Any, obs: Tensor, **options: Any) -> Tensor:
-        return act(self, as_rows("obs", obs, finite=True), **options)
+        return act(self, as_rows("obs", obs, device=self.device, finite=True), **options)
 
     return wrapped
 
@@ -210,6 +210,13 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
             f"state: {type(state).__name__} should be a model's belief, as initial() returns it"
         )
     return tensors[0].shape[0], tensors[0].device
+
+
+def _leading(warm_start: Any, otherwise: int) -> int:
+    """Return the rows of the first tensor of a warm start, or otherwise where it has none."""
+    tensors: list[Tensor] = []
+    map_tensors(lambda tensor: tensors.append(tensor) or tensor, warm_start)
+    return tensors[0].shape[0] if tensors else otherwise
 
 
 def _device(model: Any) -> torch.device | None:

@@ -544,9 +544,11 @@ class Actor(ABC):
     Attributes:
         needs_env_state: whether act() needs the simulator's state, because the model is the
             simulator itself. Reading it costs time, so it is read only then.
+        device: where observations must be; None where the policy says so itself.
     """
 
     needs_env_state: bool = False
+    device: torch.device | None = None
 
     def __init_subclass__(cls) -> None:
         """Check the observations that a subclass acts on."""

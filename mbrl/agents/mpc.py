@@ -54,7 +54,7 @@ class MPC(Agent):
     ):
         """Store the parts."""
         generator = as_generator(generator, action.low.device)
-        self._action = action
+        self._action, self.device = action, action.low.device
         self.dynamics = dynamics
         self.planner = planner
         self._generator = generator

@@ -25,7 +25,7 @@ class Random(Agent):
     def __init__(self, *, action: ActionSpec, generator: torch.Generator | int):
         """Seed the generator of evaluation."""
         generator = as_generator(generator, action.low.device)
-        self._action = action
+        self._action, self.device = action, action.low.device
         self._generator = generator
         self._eval_generator = torch.Generator(generator.device).manual_seed(
             generator.initial_seed() ^ 1

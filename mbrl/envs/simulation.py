@@ -177,14 +177,23 @@ class CheckedSimulation:
         """Step environments once; see Simulation.advance.
 
         Raises:
-            BadInput: if no episode has been started.
+            BadInput: if no episode has been started, or an action is not finite.
         """
         if not self.started:
             raise BadInput("step: there is no episode yet; call reset() first")
         self.steps += 1
         rows: Any = slice(None) if active is None else active
         indices = None if active is None else np.flatnonzero(active).tolist()
-        self.check("action", action[rows], indices)
+        wrong = np.flatnonzero(~np.isfinite(action[rows]).all(1))
+        if len(wrong):
+            index, values = (
+                wrong[0] if indices is None else indices[wrong[0]],
+                action[rows][wrong[0]],
+            )
+            raise BadInput(
+                f"action: of environment {index}, step {self.steps}, should be finite: "
+                f"{values.tolist()}"
+            )
         try:
             if active is None:
                 obs, reward, terminated = self.simulation.advance(action)

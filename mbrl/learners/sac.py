@@ -333,7 +333,7 @@ class SAC:
 
     def _rows(self, obs: Tensor) -> Tensor:
         """Return checked observations (B, obs_dim)."""
-        return as_rows("obs", obs, width=self.networks.actor_sizes[0], device=self._generator.device)
+        return as_rows("obs", obs, width=self._obs_dim, device=self._generator.device)
 
     def _actor_output(self, obs: Tensor) -> Tensor:
         """Return means above log standard deviations (2 A, B) for obs (B, obs_dim)."""

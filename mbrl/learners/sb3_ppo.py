@@ -212,7 +212,8 @@ class SB3PPO:
 
     def _rows(self, obs: Tensor) -> Tensor:
         """Return checked observations (B, obs_dim)."""
-        return as_rows("obs", obs, width=self._obs_dim, device=self.algorithm.device)
+        device = self.algorithm.device
+        return as_rows("obs", obs, width=self._obs_dim, device=device, finite=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks, optimizer moments and SB3's generators."""

@@ -20,7 +20,7 @@ from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor
 from mbrl.planners.noise import colored_noise
 from mbrl.roles import ActionSelector, Model, ValuesStates
-from mbrl.types import ActionSpec, Prediction, State, as_rows
+from mbrl.types import ActionSpec, Prediction, State, as_numbers
 from mbrl.values import AtMost, Count, CountOrZero, Finite, Fraction, NonNegative, checked
 
 EMA_DECAY = 0.99  # of the measurements, per observation
@@ -146,7 +146,7 @@ class UPMPC(Generic[State]):
             NumericalFault: if the model gives a candidate a NaN or an infinity.
             BadInput: if the model predicts no uncertainty.
         """
-        obs = as_rows("obs", obs)
+        obs = as_numbers("obs", obs, ("E", "N"))
         first = self._policy.select(obs, generator=generator, deterministic=deterministic)
         if deterministic:
             return first
@@ -166,8 +166,10 @@ class UPMPC(Generic[State]):
         """Return K candidates at obs (E, obs_dim); first (E, act_dim) is one of them."""
         num_envs, num_others = obs.shape[0], self._num_policy - 1
         own = self._generator
-        others = self._policy.select(obs.repeat_interleave(num_others, dim=0), generator=own)
-        action = torch.cat([first[:, None], others.view(num_envs, num_others, first.shape[1])], 1)
+        action = first[:, None]
+        if num_others:
+            others = self._policy.select(obs.repeat_interleave(num_others, dim=0), generator=own)
+            action = torch.cat([action, others.view(num_envs, num_others, first.shape[1])], 1)
         state = self._model.initial(obs, generator=own if self._samples else None)
         candidates = Candidates(action, *self._returns(state, action[:, :, None]))
         if self._num_noise:

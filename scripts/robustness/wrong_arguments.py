@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -71,10 +72,12 @@ class Call(NamedTuple):
     arrays: Arrays
     rows: bool = True  # whether the number of rows is that of something else
     widths: bool = True  # whether the width is that of something else
-    finite: bool = True  # whether NaN should be refused
+    # whether NaN should be refused: not inside imagination, where planners name a model's faults
+    finite: bool = True
     repeats: bool = True  # whether the same input gives the same output
     costly: bool = False  # only wrong arrays are tried
     devices: bool = True  # whether the device is that of something else
+    single: bool = False  # one dimension less is one row, as in Stable-Baselines3
     opaque: bool = False  # a model's belief: a tensor, of any width and dimensions
     dims: bool = True  # whether the number of dimensions is fixed
     optional: bool = False  # whether the last array may be None
@@ -247,7 +250,12 @@ def planner_calls() -> Iterator[Call]:
     ensemble.fit(data, generator=seeded())
     up_mpc = UPMPC(dynamics=ensemble, learner=policy, action=ACTION, generator=seeded())
     yield Call(
-        "UPMPC.select", lambda obs: up_mpc.select(obs, generator=seeded()), {"obs": obs}, rows=False
+        "UPMPC.select",
+        lambda obs: up_mpc.select(obs, generator=seeded()),
+        {"obs": obs},
+        rows=False,
+        finite=False,
+        repeats=False,
     )
 
 
@@ -258,16 +266,17 @@ def policy_calls() -> Iterator[Call]:
     for name in names("learner"):
         learner = build("learner", name, obs_dim=OBS_DIM, action=ACTION)
         select = lambda obs: learner.select(obs, generator=seeded(), deterministic=True)  # noqa: B023, E731
-        yield Call(f"{name}.select", select, {"obs": obs}, rows=False)
-        yield Call(f"{name}.value", lambda obs: learner.value(obs), {"obs": obs}, rows=False)  # noqa: B023
+        yield Call(f"{name}.select", select, {"obs": obs}, rows=False, finite=False)
+        yield Call(f"{name}.value", partial(learner.value), {"obs": obs}, rows=False, finite=False)
     for name in AGENTS:
         agent = mbrl.GymAgent(name, "pendulum")
-        widths = agent.env.obs_dim
-        for call, act in (
-            ("predict", lambda obs: agent.predict(obs, deterministic=True)[0]),  # noqa: B023
-            ("act", lambda obs: agent.agent.act(obs, explore=False)),  # noqa: B023
-        ):
-            yield Call(f"{name}.{call}", act, {"obs": torch.full((1, widths), 0.1)}, rows=False)
+        act = partial(agent.agent.act, explore=False)
+        predict = lambda obs: agent.predict(obs, deterministic=True)[0]  # noqa: B023, E731
+        obs = {"obs": torch.full((1, agent.env.obs_dim), 0.1)}
+        draws = name in ("random", "pets", "sindy_mpc")  # of a generator that goes on
+        widths = name != "random"
+        yield Call(f"{name}.act", act, obs, rows=False, widths=widths, repeats=not draws)
+        yield Call(f"{name}.predict", predict, obs, rows=False, repeats=not draws, single=True)
 
 
 AGENTS = ("random", "sac", "mbpo", "pets", "coplanner", "sb3_sac", "sindy_rl", "sindy_mpc")
@@ -278,62 +287,88 @@ def env_calls() -> Iterator[Call]:
     model = mbrl.dynamics.FunctionModel(move, reward)
     starts = transitions().obs[:ROWS]
     for name in (
-        "pendulum",
-        "hopper",
-        "cartpole_swingup",
-        "reacher",
-        "kuramoto_sivashinsky",
-        "gym",
-        "gym_process",
+        "Pendulum-v1",
+        "Hopper-v5",
+        "Reacher-v5",
+        "CartPole-v1",
     ):
         make: Any = mbrl.make_vec
-        env = make(name, 2, **({"id": "Pendulum-v1"} if name.startswith("gym") else {}))
+        env = make(name, num_envs=2)
         action = torch.zeros(2, env.action.dim)
         step = lambda action: (env.reset(0), env.step(action).next_obs)[1]  # noqa: B023, E731
-        yield Call(f"{name}.step", step, {"action": action})
-        if name in ("pendulum", "hopper"):
+        yield Call(f"{name}.step", step, {"action": action}, devices=False)
+        if name in ("Pendulum-v1", "Hopper-v5"):
             env.reset(0)
             state = env.env_state()
             simulate = lambda state, action: env.simulate(state, action)[0]  # noqa: B023, E731
             arrays = {"state": state, "action": torch.zeros(2, 3, env.action.dim)}
-            yield Call(f"{name}.simulate", simulate, arrays)
+            yield Call(f"{name}.simulate", simulate, arrays, devices=False, finite=False)
     single = gymnasium.make("mbrl/Pendulum-v1", disable_env_checker=True).unwrapped
     yield Call(
         "mbrl/Pendulum-v1.step",
         lambda action: (single.reset(seed=0), single.step(action)[0])[1],
         {"action": torch.zeros(1)},
         rows=False,
+        devices=False,
     )
     vector = gymnasium.make_vec("mbrl/Hopper-v5", num_envs=2)
     yield Call(
         "mbrl/Hopper-v5 vector.step",
         lambda action: (vector.reset(seed=0), vector.step(action)[0])[1],
         {"action": torch.zeros(2, 3)},
+        devices=False,
     )
 
     def imagined(num: int) -> ImaginedVecEnv:
         return ImaginedVecEnv(model, starts=starts, num_envs=num, action=ACTION, generator=seeded())
 
+    world, worlds = ModelEnv(imagined(1)), ModelVectorEnv(imagined(2))
     yield Call(
         "ImaginedVecEnv.step",
         lambda action: imagined(2).step(action).next_obs,
         {"action": torch.zeros(2, ACT_DIM)},
+        devices=False,
     )
     yield Call(
         "ModelEnv.step",
-        lambda action: ModelEnv(imagined(1)).step(action)[0],
+        lambda action: (world.reset(seed=0), world.step(action)[0])[1],
         {"action": torch.zeros(ACT_DIM)},
         rows=False,
+        devices=False,
     )
     yield Call(
         "ModelVectorEnv.step",
-        lambda action: ModelVectorEnv(imagined(2)).step(action)[0],
+        lambda action: (worlds.reset(seed=0), worlds.step(action)[0])[1],
         {"action": torch.zeros(2, ACT_DIM)},
+        devices=False,
     )
 
 
 def mutants(call: Call, array: Tensor) -> Iterator[tuple[str, Any, str]]:
-    """Yield (change, wrong or other value, kind): shape, value, type, empty, same."""
+    """Yield (change, value, kind) of an array; kinds: shape, empty, type, device, value, same."""
+    yield from other_shapes(call, array)
+    yield "no row", array[:0], "empty"
+    yield "complex", array.to(torch.complex64), "type"
+    yield "text", "nonsense", "type"
+    yield "list of text", [["a"]], "type"
+    yield "None", None, "free" if call.optional else "type"
+    if call.devices:
+        yield "another device", array.to("meta"), "device"
+    if array.is_floating_point():
+        for what, value in (("NaN", torch.nan), ("infinity", torch.inf)):
+            wrong = array.clone()
+            wrong.view(-1)[0] = value
+            yield what, wrong, "value" if call.finite else "free"
+    if not call.costly and not call.opaque:
+        if array.is_floating_point():
+            yield "float64", array.double(), "same"
+            yield "float16 of whole numbers", array.round().half(), "runs"
+        yield "numpy", array.numpy(), "same"
+        yield "list", array.tolist(), "same"
+
+
+def other_shapes(call: Call, array: Tensor) -> Iterator[tuple[str, Any, str]]:
+    """Yield an array in other shapes."""
     width = array.shape[-1]
     if array.dim() > 1 and call.widths:
         yield "one column more", torch.cat([array, array[..., :1]], -1), "shape"
@@ -344,28 +379,10 @@ def mutants(call: Call, array: Tensor) -> Iterator[tuple[str, Any, str]]:
     if call.rows:
         yield "one row more", torch.cat([array, array[:1]]), "shape"
     if call.dims and not call.opaque:
-        if array.dim() > 1:
+        if array.dim() > 1 and not call.single:
             yield "one dimension less", array[0], "shape"
         yield "one dimension more", array[None], "shape"
     yield "a number", torch.tensor(0.5), "shape"
-    yield "no row", array[:0], "empty"
-    yield "complex", array.to(torch.complex64), "type"
-    yield "text", "nonsense", "type"
-    yield "list of text", [["a"]], "type"
-    yield "None", None, "free" if call.optional else "type"
-    yield "another device", array.to("meta"), "device" if call.devices else "free"
-    if array.is_floating_point():
-        for what, value in (("NaN", torch.nan), ("infinity", torch.inf)):
-            wrong = array.clone()
-            wrong.view(-1)[0] = value
-            yield what, wrong, "value" if call.finite else "free"
-    if not call.costly and not call.opaque:
-        if array.is_floating_point():
-            yield "float64", array.double(), "same"
-        if array.is_floating_point():
-            yield "float16 of whole numbers", array.round().half(), "runs"
-        yield "numpy", array.numpy(), "same"
-        yield "list", array.tolist(), "same"
 
 
 def numbers(result: Any) -> list[Tensor]:
@@ -440,8 +457,6 @@ def main() -> None:
     options = parser.parse_args()
     counts: dict[tuple[str, str], Counter[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        import os
-
         os.environ["MINARI_DATASETS_PATH"] = folder
         for outcome in outcomes(all_calls()):
             key = outcome.call, outcome.argument
@@ -450,6 +465,7 @@ def main() -> None:
                 counts[key]["failures"] += 1
                 print(*outcome, sep=" | ", flush=True)
     with options.out.open("w", newline="") as file:
+        file.write("# python -m scripts.robustness.wrong_arguments\n")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["call", "argument", "tries", "failures"])
         for key, count in counts.items():

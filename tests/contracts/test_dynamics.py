@@ -66,6 +66,8 @@ def begin(model, obs, **options):
 @pytest.fixture(scope="module", params=["toy", *names("dynamics")])
 def case(request):
     data = collect(ToyEnv(4), 100).all()
+    noise = 1e-3 * torch.randn(data.next_obs.shape, generator=generator(8))  # members differ
+    data = data._replace(next_obs=data.next_obs + noise)
     model = build(request.param)
     metrics = model.fit(data, generator=generator(1))
     return request.param, model, data, metrics

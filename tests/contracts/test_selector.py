@@ -68,7 +68,11 @@ def test_selector(name, options, alpha, model):
 def test_doubt_is_avoided_or_sought(dynamics, alpha):
     """Over every model the chosen first actions are less, or more, in doubt than the policy's."""
     model = build_model(dynamics)
-    model.fit(collect(ToyEnv(4), 100).all(), generator=generator(1))
+    data = collect(ToyEnv(4), 100).all()
+    noise = 0.01 * torch.randn(
+        data.next_obs.shape, generator=generator(8)
+    )  # so that members differ
+    model.fit(data._replace(next_obs=data.next_obs + noise), generator=generator(1))
     selector = make(
         "selector", "up_mpc", {"alpha": 1000 * alpha, "horizon": 1},
         learner=Uniform(), dynamics=model, action=ACTION, generator=generator(2),

@@ -257,11 +257,17 @@ def test_what_cannot_be_is_refused_in_one_line():
         make(num_elites=6)
 
 
-def test_a_nan_in_the_loss_is_named(data):
+def test_what_is_not_finite_is_named_in_the_data_and_in_the_loss(data, monkeypatch):
     rows = data._replace(reward=data.reward.clone())
     rows.reward[3] = float("nan")
-    with pytest.raises(NumericalFault, match="dynamics loss is nan"):
+    with pytest.raises(BadInput, match=r"reward: shape \(.*,\), row 3 should be finite: nan"):
         make().fit(rows, generator=generator(1))
+    model, loss = make(), GaussianEnsemble._loss
+    monkeypatch.setattr(
+        GaussianEnsemble, "_loss", lambda self, *given: loss(self, *given) * float("nan")
+    )
+    with pytest.raises(NumericalFault, match="dynamics loss is nan"):
+        model.fit(data, generator=generator(1))
 
 
 def test_discrete_actions_are_one_hot_inputs():
@@ -299,9 +305,9 @@ def test_seeds_float64_and_arrays_are_taken_and_other_shapes_named():
     generator = torch.Generator().manual_seed(5)
     assert runs[0][0] == runs[1][0] == runs[2][0]
     assert runs[0][1].equal(runs[1][1]) and runs[0][1].equal(runs[2][1])
-    with pytest.raises(ValueError, match=r"action: shape \(64,\) should be \(64, N\)"):
+    with pytest.raises(ValueError, match=r"action: shape \(64,\) should be \(B, 1\)"):
         fitted(5, data._replace(action=data.action[:, 0]))
-    with pytest.raises(ValueError, match=r"obs: shape \(2,\) should be \(B, N\)"):
+    with pytest.raises(ValueError, match=r"obs: shape \(2,\) should be \(B, 2\)"):
         GaussianEnsemble(obs_dim=2, action=spec, task=Task(), generator=generator).initial(obs[0])
 
 

@@ -61,7 +61,9 @@ class NotingPolicy:
 
 def by_hand(world, xs, draws, k, horizon, alpha, discount, terminal, endless):
     """Choose one candidate's first action for each x in xs, one number at a time."""
-    first, others, later = draws[0], draws[1], draws[2:]
+    first, others, later = (
+        (draws[0], *draws[1:2], draws[2:]) if k > 1 else (draws[0], [], draws[1:])
+    )
     chosen = []
     for e, start in enumerate(xs):
         best = None

@@ -62,7 +62,9 @@ def test_plans_of_one_step_by_hand(kind, low, high, options, action, cost):
     answer = pyomo_backend.solve(problem, limits)
     assert answer.status == "optimal" and answer.actions is not None
     np.testing.assert_allclose(answer.actions, [[action]], atol=1e-6)
-    np.testing.assert_allclose([answer.objective, answer.lower_bound], cost, atol=1e-6)
+    assert answer.objective == pytest.approx(cost, abs=1e-6)
+    # below the cost by what the solver's tolerances leave open
+    assert cost - 1e-5 < answer.lower_bound <= answer.objective
 
 
 def test_held_and_discounted_steps_by_hand():
