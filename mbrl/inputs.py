@@ -47,7 +47,9 @@ def checked_fit(fit: Method) -> Method:
         if not isinstance(data, Transitions):
             kind = type(data).__name__
             raise BadInput(f"data: {kind} should be Transitions, as of Transitions.from_arrays")
-        data = data.validated(obs_dim=self.obs_dim, act_dim=self.act_dim, device=_device(self))
+        data = data.validated(
+            obs_dim=self.obs_dim or None, act_dim=self.act_dim or None, device=_device(self)
+        )
         return fit(self, data, **options)
 
     return wrapped
@@ -65,7 +67,7 @@ def checked_initial(initial: Method) -> Method:
 
     @functools.wraps(initial)
     def wrapped(self: Any, obs: Tensor, **options: Any) -> Any:
-        obs = as_rows("obs", obs, width=self.obs_dim, device=_device(self), finite=True)
+        obs = as_rows("obs", obs, width=self.obs_dim or None, device=_device(self), finite=True)
         return initial(self, obs, **options)
 
     return wrapped
@@ -86,14 +88,14 @@ def checked_observe(observe: Method) -> Method:
         self: Any, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Any:
         rows, device = belief_rows(state)
-        obs = as_rows("obs", obs, width=self.obs_dim, device=device, finite=True)
+        obs = as_rows("obs", obs, width=self.obs_dim or None, device=device, finite=True)
         if rows % obs.shape[0]:
             raise BadInput(
                 f"obs: shape {tuple(obs.shape)} should have as many rows as the belief's {rows}, "
                 "or a whole part of them"
             )
         like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
-        action = as_rows("action", action, width=self.act_dim, **like_obs)
+        action = as_rows("action", action, width=self.act_dim or None, **like_obs)
         return observe(self, state, action, obs, env_state)
 
     return wrapped
@@ -112,7 +114,7 @@ def checked_step(step: Method) -> Method:
     @functools.wraps(step)
     def wrapped(self: Any, state: Any, action: Tensor, **options: Any) -> Any:
         rows, device = belief_rows(state)
-        action = as_rows("action", action, width=self.act_dim, num_rows=rows, device=device)
+        action = as_rows("action", action, width=self.act_dim or None, num_rows=rows, device=device)
         return step(self, state, action, **options)
 
     return wrapped
@@ -131,9 +133,9 @@ def checked_uncertainty(uncertainty: Method) -> Method:
     @functools.wraps(uncertainty)
     def wrapped(self: Any, obs: Tensor, action: Tensor) -> Tensor:
         device = _device(self)
-        obs = as_rows("obs", obs, width=self.obs_dim, device=device, finite=True)
+        obs = as_rows("obs", obs, width=self.obs_dim or None, device=device, finite=True)
         like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
-        action = as_rows("action", action, width=self.act_dim, **like_obs)
+        action = as_rows("action", action, width=self.act_dim or None, **like_obs)
         return uncertainty(self, obs, action)
 
     return wrapped

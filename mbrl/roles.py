@@ -248,15 +248,15 @@ class Dynamics(nn.Module, ABC):
     What its methods are given is checked before they are called (mbrl.inputs).
 
     Attributes:
-        obs_dim: length that observations must have; None for any.
-        act_dim: length that actions must have; None for any.
+        obs_dim: length that observations must have; 0 for any.
+        act_dim: length that actions must have; 0 for any.
         learned: False if there is nothing to fit and a belief needs the simulator's state, which
             no stored observation holds.
     """
 
     learned: bool = True
-    obs_dim: int | None = None
-    act_dim: int | None = None
+    obs_dim: int = 0
+    act_dim: int = 0
 
     def __init_subclass__(cls) -> None:
         """Check what the methods of a subclass are given."""

@@ -252,7 +252,7 @@ class ActionSpec(NamedTuple):
             if bound.dim() > 1 or bound.shape != given["low"].shape or not bound.numel():
                 shapes = f"{tuple(given['low'].shape)} and {tuple(given['high'].shape)}"
                 raise BadInput(f"{name}: low and high of shapes {shapes} should be (act_dim,)")
-        action = cls("continuous", *(bound.float().flatten() for bound in given.values()))
+        action = cls("continuous", given["low"].float().flatten(), given["high"].float().flatten())
         action.check_bounded()
         return action
 

@@ -27,8 +27,7 @@ class FunctionModel:
         terminated: returns where an episode ends (B,), bool, of the same; None is nowhere.
     """
 
-    obs_dim: int | None = None  # any
-    act_dim: int | None = None
+    obs_dim = act_dim = 0  # of any length
 
     def __init__(
         self,
