@@ -235,7 +235,7 @@ class GymAgent(LoadedAgent):
             from mbrl.data import load_dataset
 
             spaces: Any = {"obs_dim": self.env.obs_dim, "action": self.env.action}
-            self._dataset = load_dataset(config["dataset"], **spaces)
+            self._dataset = load_dataset(config["dataset"], **spaces, task=self.env.task)
             capacity = len(self._dataset.data.reward)
         self._buffer = ReplayBuffer(capacity, self.env.obs_dim, self.env.action.dim, device)
         if self._dataset is not None:

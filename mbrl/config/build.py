@@ -184,7 +184,8 @@ def _build(config: dict[str, Any], *, with_data: bool) -> Parts:
     if config["dataset"] is not None and with_data:
         from mbrl.data import load_dataset
 
-        dataset = load_dataset(config["dataset"], obs_dim=env.obs_dim, action=env.action)
+        spaces: dict[str, Any] = {"obs_dim": env.obs_dim, "action": env.action}
+        dataset = load_dataset(config["dataset"], **spaces, task=env.task)
         capacity = len(dataset.data.reward)
     try:
         buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, config["device"])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.types import ActionSpec, Transitions
+from mbrl.task_check import TaskCheck
+from mbrl.types import ActionSpec, Task, Transitions
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +154,26 @@ def report_outside(id: str, name: str, values: Tensor, low: Tensor, high: Tensor
         high[worst],
         extreme,
     )
+
+
+def check_known(dataset: Dataset, task: Task) -> None:
+    """Check what is known of an environment against the first 1,000 rows of a dataset.
+
+    Args:
+        dataset: of the environment.
+        task: what is known of it.
+
+    Raises:
+        BadInput: naming the function, what it gives and what the dataset holds, and where.
+    """
+    data = dataset.known()
+    rows = torch.arange(min(1000, len(data.reward)), device=data.obs.device)
+    if len(rows):
+        try:
+            check = TaskCheck(task, data.obs.shape[1], unit="row")
+            check.add(data.select(rows), last=True)
+        except BadInput as error:
+            raise BadInput(f"dataset={dataset.id}: {error}") from None
 
 
 def line_of(error: Exception) -> str:

@@ -151,6 +151,29 @@ def test_another_dataset_under_the_same_name_is_refused(home, capsys):
     assert "its dataset is not the one it began with" in capsys.readouterr().err
 
 
+def test_a_known_reward_that_the_dataset_contradicts_stops_the_run(home, capsys, monkeypatch):
+    import minari
+
+    storage = minari.load_dataset("pendulum/random-v0").storage
+    file = storage.data_path / "main_data.hdf5"
+    import h5py
+
+    with h5py.File(file, "r+") as content:
+        rewards = content["episode_0/rewards"]
+        rewards[...] = -rewards[...]
+    (home / "datasets" / "pendulum" / "random-v0" / "manifest.json").unlink()
+    metadata = file.with_name("metadata.json")
+    about = json.loads(metadata.read_text())
+    del about["content_sha256"]
+    metadata.write_text(json.dumps(about))
+    capsys.readouterr()
+    options = f"env=pendulum dataset=pendulum/random-v0 {MODEL_FREE} run_dir=run"
+    assert main(f"train agent=bc {options}".split()) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "dataset=pendulum/random-v0: task.reward" in line and "(row 0)" in line
+    assert not (home / "run").exists()
+
+
 def test_gym_agent_learns_from_a_dataset(home):
     from mbrl.api import GymAgent
 

@@ -58,7 +58,8 @@ def choose_levels(problem: Regression, block: int = 1) -> NDArray[np.int64]:
 
     The error on held-out blocks is compared with that of the best level, level 0 (least squares on
     all terms) being one of them. It may be larger by the standard error of the difference, and by
-    8% at most.
+    8% at most. On all rows the terms that stay must fit as well. Many levels may keep the same
+    terms: the middle one is chosen, because at the highest one rounding can remove them all.
 
     Args:
         problem: rows in time order.
@@ -84,6 +85,7 @@ def choose_levels(problem: Regression, block: int = 1) -> NDArray[np.int64]:
                 errors[target, level, held] = last[1] ** 2
     counts = np.bincount(blocks)
     chosen = []
+    on_all = _paths(problem, whole)
     for target in range(targets):
         mean = errors[target].mean(1)
         best = int(mean.argmin())
@@ -93,7 +95,14 @@ def choose_levels(problem: Regression, block: int = 1) -> NDArray[np.int64]:
         equal = mean <= _SAME**2 * mean[best]
         equal |= (mean - mean[best] <= noise) & (mean <= _WITHIN_NOISE**2 * mean[best])
         equal |= mean <= problem.floor[target]
-        chosen.append(int(np.flatnonzero(equal).max()))
+        allowed = np.maximum(_SAME**2 * mean, problem.floor[target])
+        for level in np.flatnonzero(equal)[::-1]:
+            support, weights = on_all[target][level]
+            gap = problem.targets[:, target] - problem.features[:, support] @ weights
+            if (gap**2).mean() <= allowed[level]:
+                break
+        same = [i for i, (terms, _) in enumerate(on_all[target]) if len(terms) == len(support)]
+        chosen.append(int(same[0] + level) // 2)
     return np.array(chosen, dtype=np.int64)
 
 
