@@ -34,6 +34,17 @@ def test_true_terms_are_selected_and_no_others(rows, noise):
     np.testing.assert_allclose(weights[0, [3, 7]], [1, -0.5], atol=5 * noise / rows**0.5 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_an_exact_equation_does_not_stand_at_the_edge_of_rounding(seed):
+    draws = np.random.default_rng(seed)
+    x = draws.normal(size=(400, 12))
+    y = (x[:, [3]] - 0.1 * x[:, [7]]).astype(np.float32).astype(float)
+    problem = regression(x, y)._replace(floor=np.array([1.4e-14]))
+    levels = choose_levels(problem)
+    for shift in (-2, 0, 2):
+        assert np.flatnonzero(supports(problem, levels + shift)).tolist() == [3, 7]
+
+
 def test_nearly_dependent_terms_that_cancel_are_as_good_as_least_squares():
     draws = np.random.default_rng(0)
     base = draws.normal(size=(600, 6))
