@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,182 +18,127 @@ from mbrl.errors import BadInput
 from mbrl.types import Transitions, as_rows, check_finite, map_tensors
 
 Method = Callable[..., Any]
+Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments and options of a call
+Check = Callable[..., Given]
+T = TypeVar("T")
 
 
-def wrap(cls: type, checks: dict[str, Callable[[Method], Method]]) -> None:
-    """Wrap the methods that a class defines itself.
+def wrap(cls: type[T], checks: dict[str, Check]) -> type[T]:
+    """Check what the methods that a class defines itself are given, before they are called.
 
     Args:
         cls: the class, changed in place.
-        checks: name of a method -> what wraps it.
+        checks: DYNAMICS, PLANNER or ACTOR: name of a method -> its check.
+
+    Returns:
+        The class.
     """
     for name, check in checks.items():
         if name in vars(cls):
-            setattr(cls, name, check(vars(cls)[name]))
+            setattr(cls, name, _checked(vars(cls)[name], check))
+    return cls
 
 
-def checked_fit(fit: Method) -> Method:
-    """Return a method that checks the transitions that a model is fitted to.
+def _checked(method: Method, check: Check) -> Method:
+    """Return a method that is called with what a check returns."""
 
-    Args:
-        fit: the method of a subclass.
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **options: Any) -> Any:
+        args, options = check(self, *args, **options)
+        return method(self, *args, **options)
 
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
+    return wrapped
 
-    @functools.wraps(fit)
-    def wrapped(self: Any, data: Transitions, **options: Any) -> Any:
-        if not isinstance(data, Transitions):
-            kind = type(data).__name__
-            raise BadInput(f"data: {kind} should be Transitions, as of Transitions.from_arrays")
-        data = data.validated(
-            obs_dim=self.obs_dim or None, act_dim=self.act_dim or None, device=_device(self)
+
+def _fit(model: Any, data: Transitions, **options: Any) -> Given:
+    """Check the transitions that a model is fitted to."""
+    if not isinstance(data, Transitions):
+        kind = type(data).__name__
+        raise BadInput(f"data: {kind} should be Transitions, as of Transitions.from_arrays")
+    widths = {"obs_dim": model.obs_dim or None, "act_dim": model.act_dim or None}
+    return (data.validated(**widths, device=_device(model)),), options
+
+
+def _initial(model: Any, obs: Tensor, **options: Any) -> Given:
+    """Check the observations (B, obs_dim) at which a belief begins."""
+    return (_check_obs(model, obs, _device(model)),), options
+
+
+def _observe(
+    model: Any, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
+) -> Given:
+    """Check a real step from which a belief is updated: action (B, act_dim) to obs (B, obs_dim)."""
+    rows, device = belief_rows(state)
+    obs = _check_obs(model, obs, device)
+    if rows % obs.shape[0]:
+        raise BadInput(
+            f"obs: shape {tuple(obs.shape)} should have as many rows as the belief's {rows}, "
+            "or a whole part of them"
         )
-        return fit(self, data, **options)
-
-    return wrapped
+    return (state, _check_action(model, action, obs.shape[0], device), obs, env_state), {}
 
 
-def checked_initial(initial: Method) -> Method:
-    """Return a method that checks the observations at which a belief begins.
-
-    Args:
-        initial: the method of a subclass.
-
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
-
-    @functools.wraps(initial)
-    def wrapped(self: Any, obs: Tensor, **options: Any) -> Any:
-        obs = as_rows("obs", obs, width=self.obs_dim or None, device=_device(self), finite=True)
-        return initial(self, obs, **options)
-
-    return wrapped
+def _step(model: Any, state: Any, action: Tensor, **options: Any) -> Given:
+    """Check the actions (B, act_dim) of a step, but not whether they are finite, for speed."""
+    rows, device = belief_rows(state)
+    return (state, _check_action(model, action, rows, device, finite=False)), options
 
 
-def checked_observe(observe: Method) -> Method:
-    """Return a method that checks a real step from which a belief is updated.
-
-    Args:
-        observe: the method of a subclass.
-
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
-
-    @functools.wraps(observe)
-    def wrapped(
-        self: Any, state: Any, action: Tensor, obs: Tensor, env_state: Tensor | None = None
-    ) -> Any:
-        rows, device = belief_rows(state)
-        obs = as_rows("obs", obs, width=self.obs_dim or None, device=device, finite=True)
-        if rows % obs.shape[0]:
-            raise BadInput(
-                f"obs: shape {tuple(obs.shape)} should have as many rows as the belief's {rows}, "
-                "or a whole part of them"
-            )
-        like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
-        action = as_rows("action", action, width=self.act_dim or None, **like_obs)
-        return observe(self, state, action, obs, env_state)
-
-    return wrapped
+def _uncertainty(model: Any, obs: Tensor, action: Tensor) -> Given:
+    """Check the steps from obs (B, obs_dim) by action (B, act_dim) that are asked about."""
+    device = _device(model)
+    obs = _check_obs(model, obs, device)
+    return (obs, _check_action(model, action, obs.shape[0], device)), {}
 
 
-def checked_step(step: Method) -> Method:
-    """Return a method that checks the actions of a step, but not whether they are finite.
-
-    Args:
-        step: the method of a subclass.
-
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
-
-    @functools.wraps(step)
-    def wrapped(self: Any, state: Any, action: Tensor, **options: Any) -> Any:
-        rows, device = belief_rows(state)
-        action = as_rows("action", action, width=self.act_dim or None, num_rows=rows, device=device)
-        return step(self, state, action, **options)
-
-    return wrapped
-
-
-def checked_uncertainty(uncertainty: Method) -> Method:
-    """Return a method that checks the observations and actions whose uncertainty is asked for.
-
-    Args:
-        uncertainty: the method of a subclass.
-
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
-
-    @functools.wraps(uncertainty)
-    def wrapped(self: Any, obs: Tensor, action: Tensor) -> Tensor:
-        device = _device(self)
-        obs = as_rows("obs", obs, width=self.obs_dim or None, device=device, finite=True)
-        like_obs: dict[str, Any] = {"num_rows": obs.shape[0], "device": device, "finite": True}
-        action = as_rows("action", action, width=self.act_dim or None, **like_obs)
-        return uncertainty(self, obs, action)
-
-    return wrapped
+def _plan(planner: Any, state: Any, model: Any, **options: Any) -> Given:
+    """Check the state of a model from which a plan begins, and the plan before."""
+    rows, _ = belief_rows(state)
+    if rows == 0 or rows % planner.num_particles:
+        raise BadInput(
+            f"state: {rows} rows should be num_particles={planner.num_particles} for each of the "
+            "environments, at least one"
+        )
+    for tensor in _tensors(state):
+        if tensor.dim() < 2 or tensor.is_complex():
+            shape = f"shape {tuple(tensor.shape)} of {tensor.dtype}"
+            raise BadInput(f"state: {shape} should be ({rows}, ...) of real numbers")
+        check_finite("state", tensor)
+    previous, num_envs = options.get("previous"), rows // planner.num_particles
+    before = [] if previous is None else _tensors(previous.warm_start)
+    if before and before[0].shape[0] != num_envs:
+        count = before[0].shape[0]
+        raise BadInput(f"previous: a plan of {count} environments, but the state is of {num_envs}")
+    return (state, model), options
 
 
-def checked_plan(plan: Method) -> Method:
-    """Return a method that checks the state of a model from which a plan begins.
-
-    Args:
-        plan: the method of a subclass.
-
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
-
-    @functools.wraps(plan)
-    def wrapped(self: Any, state: Any, model: Any, **options: Any) -> Any:
-        rows, _ = belief_rows(state)
-        if rows == 0 or rows % self.num_particles:
-            raise BadInput(
-                f"state: {rows} rows should be num_particles={self.num_particles} for each of the "
-                "environments, at least one"
-            )
-
-        def check(tensor: Tensor) -> Tensor:
-            if tensor.dim() < 2 or tensor.is_complex():
-                shape = f"shape {tuple(tensor.shape)} of {tensor.dtype}"
-                raise BadInput(f"state: {shape} should be ({rows}, ...) of real numbers")
-            check_finite("state", tensor)
-            return tensor
-
-        map_tensors(check, state)
-        previous, num_envs = options.get("previous"), rows // self.num_particles
-        count = num_envs if previous is None else _leading(previous.warm_start, num_envs)
-        if count != num_envs:
-            raise BadInput(
-                f"previous: a plan of {count} environments, but the state is of {num_envs}"
-            )
-        return plan(self, state, model, **options)
-
-    return wrapped
+def _act(actor: Any, obs: Tensor, **options: Any) -> Given:
+    """Check the observations (E, obs_dim) that an agent acts on."""
+    return (as_rows("obs", obs, device=actor.device, finite=True),), options
 
 
-def checked_act(act: Method) -> Method:
-    """Return a method that checks the observations that an agent acts on.
+def _check_obs(model: Any, obs: Tensor, device: torch.device | None) -> Tensor:
+    """Return checked observations (B, obs_dim) for a model."""
+    return as_rows("obs", obs, width=model.obs_dim or None, device=device, finite=True)
 
-    Args:
-        act: the method of a subclass.
 
-    Raises:
-        BadInput: when it is called, naming what is wrong.
-    """
+def _check_action(
+    model: Any, action: Tensor, rows: int, device: torch.device | None, *, finite: bool = True
+) -> Tensor:
+    """Return checked actions (rows, act_dim) for a model."""
+    width = model.act_dim or None
+    return as_rows("action", action, width=width, num_rows=rows, device=device, finite=finite)
 
-    @functools.wraps(act)
-    def wrapped(self: Any, obs: Tensor, **options: Any) -> Tensor:
-        return act(self, as_rows("obs", obs, device=self.device, finite=True), **options)
 
-    return wrapped
+DYNAMICS: dict[str, Check] = {
+    "fit": _fit,
+    "initial": _initial,
+    "observe": _observe,
+    "step": _step,
+    "uncertainty": _uncertainty,
+}
+PLANNER: dict[str, Check] = {"plan": _plan}
+ACTOR: dict[str, Check] = {"act": _act}
 
 
 def belief_rows(state: Any) -> tuple[int, torch.device]:
@@ -205,8 +150,7 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
     Raises:
         BadInput: if it is something else.
     """
-    tensors: list[Tensor] = []
-    map_tensors(lambda tensor: tensors.append(tensor) or tensor, state)
+    tensors = _tensors(state)
     if not tensors or tensors[0].dim() == 0:
         raise BadInput(
             f"state: {type(state).__name__} should be a model's belief, as initial() returns it"
@@ -214,11 +158,11 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
     return tensors[0].shape[0], tensors[0].device
 
 
-def _leading(warm_start: Any, otherwise: int) -> int:
-    """Return the rows of the first tensor of a warm start, or otherwise where it has none."""
+def _tensors(state: Any) -> list[Tensor]:
+    """Return the tensors of a belief or of a warm start, in their order."""
     tensors: list[Tensor] = []
-    map_tensors(lambda tensor: tensors.append(tensor) or tensor, warm_start)
-    return tensors[0].shape[0] if tensors else otherwise
+    map_tensors(lambda tensor: tensors.append(tensor) or tensor, state)
+    return tensors
 
 
 def _device(model: Any) -> torch.device | None:

@@ -261,16 +261,7 @@ class Dynamics(nn.Module, ABC):
     def __init_subclass__(cls) -> None:
         """Check what the methods of a subclass are given."""
         super().__init_subclass__()
-        inputs.wrap(
-            cls,
-            {
-                "fit": inputs.checked_fit,
-                "initial": inputs.checked_initial,
-                "observe": inputs.checked_observe,
-                "step": inputs.checked_step,
-                "uncertainty": inputs.checked_uncertainty,
-            },
-        )
+        inputs.wrap(cls, inputs.DYNAMICS)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -368,7 +359,7 @@ class Planner(ABC, Generic[WarmStart]):
     def __init_subclass__(cls) -> None:
         """Check what the plans of a subclass begin from."""
         super().__init_subclass__()
-        inputs.wrap(cls, {"plan": inputs.checked_plan})
+        inputs.wrap(cls, inputs.PLANNER)
 
     @abstractmethod
     def start(self, num_envs: int) -> WarmStart:
@@ -553,7 +544,7 @@ class Actor(ABC):
     def __init_subclass__(cls) -> None:
         """Check the observations that a subclass acts on."""
         super().__init_subclass__()
-        inputs.wrap(cls, {"act": inputs.checked_act})
+        inputs.wrap(cls, inputs.ACTOR)
 
     @abstractmethod
     def act(self, obs: Tensor, *, explore: bool, env_state: Tensor | None = None) -> Tensor:

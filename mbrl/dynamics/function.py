@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor
 
+from mbrl import inputs
 from mbrl.errors import BadInput
-from mbrl.inputs import checked_initial, checked_observe, checked_step
 from mbrl.types import Prediction, TaskFunction
 
 
 @final
+@partial(inputs.wrap, checks=inputs.DYNAMICS)
 class FunctionModel:
     """Model given as functions, for planners and imagined rollouts; its state is the observation.
 
@@ -40,14 +42,12 @@ class FunctionModel:
         self._reward = reward
         self._terminated = terminated
 
-    @checked_initial
     def initial(
         self, obs: Tensor, *, num_particles: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the state at obs (B, obs_dim): num_particles * B equal rows."""
         return obs.repeat(num_particles, 1)
 
-    @checked_observe
     def observe(
         self, state: Tensor, action: Tensor, obs: Tensor, env_state: Tensor | None = None
     ) -> Tensor:
@@ -61,7 +61,6 @@ class FunctionModel:
         """
         return obs.repeat(state.shape[0] // obs.shape[0], 1)
 
-    @checked_step
     def step(
         self,
         state: Tensor,

@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import random
+import re
 import resource
 import shlex
 import shutil
@@ -172,9 +173,9 @@ def main() -> None:
             os.chdir("case")
             status, seconds = call(words, Path("../said"))
             os.chdir("..")
-            said = Path("said").read_text()
-            shown = [row for row in said.splitlines() if "warning" not in row.lower()]
-            good = seconds < 2 and (status == 0 or (status == 2 and len(shown) == 1))
+            # no path of this machine in the table
+            said = re.sub(r"\S*/site-packages/", "", Path("said").read_text())
+            good = seconds < 2 and (status == 0 or (status == 2 and len(said.splitlines()) == 1))
             line = " ".join(shlex.quote(word) for word in words)
             row = [
                 line,

@@ -41,7 +41,7 @@ def test_what_does_not_matter_is_not_said(saved, recwarn, changes):
     [
         ({"python": "3.9.1"}, "made with python 3.9.1; here: python 3"),
         ({"machine": "Darwin arm64"}, "made with machine Darwin arm64; here: machine "),
-        ({"torch": "1.0+cpu", "numpy": "1.2"}, "made with torch 1.0+cpu, numpy 1.2; here: torch "),
+        ({"torch": "1.0", "numpy": "1.2"}, "made with torch 1.0, numpy 1.2; here: torch "),
         ({"dynaplan": "0.0"}, "made with dynaplan 0.0; here: dynaplan "),
         ({"gymnasium": "0.29"}, "gymnasium 0.29"),
         ({"mujoco": "2.3"}, "mujoco 2.3"),
