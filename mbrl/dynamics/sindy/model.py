@@ -208,6 +208,11 @@ class SINDy(MarkovDynamics):
         if left_out:
             names = ", ".join(dict.fromkeys(left_out))
             self._warn(f"left out, constant or dependent on simpler terms in the data: {names}")
+        if self.task.terminated is None and data.terminated.any():
+            self._warn(
+                "episodes terminate, but the equations predict no end, so plans do not avoid it; "
+                "state it in Task.terminated, or choose GaussianEnsemble, which learns it"
+            )
         self._set_flags(metrics, rows)
         used = int((self.system().coefficients != 0).sum())
         return {**metrics, "model/terms": float(used)}

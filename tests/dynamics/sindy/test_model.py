@@ -302,6 +302,22 @@ def test_constant_and_dependent_columns_are_named_and_left_out(caplog):
     assert set(found(model).values()) == {"0.1 u"}
 
 
+def test_ends_that_no_equation_predicts_are_said_once(toy, caplog):
+    _, data, _ = toy
+    ended = data.terminated.clone()
+    ended[5] = True
+    unknown = TASK._replace(terminated=None)
+    model = SINDy(obs_dim=2, action=ACTION, task=unknown)
+    with caplog.at_level(logging.WARNING):
+        model.fit(data._replace(terminated=torch.zeros_like(ended)), generator=generator())
+        assert "terminate" not in caplog.text
+        for _ in range(2):
+            model.fit(data._replace(terminated=ended), generator=generator())
+        known = SINDy(obs_dim=2, action=ACTION, task=TASK)
+        known.fit(data._replace(terminated=ended), generator=generator())
+    assert caplog.text.count("the equations predict no end") == 1
+
+
 def test_fewer_rows_than_terms_keep_the_simplest(caplog):
     draws = generator(11)
     obs = torch.rand(8, 2, generator=draws) * 2 - 1
