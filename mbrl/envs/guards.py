@@ -41,6 +41,9 @@ def check_finite(
     Raises:
         EnvironmentFault: naming the first environment with such a value.
     """
+    if values.dtype.kind != "f":
+        return
+    largest = min(largest, float(np.finfo(values.dtype).max))
     finite = np.abs(values) <= largest  # False for a NaN
     if finite.all():
         return

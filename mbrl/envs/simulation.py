@@ -19,7 +19,6 @@ from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Prediction, Task, as_numbers
 
 Array = NDArray[np.float64]
-_LARGEST = {np.dtype(t): float(np.finfo(t).max) for t in (np.float32, np.float64)}
 Action = NDArray[np.floating]  # float32, or float64 where a caller's are
 
 
@@ -234,8 +233,7 @@ class CheckedSimulation:
         Raises:
             EnvironmentFault: naming the first environment with a value that is not.
         """
-        largest = min(self._largest, _LARGEST[values.dtype])
-        check_finite(what, values, largest, self.steps, indices)
+        check_finite(what, values, self._largest, self.steps, indices)
 
 
 @final

@@ -41,3 +41,11 @@ def test_the_first_row_that_is_not_finite_is_named(value, named):
     with pytest.raises(EnvironmentFault, match="environment 5, step 7"):
         check_finite("reward", values[:, 1], largest, 7, [4, 5, 6])
     check_finite("reward", values[:1], largest, 7)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinity_of_a_small_format_is_named_and_whole_numbers_are_finite():
+    values = np.array([[1.0], [np.inf]], dtype=np.float16)
+    with pytest.raises(EnvironmentFault, match="environment 1, step 2: an infinity in the action"):
+        check_finite("action", values, float(np.finfo(np.float32).max), 2)
+    check_finite("action", np.array([3, 2**40]), 1.0, 2)

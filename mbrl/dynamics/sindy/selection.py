@@ -236,7 +236,8 @@ def _shrink(
         left = data.energy[target] - data.cross[terms, target] @ weights
         left = max(left, 0.1 * floor * data.rows, 1e-15 * data.energy[target])
         worth = weights**2 / np.diag(inverse) * max(1, data.rows - len(terms))
-        low = np.flatnonzero(~(worth >= level**2 * left))
+        least = level**2 * left if level else 0.0  # all is rounding where left is infinite
+        low = np.flatnonzero(~(worth >= least))
         if not len(low):
             path.append((terms, weights))
             continue
