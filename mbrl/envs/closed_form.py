@@ -33,6 +33,8 @@ class ClosedFormTask(ABC):
         high: (act_dim,) largest actions.
         max_episode_steps: when an episode is truncated.
         task: what is known of it, for models and planners; Task() if nothing is.
+        largest_obs: (obs_dim,) largest sizes of the components of an observation, in the number
+            format of gymnasium's space; None for no bounds, in float64.
     """
 
     state_dim: int
@@ -41,6 +43,7 @@ class ClosedFormTask(ABC):
     high: NDArray[np.float32]
     max_episode_steps: int
     task: Task
+    largest_obs: NDArray[np.floating] | None = None
 
     @abstractmethod
     def start(self, generators: list[np.random.Generator]) -> Array:
@@ -88,6 +91,7 @@ class ClosedFormSimulation(Simulation):
         self.num_envs = num_envs
         self.obs_dim, self.low, self.high = task.obs_dim, task.low, task.high
         self.task, self.max_episode_steps = task.task, task.max_episode_steps
+        self.largest_obs = task.largest_obs
         self._equations = task
         self._state = np.zeros((num_envs, task.state_dim))
 

@@ -45,6 +45,8 @@ class Simulation(ABC):
         high: (act_dim,) largest actions.
         task: what is known in closed form.
         max_episode_steps: when an episode is truncated.
+        largest_obs: (obs_dim,) largest sizes of the components of an observation, in the number
+            format of gymnasium's space; None for no bounds, in float64.
     """
 
     num_envs: int
@@ -53,6 +55,7 @@ class Simulation(ABC):
     high: NDArray[np.float32]
     task: Task
     max_episode_steps: int
+    largest_obs: NDArray[np.floating] | None = None
 
     @abstractmethod
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:

@@ -76,7 +76,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
     ):
         """Build the simulation and the spaces."""
         simulation = make_own(name, num_envs=num_envs, **kwargs).simulation
-        super().__init__(num_envs, *_spaces(name, simulation), autoreset_mode)
+        super().__init__(num_envs, *_spaces(simulation), autoreset_mode)
         self.metadata = {**self.metadata, "render_fps": _fps(simulation)}
         if max_episode_steps is None:
             max_episode_steps = simulation.max_episode_steps
@@ -221,7 +221,7 @@ class MbrlEnv(gymnasium.Env):
     ):
         """Build the simulation and the spaces."""
         simulation = make_own(name, **kwargs).simulation
-        self.observation_space, self.action_space = _spaces(name, simulation)
+        self.observation_space, self.action_space = _spaces(simulation)
         self.metadata = {**_METADATA, "render_fps": _fps(simulation)}
         self.render_mode = render_mode
         view = {"width": width, "height": height}
@@ -283,13 +283,13 @@ class MbrlEnv(gymnasium.Env):
         _close(self)
 
 
-def _spaces(name: str, simulation: Simulation) -> tuple[spaces.Box, spaces.Box]:
+def _spaces(simulation: Simulation) -> tuple[spaces.Box, spaces.Box]:
     """Return observation and action space, as in gymnasium's own environment of that id."""
     actions = spaces.Box(simulation.low, simulation.high, dtype=np.float32)
-    if name == "Pendulum-v1":
-        high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
-        return spaces.Box(-high, high), actions
-    return spaces.Box(-np.inf, np.inf, (simulation.obs_dim,), np.float64), actions
+    largest = simulation.largest_obs
+    if largest is None:
+        return spaces.Box(-np.inf, np.inf, (simulation.obs_dim,), np.float64), actions
+    return spaces.Box(-largest, largest, dtype=largest.dtype.type), actions
 
 
 def _fps(simulation: Simulation) -> int:

@@ -55,6 +55,7 @@ class Pendulum(ClosedFormTask):
 
     state_dim = 2  # angle (0 = up), speed
     obs_dim = 3
+    largest_obs = np.array([1.0, 1.0, MAX_SPEED], dtype=np.float32)
 
     @checked
     def __init__(self, *, sparse: bool = False, max_torque: Torque = MAX_TORQUE):
