@@ -44,8 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "sparse_relu": {"hidden": [16], "schedule": [8], "dense_updates": 400, "stage_updates": 200},
 }
-FITTED_BY_OTHERS = ("sindy", "sindy_or_ensemble", "sindy_residual")
-MODELS = [n for n in names("dynamics") if n not in ("simulator", *FITTED_BY_OTHERS)]
+MODELS = [n for n in names("dynamics") if n != "simulator"]
 SAMPLING = [n for n in names("planner") if n not in EXACT]
 QUICK = {"horizon": 8, "num_iterations": 8, "warm_iterations": 3}
 QUICK_SAMPLES = {"num_samples": 100, "num_elites": 10}
@@ -237,17 +236,14 @@ def test_sampling_planners_do_not_depend_on_units(name, units):
     check_plan(name, units)
 
 
-EXACT_UNITS = [x for x in UNITS if x != (1e-4, 1e4, 1e-4)]
-
-
-@pytest.mark.parametrize("units", [EXACT_UNITS[0], EXACT_UNITS[-1]], ids=str)
+@pytest.mark.parametrize("units", [UNITS[0], UNITS[-1]], ids=str)
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_planners_do_not_depend_on_units(name, units):
     check_plan(name, units)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("units", EXACT_UNITS, ids=str)
+@pytest.mark.parametrize("units", UNITS, ids=str)
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_planners_do_not_depend_on_any_units(name, units):
     check_plan(name, units)
