@@ -558,14 +558,15 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
     right = f"({each},) or (B, {each})" if len(shape) == 1 else f"({each}) or (B, {each})"
     if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
         raise BadInput("obs: a tuple of 2 should be an observation; `obs, info = env.reset()`")
-    if np.iscomplexobj(obs):
-        raise BadInput(f"obs: complex numbers should be real ones of shape {right}")
     try:
+        numbers = np.asarray(obs)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, which is named
-            array = np.asarray(obs, dtype=np.float32)
+            array = np.real(numbers).astype(np.float32)
     except (TypeError, ValueError):
         kind = type(obs).__name__
-        raise BadInput(f"obs: a {kind} should be numbers of shape {right}") from None
+        raise BadInput(f"obs: a {kind} should be numbers of shape {right}, on the CPU") from None
+    if np.iscomplexobj(numbers):
+        raise BadInput(f"obs: complex numbers should be real ones of shape {right}")
     rank = len(shape)
     if array.shape[array.ndim - rank :] != shape or array.ndim > rank + 1 or not array.size:
         raise BadInput(f"obs: shape {array.shape} should be {right}")

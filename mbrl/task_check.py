@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -70,16 +71,24 @@ class TaskCheck:
         """Start without rows."""
         self._task = check_task(task, obs_dim)
         self._unit = unit
-        self._pending: list[tuple[Transitions, int | None]] = []
+        self._pending: list[tuple[Transitions, int | None, list[int]]] = []
         self._num_pending = self._num_checked = 0
         self._scale = 0.0
 
-    def add(self, data: Transitions, step: int | None = None, *, last: bool = False) -> None:
+    def add(
+        self,
+        data: Transitions,
+        step: int | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        last: bool = False,
+    ) -> None:
         """Add transitions and check them, as soon as there are enough.
 
         Args:
             data: (B, ...), a row for each environment.
             step: number of their step, for the message; None where rows have none.
+            rows: (B,) numbers of the rows, for the message; None for 0 to B - 1.
             last: check them in any case.
 
         Raises:
@@ -88,8 +97,9 @@ class TaskCheck:
         task = self._task
         if task.reward is None and task.terminated is None and not task.angle_pairs:
             return
-        self._pending.append((data, step))
-        self._num_pending += data.reward.shape[0]
+        size = data.reward.shape[0]
+        self._pending.append((data, step, list(range(size) if rows is None else rows)))
+        self._num_pending += size
         if last or self._num_pending >= (_FIRST if self._num_checked < 1000 else _LATER):
             self.check()
 
@@ -103,11 +113,11 @@ class TaskCheck:
         if not self._pending:
             return
         parts, self._pending = self._pending, []
-        data = Transitions.concatenate([each for each, _ in parts])
+        data = Transitions.concatenate([each for each, _, _ in parts])
         places = [
             f"{self._unit} {row}" + ("" if step is None else f", step {step}")
-            for each, step in parts
-            for row in range(each.reward.shape[0])
+            for _, step, rows in parts
+            for row in rows
         ]
         self._num_checked += self._num_pending
         self._num_pending = 0

@@ -159,6 +159,9 @@ def report_outside(id: str, name: str, values: Tensor, low: Tensor, high: Tensor
 def check_known(dataset: Dataset, task: Task) -> None:
     """Check what is known of an environment against the first 1,000 rows of a dataset.
 
+    Where an episode was cut by its time limit, files do not say whether it would have terminated
+    as well, so that these rows are left out.
+
     Args:
         dataset: of the environment.
         task: what is known of it.
@@ -166,12 +169,17 @@ def check_known(dataset: Dataset, task: Task) -> None:
     Raises:
         BadInput: naming the function, what it gives and what the dataset holds, and where.
     """
-    data = dataset.known()
-    rows = torch.arange(min(1000, len(data.reward)), device=data.obs.device)
+    data, checked = dataset.data, torch.ones_like(dataset.data.terminated)
+    if dataset.recorded is not None:
+        checked = dataset.recorded.to(checked)
+    last = torch.ones_like(checked)
+    last[:-1] = data.episode[1:] != data.episode[:-1]
+    checked = checked & (data.terminated | ~(last | data.truncated))
+    rows = torch.nonzero(checked)[:1000, 0]
     if len(rows):
         try:
             check = TaskCheck(task, data.obs.shape[1], unit="row")
-            check.add(data.select(rows), last=True)
+            check.add(data.select(rows), rows=rows.tolist(), last=True)
         except BadInput as error:
             raise BadInput(f"dataset={dataset.id}: {error}") from None
 

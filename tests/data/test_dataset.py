@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mbrl.data import Dataset, content_hash
-from mbrl.data.dataset import check_spaces, episodes, join
+from mbrl.data.dataset import check_known, check_spaces, episodes, join
 from mbrl.errors import BadInput
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Task, Transitions
 from tests.data.samples import toy
 from tests.toys import ACTION
 
@@ -60,3 +60,14 @@ def test_the_hash_is_of_the_contents_alone():
         changed = getattr(data, name).clone()
         changed[7] = ~changed[7] if changed.dtype == torch.bool else changed[7] + 1e-6
         assert content_hash(data) != content_hash(data._replace(**{name: changed}))
+
+
+def test_a_known_end_may_fall_on_a_time_limit_but_not_within_an_episode():
+    task = Task(terminated=lambda obs, action, next_obs: next_obs[:, 0] > 2)
+    data = rows(0, 0, 0, 1, 1)  # rows 2, 3 and 4 have ended by what is known
+    data = data._replace(terminated=torch.tensor([False, False, False, True, False]))
+    check_known(Dataset(data, "a", "", ACTION), task)
+    within = data._replace(episode=torch.tensor([0, 1, 2, 3, 3]))
+    within = within._replace(terminated=torch.tensor([False, False, False, False, True]))
+    with pytest.raises(BadInput, match=r"dataset=a: task.terminated .*\(row 3\)"):
+        check_known(Dataset(within, "a", "", ACTION), task)

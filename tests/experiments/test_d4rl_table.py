@@ -76,6 +76,9 @@ def test_the_table_has_means_over_seeds_and_over_tasks(tmp_path):
 def test_a_table_that_was_interrupted_is_completed(tmp_path, monkeypatch, capsys):
     """Two tiny files; the second run is stopped before its end, then the same command goes on."""
     made = steps([30, 20], ["timeout", "terminal"], dim=11)
+    for key in ("obs", "next_obs"):  # upright but at the terminal, where Hopper has fallen
+        made[key] = 0.01 * made[key] + np.eye(1, 11, dtype=np.float32)
+    made["next_obs"][-1, 0] = 0.5
     made["action"] = np.random.default_rng(0).uniform(-1, 1, (50, 3)).astype(np.float32)
     d4rl(tmp_path / "hopper_medium-v2.hdf5", made)
     with_x = {"obs": (made["obs"],), "next_obs": (made["next_obs"],)}

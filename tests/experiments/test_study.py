@@ -26,7 +26,8 @@ def test_every_method_and_every_environment_makes_a_valid_command(name):
     study = loaded(name)
     first, checked = next(iter(study.tasks)), {}
     for run in [*study.runs(), *(Run(first, method, 3) for method in study.methods)]:
-        env = next(s for s in study.tasks[run.task]["settings"] if s.startswith("env="))
+        settings = [*study.methods.get(run.method, []), *study.tasks[run.task]["settings"]]
+        env = next(text for text in settings if text.startswith("env="))
         new = env not in checked or run.method not in {other.method for other in checked.values()}
         if run.method in study.methods and new:
             checked[env if env not in checked else run.method] = run

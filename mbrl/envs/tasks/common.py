@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import gymnasium
@@ -67,8 +68,13 @@ def with_x_first(task: Task) -> Task:
     """
     terminated = task.terminated
     assert terminated is not None and task.obs_names is not None
+
+    @functools.wraps(terminated)
+    def without_x(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        return terminated(obs[:, 1:], action, next_obs[:, 1:])
+
     return task._replace(
-        terminated=lambda obs, action, next_obs: terminated(obs[:, 1:], action, next_obs[:, 1:]),
+        terminated=without_x,
         obs_names=("x", *task.obs_names),
         positions=(
             (0, task.obs_names.index("x_dot") + 1),
