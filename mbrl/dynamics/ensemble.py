@@ -1,4 +1,4 @@
-"""Probabilistic ensemble: Gaussian networks, each trained on its own bootstrap of the data."""
+"""Probabilistic ensemble: Gaussian networks that differ by their weights at the start."""
 
 from __future__ import annotations
 
@@ -62,6 +62,10 @@ class EnsembleTraining:
         max_updates: gradient steps of a fit at most, before the annealing.
         anneal_updates: steps of the annealing, in which the learning rate falls to zero; at most
             as many as before them.
+        bootstrap: whether each member is trained on its own draw of the rows with replacement, as
+            in PETS and MBPO, instead of on all. It then lacks a third of them: on few rows without
+            noise a member's squared error is three times as large, and members differ by more than
+            their mean errs, so that intervals of their samples are too wide or have no tails.
     """
 
     learning_rate: Positive = 1e-3
@@ -72,6 +76,7 @@ class EnsembleTraining:
     min_updates: Count = 500
     max_updates: Count = 10_000
     anneal_updates: CountOrZero = 250
+    bootstrap: bool = False
 
 
 @final
@@ -79,9 +84,10 @@ class GaussianEnsemble(MarkovDynamics):
     """Gaussian ensemble of MLPs for the change of obs and the reward.
 
     Chua et al. 2018 (PETS, TS-infinity propagation); Janner et al. 2019 (MBPO, elites, early stop).
-    Each member is trained on its own bootstrap of the data. A bootstrap, the order of the rows and
-    the initial weights are all that members differ by. Predicted variances are corrected on
-    held-out rows, so that intervals of the elites' mixture hold the share that they should.
+    Members differ by their initial weights and by the order of the rows, as in deep ensembles
+    (Lakshminarayanan et al. 2017), and by a bootstrap if training.bootstrap says so. Predicted
+    variances are corrected on held-out rows, so that intervals of the elites' mixture hold the
+    share that they should.
 
     Args:
         obs_dim: length of an observation.
@@ -204,15 +210,18 @@ class GaussianEnsemble(MarkovDynamics):
         self._fit_units(data, x, y)
         x, y = self.inputs(x), self.targets(y)
         train, held = (rows.to(x.device) for rows in split_holdout(x.shape[0], settings.holdout))
-        rows = train.shape[0]
-        draws = (self.num_members, rows)  # (M, n): each member's own draw of the data
-        bootstrap = train[torch.randint(rows, draws, generator=generator, device=x.device)]
+        members_rows = train.expand(self.num_members, -1)  # (M, n)
+        if settings.bootstrap:
+            draws = torch.randint(
+                len(train), members_rows.shape, generator=generator, device=x.device
+            )
+            members_rows = train[draws]
 
         x_held, y_held = x[held], y[held]
         descent = AnnealedDescent(
             lambda rows: self._loss(x[rows], y[rows]),
             self._groups,
-            bootstrap,
+            members_rows,
             batch_size=batch_size_for(train.shape[0], settings.batch_size),
             learning_rate=settings.learning_rate,
             generator=generator,

@@ -19,7 +19,7 @@ class AnnealedDescent:
     Args:
         loss: rows (M, n) of a batch -> the loss ().
         groups: parameters with their weight decay, as torch.optim.Adam takes them.
-        bootstrap: each member's rows (M, N).
+        rows: of each member (M, N).
         batch_size: rows of a batch.
         learning_rate: of the steps before the annealing.
         generator: source of the order.
@@ -32,22 +32,22 @@ class AnnealedDescent:
         self,
         loss: Callable[[Tensor], Tensor],
         groups: Sequence[dict[str, Any]],
-        bootstrap: Tensor,
+        rows: Tensor,
         *,
         batch_size: int,
         learning_rate: float,
         generator: torch.Generator,
     ):
         """Start with moments of zero."""
-        self._bootstrap, self._batch_size, self._generator = bootstrap, batch_size, generator
+        self._rows, self._batch_size, self._generator = rows, batch_size, generator
         self._rate = learning_rate
-        on_gpu = bootstrap.is_cuda
+        on_gpu = rows.is_cuda
         # a CUDA graph reads the rate anew at each step only from a tensor
-        rate = torch.tensor(learning_rate, device=bootstrap.device) if on_gpu else learning_rate
+        rate = torch.tensor(learning_rate, device=rows.device) if on_gpu else learning_rate
         self._optimizer = optimizer = torch.optim.Adam(
             [{**group} for group in groups], lr=rate, fused=True, capturable=on_gpu
         )
-        self._loss = last_loss = torch.zeros((), device=bootstrap.device)
+        self._loss = last_loss = torch.zeros((), device=rows.device)
         self.updates = 0
 
         @Graphed
@@ -95,9 +95,9 @@ class AnnealedDescent:
 
     def _batches(self) -> Sequence[Tensor]:
         """Return the batches (M, n) of an epoch, in a new order."""
-        shape, device = self._bootstrap.shape, self._bootstrap.device
+        shape, device = self._rows.shape, self._rows.device
         order = torch.rand(shape, generator=self._generator, device=device).argsort(1)
-        return self._bootstrap.gather(1, order).split(self._batch_size, dim=1)
+        return self._rows.gather(1, order).split(self._batch_size, dim=1)
 
     def _set_rate(self, rate: float) -> None:
         """Set the learning rate."""

@@ -26,9 +26,10 @@ def calibrate(target: Tensor, means: Tensor, log_var: Tensor) -> Calibration:
 
     The M members' variances are multiplied by c for each target. For a row there is a least c at
     which the mixture's interval holds it, both for the normal of the mixture's mean and variance,
-    and for the mixture's quantiles. c is the quantile of all these at which the shares of rows in
-    the intervals of 68% and of 95% are, together, what they should be. A mean of squares would let
-    a few large errors decide, and count the members' disagreement twice.
+    and for the mixture's quantiles. c is that with which the shares of rows in the intervals of 68%
+    and of 95% are nearest to what they should be, in standard errors of a share: a share of 95% is
+    known better than one of 68%, and one number cannot meet all. A mean of squares would let a few
+    large errors decide, and count the members' disagreement twice.
 
     The slope is that of the largest likelihood: few rows show little about how variances differ
     from row to row. c grows by (n + 1) / (n - 2) for n rows: a variance that n rows estimate covers
@@ -52,26 +53,31 @@ def calibrate(target: Tensor, means: Tensor, log_var: Tensor) -> Calibration:
     losses, leveled = [], []
     for slope in SLOPES:
         leveled.append((center + slope * (log_var - center)).exp())
-        factor = _quantile(needed(leveled[-1]))
-        total = factor * leveled[-1].mean(0) + disagreement
+        total = _factor(needed(leveled[-1])) * leveled[-1].mean(0) + disagreement
         losses.append((total.log() + square / total).mean())
     best = int(torch.stack(losses).argmin())
     variance = leveled[best]
     by_quantiles = [_needed_by_mixture(target, means, variance, share) for share, _ in LEVELS]
-    factor = _quantile([*needed(variance), *by_quantiles]) * ((rows + 1) / max(1, rows - 2))
+    factor = _factor([*needed(variance), *by_quantiles]) * ((rows + 1) / max(1, rows - 2))
     slope = target.new_tensor(SLOPES[best])
     return Calibration(factor.log() + (1 - slope) * center, slope)
 
 
-def _quantile(needed: list[Tensor]) -> Tensor:
-    """Return the factor (T,) at which the intervals' shares of rows are together as they should be.
+def _factor(needed: list[Tensor]) -> Tensor:
+    """Return the factor (T,) at which the intervals' shares of rows are nearest to their levels.
 
     Args:
         needed: least factor of each row (n, T), of intervals of the levels in turn.
     """
-    share = sum(share for share, _ in LEVELS) / len(LEVELS)
-    pooled = torch.cat(needed)
-    return pooled.kthvalue(max(1, round(share * len(pooled))), 0).values.clamp(LEAST, LARGEST)
+    each = torch.stack(needed).clamp(LEAST, LARGEST).transpose(1, 2)  # (I, T, n)
+    each = each.sort(2).values.contiguous()
+    factors = each.transpose(0, 1).flatten(1).sort(1).values  # (T, I * n): shares change there
+    misfit = torch.zeros_like(factors)
+    for number, sorted_rows in enumerate(each):
+        share, _ = LEVELS[number % len(LEVELS)]
+        held = torch.searchsorted(sorted_rows, factors, right=True) / each.shape[2]
+        misfit += (held - share).square() / (share * (1 - share))
+    return factors.gather(1, misfit.argmin(1, keepdim=True))[:, 0]
 
 
 def _needed_by_mixture(target: Tensor, means: Tensor, variance: Tensor, share: float) -> Tensor:

@@ -42,7 +42,7 @@ ACTION = ActionSpec.box([-1.0, -2.0], [1.0, 2.0])
 TRAINING = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 5, "max_updates": 5}
 DENSE = {"hidden": 8, "num_layers": 1, "training": TRAINING}
 SMALL: dict[str, dict[str, Any]] = {
-    "ensemble": DENSE,
+    **dict.fromkeys(("ensemble", "bootstrapped_ensemble"), DENSE),
     "reward_consistent": {
         "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
         "dynamics_reward": {"_target_": "mbrl.dynamics.ChristoffelReward", "degrees": [1]},

@@ -21,7 +21,10 @@ SMALL = {
         "sac_in_model": {"num_model_envs": 4, "num_steps": 10, "learning_starts": 20},
     },
     "dynamics": {
-        "ensemble": {"hidden": 16, "num_layers": 2, "training": TRAINING},
+        **dict.fromkeys(
+            ("ensemble", "bootstrapped_ensemble"),
+            {"hidden": 16, "num_layers": 2, "training": TRAINING},
+        ),
         "reward_consistent": {
             "base": {
                 "_target_": "mbrl.dynamics.GaussianEnsemble",

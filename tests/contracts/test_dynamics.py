@@ -14,6 +14,7 @@ TRAINING = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 50, "ma
 DENSE = {"hidden": 16, "num_layers": 2, "training": TRAINING}
 SMALL = {
     "ensemble": DENSE,
+    "bootstrapped_ensemble": DENSE | {"training": TRAINING | {"bootstrap": True}},
     "reward_consistent": {
         "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
         "dynamics_reward": {"_target_": "mbrl.dynamics.ChristoffelReward", "degrees": [1, 2]},

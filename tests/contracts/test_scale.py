@@ -33,6 +33,7 @@ TRAINING = {"_target_": "mbrl.dynamics.EnsembleTraining", "min_updates": 400, "m
 DENSE = {"hidden": 32, "num_layers": 2, "training": TRAINING}
 SMALL: dict[str, dict[str, Any]] = {
     "ensemble": DENSE,
+    "bootstrapped_ensemble": DENSE | {"training": TRAINING | {"bootstrap": True}},
     "reward_consistent": {
         "base": {"_target_": "mbrl.dynamics.GaussianEnsemble", **DENSE},
         "dynamics_reward": {"_target_": "mbrl.dynamics.ChristoffelReward", "degrees": [1, 2]},

@@ -77,13 +77,33 @@ def test_intervals_hold_their_share_of_fresh_rows(noise):
     model = make(hidden=64)
     model.fit(some(300), generator=generator(3))
     fresh = some(1000)
-    state = model.initial(fresh.obs, num_particles=60, generator=generator(4))
+    state = model.initial(fresh.obs, num_particles=200, generator=generator(4))
     with torch.no_grad():
-        pred = model.step(state, fresh.action.repeat(60, 1), generator=generator(5))[1]
-    samples = pred.next_obs.view(60, 1000, 2)
+        pred = model.step(state, fresh.action.repeat(200, 1), generator=generator(5))[1]
+    samples = pred.next_obs.view(200, 1000, 2)
     apart = (fresh.next_obs - samples.mean(0)).abs() / samples.std(0)
-    assert 0.6 < (apart < 0.994).float().mean() < 0.78
-    assert 0.89 < (apart < 1.96).float().mean() < 0.99
+    for share, deviations in ((0.68, 0.994), (0.95, 1.96)):
+        ends = samples.quantile(torch.tensor([0.5 - share / 2, 0.5 + share / 2]), 0)
+        held = (fresh.next_obs > ends[0]) & (fresh.next_obs < ends[1])
+        for inside in (apart < deviations, held):
+            assert inside.float().mean().item() == pytest.approx(share, abs=0.07)
+
+
+def test_members_are_trained_on_all_rows_or_on_a_bootstrap_of_their_own():
+    """On few rows without noise a bootstrap makes members worse, and differ by more."""
+    draws = generator(2)
+    obs = torch.rand(1100, 2, generator=draws) * 2 - 1
+    action = ACTION.sample(1100, generator=draws)
+    rows = Transitions.from_arrays(obs, action, move(obs, action) + 0.2 * torch.sin(3 * obs))
+    few, fresh = (Transitions(*(x[part] for x in rows)) for part in (slice(100), slice(100, None)))
+    errors, spreads = [], []
+    for bootstrap in (False, True):
+        model = make(hidden=64, training=EnsembleTraining(bootstrap=bootstrap))
+        model.fit(few, generator=generator(3))
+        _, pred = model.step(model.initial(fresh.obs), fresh.action, with_uncertainty=True)
+        spreads.append(pred.uncertainty.mean())
+        errors.append((pred.next_obs - fresh.next_obs).square().mean())
+    assert errors[1] > 1.3 * errors[0] and spreads[1] > 1.3 * spreads[0]
 
 
 def test_checkpoints_without_corrected_variances_are_loaded_as_they_were(fitted):
@@ -189,12 +209,12 @@ def test_nothing_ends_before_an_end_was_seen(data):
     assert not pred.terminated.any()
 
 
-def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data):
+def test_a_refit_starts_from_the_last_weights_and_is_no_worse(data):
     model = make(training=EnsembleTraining(min_updates=1, patience=1))
     first = model.fit(data, generator=generator(1))["model/holdout_mse"]
     for _ in range(3):
         again = model.fit(data, generator=generator(2))["model/holdout_mse"]
-        assert again <= first * 1.0001
+        assert again <= first * 1.02  # where the last steps end differs a little
         first = again
 
 

@@ -23,9 +23,9 @@ def make(data, uncertainty, **options):
 
 
 def each_member(model, obs, action):
-    """Run every member by itself: means and log variances (M, B, targets), normalised."""
+    """Run every member by itself: means and own log variances (M, B, targets), normalized."""
     x = model.inputs(torch.cat([obs, action], 1))
-    parts = [model._run(x, [member]) for member in range(model.num_members)]
+    parts = [model._evaluate(x, [member]) for member in range(model.num_members)]
     return torch.cat([p.mean for p in parts]), torch.cat([p.log_var for p in parts])
 
 

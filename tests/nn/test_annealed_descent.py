@@ -9,11 +9,11 @@ from mbrl.nn.annealed_descent import AnnealedDescent
 
 
 def descent(loss, weight: nn.Parameter, members: int = 2, rows: int = 40) -> AnnealedDescent:
-    bootstrap = torch.arange(rows).expand(members, -1) + rows * torch.arange(members)[:, None]
+    of_each = torch.arange(rows).expand(members, -1) + rows * torch.arange(members)[:, None]
     groups = [{"params": [weight], "weight_decay": 0.0}]
     generator = torch.Generator().manual_seed(0)
     return AnnealedDescent(
-        loss, groups, bootstrap, batch_size=8, learning_rate=0.1, generator=generator
+        loss, groups, of_each, batch_size=8, learning_rate=0.1, generator=generator
     )
 
 

@@ -49,6 +49,20 @@ def test_few_members_that_disagree_get_tails():
     assert 0.02 < fitted.shift.exp().item() < 0.5
 
 
+@pytest.mark.parametrize("disagreement", [0.5, 1.0, 1.3])
+def test_five_members_that_differ_as_much_as_they_err_hold_both_shares(disagreement):
+    """By the mixture's mean and deviation, and by its quantiles: alone its means have no tails."""
+    target, means = draws(4000, 1), disagreement * draws(5, 4000, 1, seed=1)
+    fitted = calibrate(target, means, torch.zeros(5, 4000, 1))
+    std = (fitted.shift / 2).exp()
+    apart = (target - means.mean(0)).abs() / (std**2 + means.var(0, correction=0)).sqrt()
+    below = torch.special.ndtr((target - means) / std).mean(0)
+    for share, deviations in LEVELS:
+        for inside in (apart < deviations, (below - 0.5).abs() < share / 2):
+            room = 0.07 if share < 0.9 else 0.03
+            assert inside.double().mean().item() == pytest.approx(share, abs=room)
+
+
 def test_errors_with_heavy_tails_leave_both_intervals_near_their_shares():
     heavy = draws(4000, 1) * draws(4000, 1, seed=1).exp()
     std = (calibrate(heavy, torch.zeros(2, 4000, 1), torch.zeros(2, 4000, 1)).shift / 2).exp()
