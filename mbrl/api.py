@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl.config.restore import check_stored, restore
 from mbrl.config.trust import Trust
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, UnknownAttribute
+from mbrl.values import Count, Seed, checked
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
     from mbrl.envs.given import Given
     from mbrl.roles import Actor, VecEnv
     from mbrl.types import Task
+
+
+_OF_SB3 = {  # attributes of Stable-Baselines3's algorithms -> what there is instead
+    "set_env": "GymAgent.load(RUN, env=...) takes an environment",
+    "get_env": "the environment is .env, a VecEnv of this package",
+    "get_vec_normalize_env": "nothing outside of the agent is normalized",
+    "policy": "the agent itself is .agent",
+    "replay_buffer": "save(RUN) keeps it, and learn() goes on with it",
+    "save_replay_buffer": "save(RUN) keeps the replay buffer too",
+    "load_replay_buffer": "GymAgent.load(RUN) reads the replay buffer too",
+    "get_parameters": ".agent.state_dict() holds them",
+    "set_parameters": ".agent.load_state_dict(...) takes them",
+    "set_random_seed": "seed=... is given when it is made",
+    "set_logger": "the metrics of learn() are in RUN/metrics.jsonl after save(RUN)",
+    "logger": "the metrics of learn() are in RUN/metrics.jsonl after save(RUN)",
+}
 
 
 class LoadedAgent:
@@ -82,20 +99,25 @@ class LoadedAgent:
             discrete ones as int64 () or (B,). The second is state: the agent keeps its own.
 
         Raises:
-            BadInput: if an argument is of another shape, or obs is not finite.
+            BadInput: if an argument is of another shape or kind, or obs is not finite.
         """
         import numpy as np
         import torch
 
+        if not isinstance(deterministic, bool | np.bool_):
+            raise BadInput(f"deterministic={deterministic!r}: should be True or False")
         array = _observations(obs, self._obs_shape)
         rows = torch.from_numpy(array.reshape(-1, int(np.prod(self._obs_shape))))
         rows = rows.to(self._device)
+        starts = None
+        if episode_start is not None:
+            starts = _rows_of("episode_start", episode_start, len(rows), width=1)
         if rows.shape[0] != self._num_rows:
             self.reset()
             self._num_rows = rows.shape[0]
-        elif episode_start is not None:
-            starts = _rows_of("episode_start", episode_start, len(rows)).to(self._device)
-            self.agent.reset(starts[:, 0].bool(), explore=not deterministic)
+        elif starts is not None:
+            starts = starts[:, 0].bool().to(self._device)
+            self.agent.reset(starts, explore=not deterministic)
         simulated = None
         if env_state is not None:
             simulated = _rows_of("env_state", env_state, len(rows)).to(self._device)
@@ -106,10 +128,18 @@ class LoadedAgent:
 
     def _native(self, action: Any) -> Any:
         """Convert actions (B, act_dim) to the type and shape of the action space."""
+        import numpy as np
+
         if self._action.kind == "discrete":
             return (action.argmax(-1) + self._first_action).cpu().numpy()
         space = self.action_space
-        return action.cpu().numpy().astype(space.dtype).reshape(-1, *space.shape)
+        array = action.cpu().numpy().astype(space.dtype).reshape(-1, *space.shape)
+        return np.clip(array, space.low, space.high)  # between some bounds lies no float32
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise an error that says, of SB3's attributes, what there is instead."""
+        hint = f"; {_OF_SB3[name]}" if name in _OF_SB3 else ""
+        raise UnknownAttribute(f"{name}: a {type(self).__name__} has no such attribute{hint}")
 
     def reset(self) -> None:
         """Start a new episode."""
@@ -117,6 +147,7 @@ class LoadedAgent:
         self.agent.reset(explore=False)
 
 
+@checked
 def load(
     run: str | Path,
     env: Given | None = None,
@@ -205,8 +236,7 @@ class GymAgent(LoadedAgent):
         """Build the parts of a config."""
         import torch
 
-        from mbrl.buffer import ReplayBuffer
-        from mbrl.config import build_agent, make_env
+        from mbrl.config import build_agent, make_buffer, make_env
         from mbrl.envs.given import repeats, vec_env_of
         from mbrl.training.run_folder import RunFolder
 
@@ -237,7 +267,7 @@ class GymAgent(LoadedAgent):
             spaces: Any = {"obs_dim": self.env.obs_dim, "action": self.env.action}
             self._dataset = load_dataset(config["dataset"], **spaces, task=self.env.task)
             capacity = len(self._dataset.data.reward)
-        self._buffer = ReplayBuffer(capacity, self.env.obs_dim, self.env.action.dim, device)
+        self._buffer = make_buffer(config, self.env, capacity)
         if self._dataset is not None:
             self._buffer.add(self._dataset.data, recorded=self._dataset.recorded)
         super().__init__(build_agent(config, self.env), self.env)
@@ -245,20 +275,27 @@ class GymAgent(LoadedAgent):
         self._folder = tempfile.TemporaryDirectory(prefix="mbrl-")
         self._run = RunFolder.create(Path(self._folder.name) / "run", config)
         self.num_timesteps = 0
+        self._refusal: str | None = None  # why learn() cannot go on
 
-    def learn(self, total_timesteps: int, progress_bar: bool = False) -> GymAgent:
+    @checked
+    def learn(self, total_timesteps: Count, *, progress_bar: bool = False) -> GymAgent:
         """Train for so many environment steps more; an offline agent, for so many updates.
 
+        Args:
+            total_timesteps: how many more; the count of steps goes on, as with SB3's
+                reset_num_timesteps=False.
+            progress_bar: show the progress.
+
         Raises:
-            BadInput: if there are none.
+            BadInput: if there are none, or a loaded agent was given an Env of another kind.
             EnvironmentFault: if the environment breaks its contract.
         """
         from mbrl.training.logger import Console, JsonLines, Logger
         from mbrl.training.loop import train
         from mbrl.training.offline_loop import train_offline
 
-        if total_timesteps < 1:
-            raise BadInput(f"total_timesteps={total_timesteps}: should be at least 1")
+        if self._refusal is not None:
+            raise BadInput(self._refusal)
         config, total = self._run.config, self.num_timesteps + total_timesteps
         shown = [Console(total)] if progress_bar or self._verbose else []
         options: Any = {
@@ -317,7 +354,8 @@ class GymAgent(LoadedAgent):
                 shutil.copy(self._run.path / name, folder / name)
             run.seal_config()
 
-    def evaluate(self, num_episodes: int = 10, *, seed: int | None = None) -> dict[str, Any]:
+    @checked
+    def evaluate(self, num_episodes: Count = 10, *, seed: Seed | None = None) -> dict[str, Any]:
         """Run whole episodes with the deterministic policy.
 
         Those of an Env that was given as an instance are run in it, one after the other.
@@ -341,8 +379,6 @@ class GymAgent(LoadedAgent):
         """Run whole episodes of any agent."""
         from mbrl.training.evaluation import evaluate, run_episodes, summarize
 
-        if num_episodes < 1:
-            raise BadInput(f"num_episodes={num_episodes}: should be at least 1")
         self._num_rows = 0  # the next predict begins new episodes
         if self._make_eval_env is not None:
             return evaluate(self._make_eval_env, agent, episodes=num_episodes, seed=seed)
@@ -353,7 +389,8 @@ class GymAgent(LoadedAgent):
             rewards, lengths = rewards + earlier[0], lengths + earlier[1]
         return summarize(rewards[:num_episodes], lengths[:num_episodes])
 
-    def report(self, path: str | Path, num_episodes: int = 10) -> Path:
+    @checked
+    def report(self, path: str | Path, num_episodes: Count = 10) -> Path:
         """Save in a run folder, as save() does, and write its report.
 
         Args:
@@ -399,6 +436,7 @@ class GymAgent(LoadedAgent):
         return report_run(Path(path), config, agents, returns=returns, episodes=episodes)
 
     @classmethod
+    @checked
     def load(
         cls,
         path: str | Path,
@@ -445,6 +483,8 @@ class GymAgent(LoadedAgent):
         warn_of_other_versions(run.versions_path, "training goes on, but not bit for bit")
         self = cls.__new__(cls)
         self._begin(config, env, task, verbose)
+        if env is not None and "buffer" in saved:
+            self._compare(saved, run.config["choices"]["env"])
         with checkpoint_mismatch(run.path, "agent"):
             self.agent.load_state_dict(saved["agent"])
         if "loop" in saved:
@@ -455,6 +495,27 @@ class GymAgent(LoadedAgent):
                     shutil.copy(run.path / name, self._run.path / name)
             self._run.seal_config()
         return self
+
+    def _compare(self, saved: dict[str, Any], name: str) -> None:
+        """Check that a given environment is like the one that a checkpoint was made in.
+
+        Raises:
+            BadInput: if its observations or actions are of another length.
+        """
+        width = saved["buffer"]["rows"].shape[1]  # 2 * obs_dim + act_dim + 3, see ReplayBuffer
+        own = self._buffer.state_dict()["rows"].shape[1]
+        seen, given = saved["loop"]["obs"].shape[-1], self.env.obs_dim
+        if (width, seen) != (own, given):
+            raise BadInput(
+                f"env: observations of {given} numbers and actions of {self.env.action.dim}, but "
+                f"the run's have {seen} and {width - 2 * seen - 3}; take the environment that it "
+                "was trained in"
+            )
+        if self.env.state_dict().keys() != saved["env"].keys():
+            self._refusal = (
+                f"env: the run was trained in env={name}, whose last episode cannot go on in the "
+                "given Env; leave env out of GymAgent.load() to train on"
+            )
 
 
 def _trust(code: bool, config_dir: str | Path | None, changes: bool) -> Trust:
@@ -553,13 +614,14 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
         BadInput: if it is something else, or not finite.
     """
     import numpy as np
+    import torch
 
     each = ", ".join(map(str, shape))
     right = f"({each},) or (B, {each})" if len(shape) == 1 else f"({each}) or (B, {each})"
     if isinstance(obs, tuple) and len(obs) == 2 and isinstance(obs[1], dict):
         raise BadInput("obs: a tuple of 2 should be an observation; `obs, info = env.reset()`")
     try:
-        numbers = np.asarray(obs)
+        numbers = np.asarray(obs.detach() if isinstance(obs, torch.Tensor) else obs)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, which is named
             array = np.real(numbers).astype(np.float32)
     except (TypeError, ValueError):
@@ -567,6 +629,9 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
         raise BadInput(f"obs: a {kind} should be numbers of shape {right}, on the CPU") from None
     if np.iscomplexobj(numbers):
         raise BadInput(f"obs: complex numbers should be real ones of shape {right}")
+    if numbers.dtype.kind not in "biuf" or np.ma.is_masked(obs):
+        kind = "masked numbers" if np.ma.is_masked(obs) else str(numbers.dtype)
+        raise BadInput(f"obs: an array of {kind} should be numbers of shape {right}")
     rank = len(shape)
     if array.shape[array.ndim - rank :] != shape or array.ndim > rank + 1 or not array.size:
         raise BadInput(f"obs: shape {array.shape} should be {right}")
@@ -576,18 +641,20 @@ def _observations(obs: Any, shape: tuple[int, ...]) -> Any:
     return array
 
 
-def _rows_of(name: str, value: Any, num_rows: int) -> Tensor:
+def _rows_of(name: str, value: Any, num_rows: int, *, width: int | None = None) -> Tensor:
     """Return what is given for each row as a tensor (num_rows, columns).
 
     Raises:
-        BadInput: if it is for another number of rows.
+        BadInput: if it is for another number of rows, or not of width columns.
     """
     import numpy as np
     import torch
 
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf" or array.size == 0 or array.size % num_rows:
-        raise BadInput(f"{name}: shape {array.shape} should be ({num_rows},) or ({num_rows}, ...)")
+    wrong = array.size != num_rows * width if width else array.size == 0 or array.size % num_rows
+    if array.dtype.kind not in "biuf" or wrong:
+        right = f"({num_rows},)" if width == 1 else f"({num_rows},) or ({num_rows}, ...)"
+        raise BadInput(f"{name}: shape {array.shape} of {array.dtype} should be {right}")
     if array.ndim and num_rows > 1 and array.shape[0] != num_rows:
         raise BadInput(f"{name}: shape {array.shape} should have {num_rows} rows, as obs has")
     return torch.from_numpy(array.reshape(num_rows, -1).copy())
@@ -606,7 +673,7 @@ def _arguments(settings: dict[str, Any], prefix: str = "") -> list[str]:
             arguments += _arguments(value, f"{key}.")
             continue
         try:
-            text = value if isinstance(value, str) else json.dumps(value)
+            text = value if isinstance(value, str) else json.dumps(value, default=_plain)
         except (TypeError, ValueError):
             kind = type(value).__name__
             advice = "; a Task is given as task=..." if kind == "Task" or "task" in key else ""
@@ -615,3 +682,16 @@ def _arguments(settings: dict[str, Any], prefix: str = "") -> list[str]:
             ) from None
         arguments.append(f"{key}={text}")
     return arguments
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays as Python's own.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    import numpy as np
+
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(type(value).__name__)

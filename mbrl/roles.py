@@ -140,6 +140,18 @@ class HasGymnasiumSpaces(Protocol):
 
 
 @runtime_checkable
+class HasRewardTerms(Protocol):
+    """VecEnv that knows the terms of its rewards, by the names in gymnasium's `info`."""
+
+    def reward_terms(self) -> dict[str, Tensor]:
+        """Return the terms of the latest rewards, (E,) each, NaN where an environment has none.
+
+        Those of an environment whose episode ended in that step may mean nothing.
+        """
+        ...
+
+
+@runtime_checkable
 class Model(Protocol[State]):
     """Dynamics model as planners and rollouts need it: it predicts steps from a state."""
 

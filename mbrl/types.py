@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -408,6 +409,8 @@ def _as_tensor(name: str, value: Any, device: torch.device | str | None) -> Tens
         if value.device.type != where.type or not index:
             shape = tuple(value.shape)
             raise BadInput(f"{name}: shape {shape} on {value.device} should be on {where}")
+    if isinstance(value, np.ndarray):
+        value = _plain_array(name, value)
     try:
         tensor = torch.as_tensor(value, device=device)
     except (TypeError, ValueError, RuntimeError):
@@ -416,6 +419,20 @@ def _as_tensor(name: str, value: Any, device: torch.device | str | None) -> Tens
     if tensor.is_complex():
         raise BadInput(f"{name}: {tensor.dtype} should be real numbers")
     return tensor
+
+
+def _plain_array(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array in the machine's byte order, with the strides that torch takes.
+
+    Raises:
+        BadInput: if some of its numbers are masked.
+    """
+    if np.ma.is_masked(array):
+        raise BadInput(f"{name}: a masked array should be an array or a tensor of numbers")
+    kind = array.dtype.newbyteorder("=")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        kind = np.dtype(np.float64)
+    return np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
 
 
 def map_tensors(fn: Callable[..., Tensor], *states: Any) -> Any:

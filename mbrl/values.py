@@ -113,7 +113,7 @@ def checked(function: Any) -> Any:
             annotations.update(annotations_of(function))
         _rename(function, signature, annotations, kwargs)
         _check_names(function, signature, kwargs)
-        given = signature.bind_partial(*args, **kwargs)
+        given = _bind(function, signature, args, kwargs)
         given.apply_defaults()
         for name, annotation in annotations.items():
             if name in given.arguments:
@@ -121,6 +121,38 @@ def checked(function: Any) -> Any:
         return function(*args, **kwargs)
 
     return call
+
+
+def _bind(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> inspect.BoundArguments:
+    """Return the arguments by name.
+
+    Raises:
+        UnknownArgument: if there are more by position than the function has.
+    """
+    try:
+        return signature.bind_partial(*args, **kwargs)
+    except TypeError as error:
+        taker, options = _taker(function), ", ".join(_options(signature))
+        raise UnknownArgument(f"{taker}: {error}; there are {options}") from None
+
+
+def _taker(function: Callable[..., Any]) -> str:
+    """Return the name of a function, or of the class of a constructor."""
+    return function.__qualname__.removesuffix(".__init__")
+
+
+def _options(signature: inspect.Signature) -> list[str]:
+    """Return the names of the parameters that a user gives; those by name alone with a `=`."""
+    return [
+        f"{name}=" if parameter.kind is parameter.KEYWORD_ONLY else name
+        for name, parameter in signature.parameters.items()
+        if name not in ("self", "cls")
+    ]
 
 
 def _check_names(
@@ -137,11 +169,10 @@ def _check_names(
     ):
         return
     name = next(iter(given.keys() - parameters.keys()))
-    taker = function.__qualname__.removesuffix(".__init__")
-    options = [option for option in parameters if option != "self"]
+    options = [option.rstrip("=") for option in _options(signature)]
     near = difflib.get_close_matches(name, options, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(options)}"
-    raise UnknownArgument(f"{name}: {taker} takes no such argument; {hint}")
+    raise UnknownArgument(f"{name}: {_taker(function)} takes no such argument; {hint}")
 
 
 def _rename(

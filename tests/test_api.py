@@ -1,5 +1,7 @@
 """Agents in SB3's shape: learn, predict, save, load, on named environments and on one's own."""
 
+import copy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 import mbrl
 from mbrl.api import GymAgent
 from mbrl.cli import main
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
 from tests.contracts.test_agent import SMALL, flat
 
@@ -152,6 +154,18 @@ def test_the_simulators_state_reaches_the_model():
         (lambda: GymAgent(env="pendulun"), "did you mean env=pendulum"),
         (lambda: GymAgent(learner={"hiden": 3}), "learner.hiden"),
         (lambda: GymAgent("random").learn(0), "total_timesteps=0"),
+        (lambda: GymAgent("random").learn("20"), "total_timesteps='20': should be a whole number"),
+        (lambda: GymAgent("random").learn(2e1), "total_timesteps=20.0: should be a whole number"),
+        (lambda: GymAgent("random").learn(9, callback=None), "callback: GymAgent.learn takes no"),
+        (lambda: GymAgent("random").learn(9, print), "GymAgent.learn: too many positional"),
+        (lambda: GymAgent("random").evaluate(2.0), "num_episodes=2.0: should be a whole number"),
+        (lambda: GymAgent("random").evaluate(2, seed=[1, 2]), r"seed=\[1, 2\]: should be a whole"),
+        (lambda: GymAgent.load("nowhere", device="cpu"), "device: GymAgent.load takes no such"),
+        (lambda: mbrl.load("nowhere", device="cpu"), "device: load takes no such"),
+        (lambda: mbrl.load("pyproject.toml"), "pyproject.toml: a file, not a run folder"),
+        (lambda: GymAgent("random").set_env(Push()), "set_env: .*GymAgent.load"),
+        (lambda: GymAgent("random").policy, "policy: .*the agent itself is .agent"),
+        (lambda: GymAgent("random").nonsense, "nonsense: a GymAgent has no such attribute$"),
         (lambda: GymAgent("random").predict([0.0, 1.0]), r"shape \(2,\) should be \(3,\)"),
         (lambda: GymAgent.load("nowhere"), "nowhere"),
     ],
@@ -307,6 +321,11 @@ def test_predict_is_that_of_sb3_in_shapes_and_types():
         (lambda: {"obs": "abc"}, "obs: a str should be numbers"),
         (lambda: {"obs": None}, "obs"),
         (lambda: {"obs": {"a": 1}}, "obs: a dict should be numbers"),
+        (lambda: {"obs": np.array(["1", "2", "3"])}, "obs: an array of <U1 should be numbers"),
+        (lambda: {"obs": np.array([1, 2, None])}, "obs"),
+        (lambda: {"obs": np.zeros(3), "deterministic": "no"}, "deterministic='no': should be True"),
+        (lambda: {"obs": np.zeros(3), "episode_start": [True] * 2}, "episode_start: shape"),
+        (lambda: {"obs": np.zeros((2, 3)), "episode_start": np.ones((2, 3))}, "episode_start: sha"),
         (lambda: {"obs": ([0, 0, 0], {})}, r"obs, info = env.reset\(\)"),
         (lambda: {"obs": np.zeros((2, 3)), "episode_start": [True] * 3}, "episode_start: shape"),
         (lambda: {"obs": np.zeros((2, 3)), "env_state": np.zeros(5)}, "env_state: shape"),
@@ -320,6 +339,9 @@ def test_what_predict_cannot_use_is_named(given, words):
     assert "\n" not in str(caught.value)
 
 
+GIVEN = Push()
+
+
 @pytest.mark.parametrize(
     "given, words",
     [
@@ -330,6 +352,7 @@ def test_what_predict_cannot_use_is_named(given, words):
         (lambda: {"env": None}, "env=None: should be"),
         (lambda: {"env": []}, "envs=.*at least one"),
         (lambda: {"env": lambda: 3}, "env: the function returned a int"),
+        (lambda: {"env": [GIVEN, GIVEN]}, "envs: number 1 is the same object as number 0"),
         (lambda: {"env": Push(), "env.num_envs": 2}, "num_envs=2: 1 were given"),
         (lambda: {"env": Push(), "env.task": KNOWN}, "env.task: a Task should .*given as task="),
         (lambda: {"env": Push(), "task": {"reward": reward}}, "task: a dict should be"),
@@ -377,3 +400,58 @@ def test_a_save_that_fails_leaves_the_run_that_was_there(tmp_path, monkeypatch):
     (tmp_path / "other" / "mine").write_text("x")
     with pytest.raises(BadInput, match="other: already there, and no run"):
         agent.save(tmp_path / "other")
+
+
+@pytest.mark.filterwarnings("ignore:.*max_episode_steps is known")
+def test_an_action_is_inside_a_space_between_whose_bounds_no_float32_lies():
+    class Narrow(Push):
+        action_space = spaces.Box(1e8 + 1, 1e8 + 2, (1,), np.float64)
+
+    agent = GymAgent("random", env=Narrow())
+    for obs in (np.zeros(2), np.zeros((3, 2))):
+        action = agent.predict(obs)[0]
+        assert Narrow.action_space.contains(action if obs.ndim == 1 else action[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*max_episode_steps is known")
+def test_what_a_function_that_makes_an_environment_raises_is_named():
+    def broken():
+        raise RuntimeError("no\nlicense")
+
+    for make, words in ((broken, "RuntimeError .*: no license"), (lambda x: x, "TypeError .*'x'")):
+        with pytest.raises(EnvironmentFault, match=f"environment 0, step 0: raised {words}"):
+            GymAgent("random", env=make)
+
+
+def test_numbers_of_numpy_are_settings():
+    given = {"learner.batch_size": np.int64(16), "learner.learning_rate": np.float32(0.5)}
+    config = GymAgent("sac", env="pendulum", **given)._run.config
+    assert config["learner"]["batch_size"] == 16 and config["learner"]["learning_rate"] == 0.5
+
+
+def test_a_buffer_that_does_not_fit_in_memory_is_named():
+    with pytest.raises(BadInput, match=r"buffer_size=1000000000000: needs more memory"):
+        GymAgent("random", env="pendulum", buffer_size=10**12)
+
+
+def test_an_environment_given_to_a_loaded_agent_should_be_like_its_own(tmp_path):
+    GymAgent("random", env="pendulum").learn(5).save(tmp_path / "run")
+    with pytest.raises(
+        BadInput, match="env: observations of 11 numbers and actions of 3, but .* 3 "
+    ):
+        GymAgent.load(tmp_path / "run", env=gymnasium.make("mbrl/Hopper-v5"))
+    other = GymAgent.load(tmp_path / "run", env=gymnasium.make("mbrl/Pendulum-v1"))
+    assert other.predict(np.zeros(3))[0].shape == (1,)
+    with pytest.raises(BadInput, match="trained in env=pendulum.*leave env out of GymAgent.load"):
+        other.learn(5)
+    assert GymAgent.load(tmp_path / "run").learn(5).num_timesteps == 10
+    GymAgent("random", env=gymnasium.make("mbrl/Pendulum-v1")).learn(5).save(tmp_path / "same")
+    again = GymAgent.load(tmp_path / "same", env=gymnasium.make("mbrl/Pendulum-v1"))
+    assert again.learn(5).num_timesteps == 10
+
+
+def test_a_copy_of_an_agent_learns_the_same():
+    agent = GymAgent("sac", env=mbrl.make_vec("Hopper-v5"), **{"agent.learning_starts": 10})
+    agent.learn(15)
+    other = copy.deepcopy(agent)
+    assert same(agent.learn(15).agent.state_dict(), other.learn(15).agent.state_dict())

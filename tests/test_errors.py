@@ -31,3 +31,10 @@ def test_bad_input_is_a_value_error_and_faults_are_not():
 def test_torch_is_not_imported():
     code = "import sys, mbrl.errors; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_message_is_one_line_whatever_it_quotes():
+    fault = EnvironmentFault("raised RuntimeError: motor\n\n  is off\n", index=0, step=1)
+    assert str(fault) == "environment 0, step 1: raised RuntimeError: motor is off"
+    assert str(BadInput("key=a  b: no\r\nsuch")) == "key=a  b: no such"
+    assert str(BadInput("key=a  b")) == "key=a  b"

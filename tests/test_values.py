@@ -262,3 +262,15 @@ def test_the_aliases_read_from_source_are_the_real_ones():
 
     for name in ("Count", "CountOrZero", "Positive", "NonNegative", "Fraction", "Seed"):
         assert resolve(ast.Name(name), "mbrl.values") == getattr(values, name)
+
+
+def test_arguments_by_position_beyond_those_there_are_refused():
+    @checked
+    def add(first: int, *, second: int = 0):
+        return first + second
+
+    assert add(1, second=2) == 3
+    with pytest.raises(BadInput, match="add: too many positional arguments; there are first, sec"):
+        add(1, 2)  # type: ignore[misc]
+    with pytest.raises(TypeError, match="secnd: .*did you mean second"):
+        add(1, secnd=2)  # type: ignore[call-arg]

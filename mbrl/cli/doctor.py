@@ -89,12 +89,27 @@ def _check_env(settings: list[str], config_dir: Path | None) -> int:
         faults, notes = [str(error)], []
     except Exception as error:  # whatever an environment of the user's own raises
         faults, notes = [f"raised {reason(error)}"], []
+    faults += _compared(node, seed) if not faults else []
     for note in notes:
         print(f"{name}: note: {note}")
     if faults:
         return max(say(f"{name}: {fault}", 1) for fault in faults)
     print(f"{name}: nothing found wrong in {_STEPS} random steps, taken twice")
     return 0
+
+
+def _compared(node: dict[str, Any], seed: int) -> list[str]:
+    """Return where an id `mbrl/...` differs from gymnasium's environment of the same name."""
+    import gymnasium
+
+    from mbrl.envs.check import difference_from_original
+
+    name = str(node.get("id")).rpartition(":")[2]
+    original = name.removeprefix("mbrl/")
+    if original == name or original not in gymnasium.registry or node.get("kwargs"):
+        return []
+    difference = difference_from_original(original, seed=seed)
+    return [] if difference is None else [difference]
 
 
 def _rendering() -> str:

@@ -1,6 +1,6 @@
 """Compose a config, check it without importing torch, build what it names."""
 
-from mbrl.config.build import Parts, build, build_agent, instantiate, make_env
+from mbrl.config.build import Parts, build, build_agent, instantiate, make_buffer, make_env
 from mbrl.config.check import check_saved
 from mbrl.config.compose import Composed, compose, plain_value
 
@@ -12,6 +12,7 @@ __all__ = [
     "check_saved",
     "compose",
     "instantiate",
+    "make_buffer",
     "make_env",
     "plain_value",
 ]

@@ -174,8 +174,6 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
 
 def _build(config: dict[str, Any], *, with_data: bool) -> Parts:
     """Build environment, buffer and agent."""
-    from mbrl.buffer import ReplayBuffer
-
     env = make_env(config)
     make_eval_env = partial(make_env, config, "eval_env")
     vector_steps = -(-config["total_steps"] // env.num_envs)
@@ -187,15 +185,31 @@ def _build(config: dict[str, Any], *, with_data: bool) -> Parts:
         spaces: dict[str, Any] = {"obs_dim": env.obs_dim, "action": env.action}
         dataset = load_dataset(config["dataset"], **spaces, task=env.task)
         capacity = len(dataset.data.reward)
+    buffer = make_buffer(config, env, capacity)
+    if dataset is not None:
+        buffer.add(dataset.data, recorded=dataset.recorded)
+    return Parts(env, make_eval_env, build_agent(config, env), buffer, dataset)
+
+
+def make_buffer(config: dict[str, Any], env: VecEnv, capacity: int) -> ReplayBuffer:
+    """Build an empty replay buffer for an environment.
+
+    Args:
+        config: as compose gives it.
+        env: whose transitions it holds.
+        capacity: how many.
+
+    Raises:
+        BadInput: if it does not fit in memory.
+    """
+    from mbrl.buffer import ReplayBuffer
+
     try:
-        buffer = ReplayBuffer(capacity, env.obs_dim, env.action.dim, config["device"])
+        return ReplayBuffer(capacity, env.obs_dim, env.action.dim, config["device"])
     except (MemoryError, OverflowError, RuntimeError) as error:
         if not is_too_large(error):
             raise
         raise BadInput(f"buffer_size={config['buffer_size']}: {_needs_memory()}") from error
-    if dataset is not None:
-        buffer.add(dataset.data, recorded=dataset.recorded)
-    return Parts(env, make_eval_env, build_agent(config, env), buffer, dataset)
 
 
 def build_agent(config: dict[str, Any], env: VecEnv) -> Any:

@@ -91,13 +91,16 @@ def load_arrays(
             missing,
             int((~recorded).sum()),
         )
-    elif steps.last is not None:
-        unflagged = int(data.episode[-1]) - int(steps.last[:-1].sum())
+    else:
+        flagged = steps.terminated if steps.last is None else steps.last
+        unflagged = int(data.episode[-1]) - int(flagged[:-1].sum())
         if unflagged:
             _log.warning(
-                "dataset %s: episodes end at %d steps where the file does not say so",
+                "dataset %s: episodes end at %d of %d steps where the file does not say so: "
+                "the next step does not begin at their next observation",
                 path,
                 unflagged,
+                len(flagged),
             )
     low, high = _bounds(steps.action)
     own_action = ActionSpec("continuous", low.to(device), high.to(device))

@@ -66,7 +66,10 @@ def d4rl_steps(arrays: dict[str, NDArray[Any]], env: str | None) -> Steps:
     elif env is not None:  # first version of the files: the time limit is known
         last = terminated | at_limit(terminated)
     elif "next_observations" not in arrays:
-        raise BadInput("has neither timeouts nor next_observations, so that no episode has an end")
+        raise BadInput(
+            "has neither timeouts nor next_observations, so that it is not known where an episode "
+            "was cut off; add timeouts, zeros if every episode ends in a terminal"
+        )
     return Steps(
         table(arrays, "observations"),
         table(arrays, "actions"),

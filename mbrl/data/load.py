@@ -14,7 +14,7 @@ from mbrl.types import ActionSpec, Task
 
 
 def load_dataset(
-    id: str,
+    id: str | Path,
     *,
     obs_dim: int | None = None,
     action: ActionSpec | None = None,
@@ -37,6 +37,10 @@ def load_dataset(
         BadInput: if it is missing, damaged, cut short, not finite, of other spaces, or
             contradicts the task.
     """
+    if not isinstance(id, str | Path):
+        kind = type(id).__name__
+        raise BadInput(f"dataset: a {kind} should be a path or a name, such as pendulum/medium-v0")
+    id = str(id)
     if Path(id).is_file() and Path(id).suffix.lower() not in SUFFIXES:
         raise BadInput(f"dataset={id}: its name should end in .hdf5 (D4RL) or .npz (NeoRL)")
     load = load_arrays if Path(id).suffix.lower() in SUFFIXES else load_minari

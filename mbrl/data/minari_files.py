@@ -149,7 +149,8 @@ def dataset_folder(id: str) -> Path:
 
 def _download(minari: Any, id: str) -> None:
     """Download a dataset of the hub and write its checksums; local names have no namespace."""
-    with _quiet():
+    local: list[str] = []
+    with _quiet(), contextlib.suppress(Exception):  # one folder of another name stops Minari
         local = list(minari.list_local_datasets())
     where = dataset_folder("")
     from difflib import get_close_matches
@@ -251,47 +252,73 @@ def _transitions(id: str, recorded: list[Any], obs_space: Any, act_space: Any) -
             f"{type(act_space).__name__}; only Box, and Discrete actions, can be learned from"
         )
     parts: list[Transitions] = []
+    count = split = 0
     for number, each in enumerate(recorded):
-        obs = np.asarray(each.observations, dtype=np.float32)
-        steps = len(each.rewards)
-        obs = obs.reshape(len(obs), -1)
-        raw = np.asarray(each.actions)
-        sizes = (len(obs) - 1, len(raw), len(each.terminations), len(each.truncations))
-        if steps == 0 or set(sizes) != {steps}:
-            raise BadInput(
-                f"dataset={id}: episode {number} has {len(obs)} observations and {len(raw)} "
-                f"actions for {steps} rewards; {_REMEDY}"
-            )
-        if isinstance(act_space, Discrete):
-            chosen = raw.reshape(-1) - int(act_space.start)
-            if (chosen < 0).any() or (chosen >= act_space.n).any():
-                wrong = raw.reshape(-1)[((chosen < 0) | (chosen >= act_space.n)).argmax()]
-                raise BadInput(
-                    f"dataset={id}: action {wrong} of episode {number} is not in {act_space}"
-                )
-            action = np.eye(int(act_space.n), dtype=np.float32)[chosen]
-        else:
-            action = raw.reshape(steps, -1).astype(np.float32)
-        reward = np.asarray(each.rewards, dtype=np.float32)
-        for name, values in (("observation", obs), ("action", action), ("reward", reward)):
-            if not np.isfinite(values).all():
-                raise BadInput(f"dataset={id}: an {name} of episode {number} is not finite")
-        terminated = torch.from_numpy(np.asarray(each.terminations, dtype=bool))
-        truncated = torch.from_numpy(np.asarray(each.truncations, dtype=bool)) & ~terminated
-        truncated[-1] = ~terminated[-1]  # where the record was cut off, the value is bootstrapped
-        whole = torch.from_numpy(obs)
-        parts.append(
-            Transitions(
-                whole[:-1],
-                torch.from_numpy(action),
-                torch.from_numpy(reward),
-                whole[1:],
-                terminated,
-                truncated,
-                torch.full((steps,), number),
-            )
+        try:
+            part = _episode(each, act_space)
+        except BadInput as error:
+            raise BadInput(f"dataset={id}: episode {number}: {error}") from None
+        inner = part.terminated.long().cumsum(0) - part.terminated.long()
+        parts.append(part._replace(episode=count + inner))
+        split += int(inner[-1])
+        count += 1 + int(inner[-1])
+    if split:
+        _log.warning(
+            "dataset %s: %d terminations are not the last step of their episode; the episodes are "
+            "split there",
+            id,
+            split,
         )
     return Transitions(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _episode(each: Any, act_space: Any) -> Transitions:
+    """Convert one of Minari's episodes; its number is 0.
+
+    Raises:
+        BadInput: naming what does not fit or is not finite.
+    """
+    obs = np.asarray(each.observations, dtype=np.float32)
+    obs = obs.reshape(len(obs), -1)
+    raw = np.asarray(each.actions)
+    names = ("rewards", "terminations", "truncations")
+    columns = {name: np.asarray(getattr(each, name)) for name in names}
+    steps = len(columns["rewards"])
+    if steps == 0 or {len(obs) - 1, len(raw), *map(len, columns.values())} != {steps}:
+        raise BadInput(
+            f"{len(obs)} observations and {len(raw)} actions for {steps} rewards; {_REMEDY}"
+        )
+    for name, column in columns.items():
+        if column.size != steps:
+            raise BadInput(f"{name} of shape {column.shape}; should be one number a step")
+    reward = columns["rewards"].reshape(-1).astype(np.float32)
+    action = _actions(raw, act_space)
+    for name, values in (("observation", obs), ("action", action), ("reward", reward)):
+        if not np.isfinite(values).all():
+            raise BadInput(f"not every {name} is finite")
+    terminated = torch.from_numpy(columns["terminations"].reshape(-1).astype(bool))
+    truncated = torch.from_numpy(columns["truncations"].reshape(-1).astype(bool)) & ~terminated
+    truncated[-1] = ~terminated[-1]  # where the record was cut off, the value is bootstrapped
+    whole, numbers = torch.from_numpy(obs), torch.from_numpy(reward)
+    chosen, episode = torch.from_numpy(action), torch.zeros(steps, dtype=torch.int64)
+    return Transitions(whole[:-1], chosen, numbers, whole[1:], terminated, truncated, episode)
+
+
+def _actions(raw: np.ndarray, space: Any) -> np.ndarray:
+    """Return the actions of an episode (steps, act_dim), discrete ones one-hot.
+
+    Raises:
+        BadInput: naming one that is no action of a discrete space.
+    """
+    from gymnasium.spaces import Discrete
+
+    if not isinstance(space, Discrete):
+        return raw.reshape(len(raw), -1).astype(np.float32)
+    chosen = raw.reshape(-1) - int(space.start)
+    outside = (chosen < 0) | (chosen >= space.n)
+    if outside.any():
+        raise BadInput(f"action {raw.reshape(-1)[outside.argmax()]} is not in {space}")
+    return np.eye(int(space.n), dtype=np.float32)[chosen]
 
 
 def _action_spec(space: Any, device: torch.device | str) -> ActionSpec:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
 from mbrl.envs.spaces import constant_components
 from mbrl.errors import BadInput, EnvironmentFault
-from mbrl.roles import VecEnv, VecStep
+from mbrl.roles import HasRewardTerms, VecEnv, VecStep
 from mbrl.task_check import TaskCheck
 from mbrl.types import Transitions
+
+_ROUNDING = 1e-5  # relative, of rewards that are float32 and of their terms
 
 
 class Findings(NamedTuple):
@@ -29,6 +33,7 @@ class _Run(NamedTuple):
     starts: Tensor  # (num_starts, obs_dim) of the episodes
     ended: bool  # whether an episode ended
     too_long: EnvironmentFault | None  # an episode that outlasted its limit
+    terms: str | None  # terms of a reward that do not add up to it
 
 
 def check_env(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000) -> str | None:
@@ -84,6 +89,51 @@ def examine(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000)
     return Findings([str(fault) for fault in faults], notes + _remarks(first, other))
 
 
+def difference_from_original(name: str, *, seed: int = 0, num_steps: int = 200) -> str | None:
+    """Return where `mbrl/NAME` and gymnasium's NAME differ, in any bit, None if nowhere.
+
+    Both are stepped by the same actions: observations, rewards, ends, and the terms and other
+    values of `info` are compared, also those of later episodes.
+
+    Args:
+        name: of gymnasium's environment, such as "Hopper-v5".
+        seed: of the environments and of the actions.
+        num_steps: steps taken.
+    """
+    own, original = gymnasium.make(f"mbrl/{name}"), gymnasium.make(name)
+    own.action_space.seed(seed)
+    try:
+        a: Any = own.reset(seed=seed)
+        b: Any = original.reset(seed=seed)
+        for number in range(num_steps + 1):
+            what = _unequal_results(a, b)
+            if what:
+                return f"step {number}: {what}, not as gymnasium's {name} gives it"
+            if len(a) == 5 and (a[2] or a[3] or number % 50 == 49):
+                a, b = own.reset(), original.reset()
+            else:
+                action = own.action_space.sample()
+                a, b = own.step(action), original.step(action)
+        return None
+    finally:
+        own.close()
+        original.close()
+
+
+def _unequal_results(a: tuple[Any, ...], b: tuple[Any, ...]) -> str:
+    """Return what differs between two results of a step or a reset, an empty string if nothing."""
+    names = ("the observation", "the reward", "terminated", "truncated")
+    for name, x, y in zip(names, a[:-1], b[:-1], strict=False):
+        if not np.array_equal(x, y):
+            return f"{name} is {x}"
+    if a[-1].keys() != b[-1].keys():
+        return f"info has {', '.join(a[-1]) or 'nothing'}"
+    for key, value in a[-1].items():
+        if not np.array_equal(value, b[-1][key]):
+            return f"{key} in info is {value}"
+    return ""
+
+
 def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None) -> _Run:
     """Step an environment from a seed; compare what is known of it with what it returns."""
     draws = torch.Generator(env.action.low.device).manual_seed(seed)
@@ -91,12 +141,14 @@ def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None)
     rows, starts, ended, too_long = [obs.cpu()], [obs.cpu()], False, None
     age = torch.zeros(env.num_envs, dtype=torch.int64)
     limit, episode = env.max_episode_steps, torch.arange(env.num_envs)
+    terms = None
     for number in range(1, num_steps + 1):
         action = _action(env, number, draws)
         step = env.step(action)
         rows.append(_columns(step))
         if known is not None:
             known.add(Transitions.of_step(obs, action, step, episode), number)
+            terms = terms or _unequal_terms(env, step, number)
         obs, done = step.obs, (step.terminated | step.truncated).cpu()
         age = torch.where(done, 0, age + 1)
         if done.any():
@@ -107,7 +159,26 @@ def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None)
             too_long = EnvironmentFault(what, index=int(age.argmax()), step=number)
     if known is not None:
         known.check()
-    return _Run(rows, torch.cat(starts), ended, too_long)
+    return _Run(rows, torch.cat(starts), ended, too_long, terms)
+
+
+def _unequal_terms(env: VecEnv, step: VecStep, number: int) -> str | None:
+    """Return where the terms of the reward in gymnasium's `info` do not add up to it."""
+    terms = env.reward_terms() if isinstance(env, HasRewardTerms) else {}
+    if not terms:
+        return None
+    table = torch.stack([term.cpu() for term in terms.values()]).nan_to_num()  # (terms, E)
+    reward, total = step.reward.cpu().double(), table.sum(0)
+    room = _ROUNDING * (table.abs().sum(0) + reward.abs())
+    goes_on = ~(step.terminated | step.truncated).cpu()
+    wrong = torch.nonzero(((total - reward).abs() > room) & goes_on).flatten().tolist()
+    if not wrong:
+        return None
+    index = wrong[0]
+    return (
+        f"environment {index}, step {number}: the terms of the reward in info, {', '.join(terms)}, "
+        f"add up to {total[index]:.6g}, and the reward is {reward[index]:.6g}"
+    )
 
 
 def _action(env: VecEnv, number: int, draws: torch.Generator) -> Tensor:
@@ -143,7 +214,7 @@ def _after_restoring(env: VecEnv, copy: VecEnv) -> list[EnvironmentFault]:
 
 def _remarks(run: _Run, other: Tensor) -> list[str]:
     """Return what is allowed, and may not be meant."""
-    notes = []
+    notes = [] if run.terms is None else [run.terms]
     if run.rows[0].equal(other.cpu()) and not run.starts.eq(run.starts[0]).all():
         notes.append("another seed gives the same first start: reset() may ignore its seed")
     table = torch.stack(run.rows[1:])  # (steps, E, columns)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl.envs.guards import as_flags, as_numbers, call_task
+from mbrl.envs.guards import as_flags, as_numbers, as_pair, call_task
 from mbrl.envs.simulation import (
     Action,
     Array,
@@ -129,8 +129,9 @@ class ClosedFormSimulation(Simulation):
         obs = self._observe(next_state, indices)
         arguments = (state, action, next_state, obs)
         outcome = call_task("outcome", equations.outcome, *arguments, indices=indices)
-        reward = as_numbers("the reward", outcome[0], (rows,))
-        return next_state, obs, reward, as_flags("terminated", outcome[1], (rows,))
+        reward, terminated = as_pair("outcome", outcome)
+        reward = as_numbers("the reward", reward, (rows,))
+        return next_state, obs, reward, as_flags("terminated", terminated, (rows,))
 
     def _observe(self, state: Array, indices: list[int] | None) -> Array:
         """Return observations (B, obs_dim) of states (B, state_dim)."""

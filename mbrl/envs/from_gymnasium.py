@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mbrl.envs.guards import action_array, check_finite
+from mbrl.envs.guards import action_array, check_finite, is_reward_term
 from mbrl.envs.mujoco_warnings import MujocoWatch
 from mbrl.envs.spaces import NativeActions, observation_width, short
 from mbrl.envs.workers import DaemonPool, Hang
@@ -151,6 +151,13 @@ class GymnasiumVecEnv:
         for env in copies:
             if not isinstance(env, gymnasium.Env):
                 raise BadInput(f"envs: a {type(env).__name__} should be a gymnasium Env")
+        for number, env in enumerate(copies):
+            earlier = [other.unwrapped is env.unwrapped for other in copies[:number]]
+            if any(earlier):
+                raise BadInput(
+                    f"envs: number {number} is the same object as number {earlier.index(True)}; "
+                    "each should be an Env of its own"
+                )
         name = type(copies[0].unwrapped).__name__
         for what in ("observation_space", "action_space"):
             each = [getattr(env, what, None) for env in copies]
@@ -208,6 +215,7 @@ class GymnasiumVecEnv:
         self._options: list[dict[str, Any] | None] = [None] * num_envs  # of the running episodes
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]  # since the start
         self._watches = [MujocoWatch(env) for env in envs]
+        self._infos: list[dict[str, Any]] = [{} for _ in envs]  # of the latest steps, if strict
 
     def reset(
         self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -271,8 +279,10 @@ class GymnasiumVecEnv:
         self._actions[i] = []
         result = env.reset(seed=seed, options=options)
         self._watches[i].start()
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        if not (isinstance(result, tuple) and len(result) == 2):
             raise ContractError(f"reset() gave {_kind(result)}, not (observation, info)")
+        if not isinstance(result[1], dict):
+            raise ContractError(f"the info of reset() is {_kind(result[1])}, not a dict")
         return self._observation(i, result[0])
 
     def _step_one(self, i: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
@@ -298,11 +308,15 @@ class GymnasiumVecEnv:
         problem = self._watches[i].problem()
         if problem is not None:
             raise ContractError(problem)
+        if self._strict:
+            self._infos[i] = info
         return self._observation(i, obs), float(reward), bool(terminated), bool(truncated)
 
     def _observation(self, i: int, obs: Any) -> np.ndarray:
         """Check an observation and flatten it."""
         array = obs if isinstance(obs, np.ndarray) else np.asarray(obs)
+        if isinstance(array, np.ma.MaskedArray):  # its masked numbers mean nothing
+            raise ContractError("the observation is a masked array, not an array of numbers")
         shape = self.observation_space.shape
         if array.shape != shape or array.dtype.kind not in "iuf":
             raise ContractError(f"the observation is {_kind(obs)}, not numbers of shape {shape}")
@@ -341,6 +355,17 @@ class GymnasiumVecEnv:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device, torch.float32)
+
+    def reward_terms(self) -> dict[str, Tensor]:
+        """Return the terms of the latest rewards, if it is strict; see HasRewardTerms."""
+        names = dict.fromkeys(
+            key
+            for info in self._infos
+            for key, value in info.items()
+            if isinstance(key, str) and is_reward_term(key) and _scalar_kind(value) in "biuf"
+        )
+        rows = [[float(info.get(name, np.nan)) for info in self._infos] for name in names]
+        return dict(zip(names, torch.tensor(rows, dtype=torch.float64), strict=True))
 
     def env_state(self) -> Tensor | None:
         """Return None: the state of such an environment is not known."""
@@ -423,6 +448,8 @@ def seeds_of(seed: Any, num_envs: int) -> list[int] | None:
     """
     if seed is None:
         return None
+    if isinstance(seed, np.ndarray) and seed.ndim == 0:
+        seed = seed.item()
     several = isinstance(seed, list | tuple | np.ndarray)
     each = list(seed) if several else [seed]
     for value in each:

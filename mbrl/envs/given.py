@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecEnv
 from mbrl.types import Task
 from mbrl.values import Count, NumEnvs, Positive, checked
@@ -145,7 +145,7 @@ def _copies(env: Any, num_envs: int) -> list[gymnasium.Env]:
     elif isinstance(env, VectorEnv) or hasattr(env, "step_async"):
         _refuse_vector(env)
     elif callable(env):
-        env = [env() for _ in range(num_envs)]
+        env = [_made(env, index) for index in range(num_envs)]
         if not isinstance(env[0], gymnasium.Env):
             kind = type(env[0]).__name__
             raise BadInput(f"env: the function returned a {kind}; should be a gymnasium Env")
@@ -159,6 +159,21 @@ def _copies(env: Any, num_envs: int) -> list[gymnasium.Env]:
             f"num_envs={num_envs}: {len(env)} were given; give a function that makes one instead"
         )
     return list(env)
+
+
+def _made(make: Callable[[], Any], index: int) -> Any:
+    """Return what a user's function makes.
+
+    Raises:
+        EnvironmentFault: if it raises.
+    """
+    try:
+        return make()
+    except BadInput:
+        raise
+    except Exception as error:
+        what = f"raised {type(error).__name__} when it was made: {error}"
+        raise EnvironmentFault(what, index=index, step=0) from error
 
 
 def _refuse_vector(env: Any) -> NoReturn:

@@ -141,6 +141,32 @@ def as_flags(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def as_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return the reward and the end that a task's function returned.
+
+    Args:
+        name: of the function.
+        value: what it returned.
+
+    Raises:
+        EnvironmentFault: if it is no pair; the caller adds the step's number.
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        several = f" of {len(value)}" if isinstance(value, tuple | list) else ""
+        what = f"{name}() returned a {type(value).__name__}{several}, not (reward, terminated)"
+        raise EnvironmentFault(what, index=None, step=0)
+    return value[0], value[1]
+
+
+def is_reward_term(name: str) -> bool:
+    """Return whether a key of gymnasium's `info` is that of a term of the reward, by its name.
+
+    Args:
+        name: the key, as in gymnasium's MuJoCo environments: reward_ctrl, velocity_penalty.
+    """
+    return name.startswith("reward_") or name.endswith("_penalty")
+
+
 def _fits(shape: tuple[int, ...], right: tuple[int | None, ...]) -> bool:
     """Return whether a shape is as it should be."""
     return shape == right or (

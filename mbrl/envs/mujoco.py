@@ -9,14 +9,15 @@ lagged fields such as `xpos`: so results agree with gymnasium's to the last bit.
 from __future__ import annotations
 
 from functools import partial
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl.envs.guards import as_flags, as_numbers, call_task
+from mbrl.envs.guards import as_flags, as_numbers, as_pair, call_task
 from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.mujoco_warnings import describe_warnings
@@ -42,6 +43,9 @@ class MujocoSimulation(Simulation):
         num_threads: threads that step or simulate them; with one and no time limit, the calling
             thread.
         time_limit: seconds that a step of all environments may take; None for no limit.
+
+    Raises:
+        BadInput: if the model cannot be loaded, or an attribute of the task does not fit it.
     """
 
     @checked
@@ -62,17 +66,12 @@ class MujocoSimulation(Simulation):
         self._data = [mujoco.MjData(self.model) for _ in range(num_envs)]
         self._start_qpos, self._start_qvel = self._data[0].qpos.copy(), self._data[0].qvel.copy()
         self._names = ("qpos", "qvel", *task.fields)
-        self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
-        self._controls = [d.ctrl for d in self._data]
+        self._bind()
         self._layout = StateLayout(self.model, task.fields)
         self._sequences: SequenceSimulator | None = None  # made when first used
         self._sequence_threads = num_threads
         self._now, self._before = self._empty(num_envs), self._empty(num_envs)
         self._action: Action = np.zeros((num_envs, self.model.nu), dtype=np.float32)
-        # MuJoCo's counters of what it found wrong: they are read as the fields are
-        self._read = [
-            (*views, d.warning.number) for views, d in zip(self._views, self._data, strict=True)
-        ]
         self._counts = np.zeros((num_envs, len(self._data[0].warning.number)), dtype=np.int64)
 
         num_threads = min(num_threads, num_envs)
@@ -92,6 +91,28 @@ class MujocoSimulation(Simulation):
         first = {n: view[None] for n, view in zip(self._names, self._views[0], strict=True)}
         obs = as_numbers("the observation", call_task("observe", task.observe, first), (1, None))
         self.obs_dim = obs.shape[1]
+        if not self.obs_dim:
+            raise BadInput("observe: returned observations of no number; should be at least one")
+
+    def _bind(self) -> None:
+        """Find the arrays of each MjData that are read or written in a step."""
+        self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
+        self._controls = [d.ctrl for d in self._data]
+        # MuJoCo's counters of what it found wrong: they are read as the fields are
+        self._read = [
+            (*views, d.warning.number) for views, d in zip(self._views, self._data, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: not the arrays, which belong to the MjData of this one."""
+        own = ("_views", "_controls", "_read", "_sequences")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy, which goes on as the other does."""
+        vars(self).update(state)
+        self._sequences = None
+        self._bind()
 
     def _empty(self, rows: int) -> Fields:
         """Allocate the fields of some environments."""
@@ -161,7 +182,8 @@ class MujocoSimulation(Simulation):
         self._check_warnings(active)
         obs = self._observe(self._now)
         arguments = (before, action, self._now, self._dt)
-        reward, terminated = call_task("outcome", self._task.outcome, *arguments)
+        outcome = call_task("outcome", self._task.outcome, *arguments)
+        reward, terminated = as_pair("outcome", outcome)
         rows = (self.num_envs,)
         return (
             obs,
@@ -241,11 +263,19 @@ def load_model(task: MujocoTask) -> mujoco.MjModel:
     """
     for name in ("frame_skip", "max_episode_steps"):
         check_value(name, getattr(task, name), Count, {})
+    if not isinstance(task.model_path, str | Path) or "<" in str(task.model_path):
+        kind = "MJCF itself" if isinstance(task.model_path, str) else type(task.model_path).__name__
+        raise BadInput(f"model_path: a {kind} should be the path of an MJCF file")
     try:
         model = mujoco.MjModel.from_xml_path(str(task.model_path))
     except (ValueError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"model_path={task.model_path}: MuJoCo cannot load it: {reason}") from None
+    if not model.opt.timestep > 0:
+        raise BadInput(
+            f"model_path={task.model_path}: its timestep is {model.opt.timestep:g} s; should be "
+            "above 0"
+        )
     known = mujoco.MjData(model)
     for name in task.fields:
         if not isinstance(getattr(known, name, None), np.ndarray):
@@ -276,9 +306,9 @@ def control_bounds(
         name = model.actuator(index).name or f"number {index}"
         low, high = model.actuator_ctrlrange[index]
         raise BadInput(
-            f"model_path={path}: actuator {name} has the control range [{low:g}, {high:g}], as "
-            "without a ctrlrange; should be finite and not empty, such as "
-            'ctrlrange="-1 1"'
+            f"model_path={path}: actuator {name} has the control range [{low:g}, {high:g}]"
+            f"{', as without a ctrlrange' if low == high == 0 else ''}; should be finite and not "
+            'empty in float32, such as ctrlrange="-1 1"'
         )
     return bounds[:, 0].copy(), bounds[:, 1].copy()
 

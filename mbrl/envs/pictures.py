@@ -100,6 +100,10 @@ class MujocoCamera:
             ) from None
         return picture
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; it makes its own renderers."""
+        return {**vars(self), "_renderers": {}}
+
     def see(self, obs: np.ndarray) -> None:
         """Do nothing: the simulation itself is shown."""
 

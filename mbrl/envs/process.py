@@ -109,6 +109,10 @@ class GymnasiumProcess:
             *(x.to(self.device) for x in self._ask("step", torch.as_tensor(action).detach().cpu()))
         )
 
+    def reward_terms(self) -> dict[str, Tensor]:
+        """Return the terms of the latest rewards, if it is strict; see HasRewardTerms."""
+        return self._ask("reward_terms")
+
     def env_state(self) -> Tensor | None:
         """Return None: the state of such an environment is not known."""
         return None

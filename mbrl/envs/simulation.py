@@ -13,9 +13,10 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mbrl.envs.guards import action_array, check_finite
+from mbrl.envs.guards import action_array, check_finite, is_reward_term
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
+from mbrl.task_check import check_task
 from mbrl.types import ActionSpec, Prediction, Task, as_numbers
 
 Array = NDArray[np.float64]
@@ -262,7 +263,7 @@ class SimulatedVecEnv:
         self.simulation = simulation
         self.num_envs = simulation.num_envs
         self.obs_dim = simulation.obs_dim
-        self.task = simulation.task
+        self.task = check_task(simulation.task, simulation.obs_dim)
         self.max_episode_steps: int | None = simulation.max_episode_steps
         self.device = torch.device(device)
         self.action = ActionSpec.box(simulation.low, simulation.high, device=self.device)
@@ -304,6 +305,12 @@ class SimulatedVecEnv:
         return VecStep(
             obs, next_obs, self._tensor(reward), self._flags(terminated), self._flags(truncated)
         )
+
+    def reward_terms(self) -> dict[str, Tensor]:
+        """Return the terms of the latest rewards, float64; see HasRewardTerms."""
+        info = self.simulation.step_info()
+        terms = {name: np.asarray(info[name], np.float64) for name in info if is_reward_term(name)}
+        return {name: torch.from_numpy(term).to(self.device) for name, term in terms.items()}
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self.device, self._dtype)

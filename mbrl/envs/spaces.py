@@ -14,6 +14,7 @@ from mbrl.types import ActionSpec
 
 _FLATTEN = "wrap the environment in gymnasium.wrappers.FlattenObservation"
 _TRANSFORM = "wrap the environment in gymnasium.wrappers.TransformAction"
+_MOST = 10_000  # discrete actions
 
 
 def observation_width(id: str, space: Any) -> int:
@@ -67,6 +68,8 @@ class NativeActions:
         self.first = 0
         self.shape: tuple[int, ...] = ()
         if isinstance(space, spaces.Discrete):
+            if space.n > _MOST:  # an action is stored one-hot
+                raise _refused(id, "action", space, f"at most {_MOST} actions are; {_TRANSFORM}")
             self.first = int(space.start)
             self.spec = ActionSpec.discrete(int(space.n), device=device)
             return

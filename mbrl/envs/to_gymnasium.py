@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
+from torch import Tensor
 
 from mbrl.envs.mujoco import MujocoSimulation
 from mbrl.envs.pictures import Camera, Picture, camera_of
@@ -329,12 +330,18 @@ def _floats(action: Any, shape: tuple[int, ...]) -> Action:
     Raises:
         BadInput: if they are of another shape, or no numbers.
     """
-    array = np.asarray(action)
-    if array.dtype.kind not in "fiu":
-        raise BadInput(f"action: {array.dtype} should be numbers of shape {shape}")
+    try:
+        array = np.asarray(action.detach() if isinstance(action, Tensor) else action)
+    except (TypeError, ValueError):  # rows of different lengths, or a tensor of a GPU
+        kind = type(action).__name__
+        raise BadInput(f"action: a {kind} should be numbers of shape {shape}, on the CPU") from None
+    if array.dtype.kind not in "fiu" or np.ma.is_masked(action):
+        kind = "masked numbers" if np.ma.is_masked(action) else str(array.dtype)
+        raise BadInput(f"action: {kind} should be numbers of shape {shape}")
     if array.shape != shape:
         raise BadInput(f"action: shape should be {shape}, got {array.shape}")
-    return array if array.dtype == np.float32 else array.astype(np.float64)
+    is_single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # in any byte order
+    return array.astype(np.float32 if is_single else np.float64, copy=False)
 
 
 def _first(info: Info) -> Info:
@@ -345,10 +352,12 @@ def _first(info: Info) -> Info:
 def register() -> None:
     """Register every environment of the framework with gymnasium, as `mbrl/ID`."""
     for name, limit in LIMITS.items():
+        original = gymnasium.registry.get(name)
         gymnasium.register(
             f"mbrl/{name}",
             entry_point="mbrl.envs.to_gymnasium:MbrlEnv",
             vector_entry_point="mbrl.envs.to_gymnasium:MbrlVectorEnv",
             max_episode_steps=limit,
+            reward_threshold=None if original is None else original.reward_threshold,
             kwargs={"name": name},
         )

@@ -61,6 +61,10 @@ class DaemonPool:
         if failure is not None:
             raise failure
 
+    def __reduce__(self) -> tuple[type[DaemonPool], tuple[int]]:
+        """Return how a copy is made: threads are not shared, it starts its own."""
+        return DaemonPool, (self._num_threads,)
+
     def close(self) -> None:
         """Stop the threads."""
         if self._started:

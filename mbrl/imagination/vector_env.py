@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,7 @@ class AutoresetVectorEnv(VectorEnv, ABC):
             BadInput: if a seed or an option is not of this kind.
         """
         seeds = seeds_of(seed, self.num_envs)
+        _check_kind(options)
         rows = self._rows_to_reset(dict(options or {}))
         obs, infos = self._start(rows, seeds)
         self._started |= rows
@@ -196,6 +197,8 @@ def seeds_of(seed: Seeds, num_envs: int) -> list[int | None] | None:
     """
     if seed is None:
         return None
+    if isinstance(seed, np.ndarray) and seed.ndim == 0:
+        return seeds_of(seed.item(), num_envs)
     if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
         seeds = list(seed)
         if len(seeds) != num_envs:
@@ -227,8 +230,19 @@ def refuse_options(options: dict[str, Any] | None) -> None:
     Raises:
         BadInput: naming them.
     """
+    _check_kind(options)
     if options:
         raise BadInput(f"options: {', '.join(map(str, options))}: not an option of this reset()")
+
+
+def _check_kind(options: Any) -> None:
+    """Check that options are a dict, or None.
+
+    Raises:
+        BadInput: if they are not.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise BadInput(f"options: a {type(options).__name__} should be a dict or None")
 
 
 def _masked(info: Info, rows: Mask) -> Info:

@@ -95,7 +95,8 @@ class RunFolder:
         """
         file = cls(path, {}).config_path
         if not path.is_dir():
-            raise BadInput(f"{path}: no such run folder")
+            what = "a file, not a run folder" if path.exists() else "no such run folder"
+            raise BadInput(f"{path}: {what}")
         check_tree(path, without=("wandb",))
         if not is_regular(file):
             raise BadInput(f"{path}: not a run folder (it has no config.yaml)")

@@ -117,6 +117,8 @@ def specification(id: str) -> None:
     assert env.spec is not None and env.spec.max_episode_steps == LIMITS[id]
     specs = [env.spec, copy.deepcopy(env.spec), pickle.loads(pickle.dumps(env.spec))]
     specs.append(type(env.spec).from_json(env.spec.to_json()))
+    if id in gymnasium.registry:
+        assert env.spec.reward_threshold == gymnasium.spec(id).reward_threshold
     first = env.reset(seed=3)[0]
     for spec in specs:
         again = one(spec)
@@ -183,6 +185,7 @@ def seeds(id: str) -> None:
     fresh = [several(f"mbrl/{id}", num_envs=2) for _ in range(2)]
     starts = [np.asarray(each.reset()[0]) for each in fresh]
     assert not np.array_equal(starts[0], starts[1]), "unseeded environments begin alike"
+    same(many.reset(seed=np.array(3))[0], np.stack(alone[:2]), "a number of numpy")
     refused(lambda: many.reset(seed=[1]), BadInput, "seed: 1 seeds")
     for wrong in (-1, 0.5, "a"):
         refused(partial(many.reset, seed=wrong), BadInput, "at least 0")
@@ -197,6 +200,8 @@ def options(id: str) -> None:
     for each in (env, many):
         each.reset(seed=0, options={})
         refused(partial(each.reset, options={"x_init": 1.0}), BadInput, "options: x_init")
+        for wrong in ([], ["a"], "reset_mask", 3):
+            refused(partial(each.reset, options=wrong), BadInput, "should be a dict or None")
     for mask in ([True, False], np.ones(2), np.ones(3, bool), np.zeros(2, bool)):
         wrong = {"reset_mask": mask}
         refused(partial(many.reset, options=wrong), BadInput, "options: reset_mask")
@@ -433,7 +438,8 @@ def habits(id: str) -> None:
         wrong = (action[..., :-1], action[None], float(action.flat[0]), np.full(7, 0.1))
         for each_wrong in wrong:
             refused(partial(each.step, each_wrong), BadInput, "action: shape should be")
-        refused(partial(each.step, np.array(["a"])), BadInput, "should be numbers")
+        for each_wrong in (np.array(["a"]), [[1.0, 2.0], [3.0]], {"a": 1}, None):
+            refused(partial(each.step, each_wrong), BadInput, "should be numbers")
         given = action.copy()
         result = each.step(given)
         assert np.array_equal(given, action), "the action was changed"
@@ -456,6 +462,26 @@ def habits(id: str) -> None:
     many.close()
 
 
+def copies(id: str) -> None:
+    """Check that copies of one and of several environments go on as the others do."""
+    for make in (one, partial(several, num_envs=2)):
+        env = make(f"mbrl/{id}")
+        env.reset(seed=4)
+        draws = actions(env)
+        env.step(next(draws))
+        both = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+        for _ in range(4):
+            action = next(draws)
+            step = env.step(action.copy())
+            for other in both:
+                same(list(step), list(other.step(action.copy())), "a copy")
+        start = env.reset()
+        for other in both:
+            same(start, other.reset(), "a copy's next episode")
+            other.close()
+        env.close()
+
+
 FAST: dict[str, Callable[[str], None]] = {
     "checkers": checkers,
     "specification": specification,
@@ -467,6 +493,7 @@ FAST: dict[str, Callable[[str], None]] = {
     "wrapped": wrapped,
     "sb3": sb3,
     "habits": habits,
+    "copies": copies,
 }
 SLOW: dict[str, Callable[[str], None]] = {
     "original": original_long,

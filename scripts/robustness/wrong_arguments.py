@@ -351,6 +351,11 @@ def mutants(call: Call, array: Tensor) -> Iterator[tuple[str, Any, str]]:
     yield "complex", array.to(torch.complex64), "type"
     yield "text", "nonsense", "type"
     yield "list of text", [["a"]], "type"
+    yield "rows of different lengths", [[0.0, 1.0], [0.0]], "type"
+    yield "objects", np.array([None, "a"], dtype=object), "type"
+    yield "a dictionary", {"a": 1.0}, "type"
+    masked = np.ma.masked_array(array.numpy(), np.ones(array.shape, bool))
+    yield "masked numbers", masked, "type"
     yield "None", None, "free" if call.optional else "type"
     if call.devices:
         yield "another device", array.to("meta"), "device"
@@ -364,6 +369,12 @@ def mutants(call: Call, array: Tensor) -> Iterator[tuple[str, Any, str]]:
             yield "float64", array.double(), "same"
             yield "float16 of whole numbers", array.round().half(), "runs"
         yield "numpy", array.numpy(), "same"
+        there = array.numpy()
+        yield "other byte order", there.astype(there.dtype.newbyteorder(">")), "same"
+        yield "backward strides", np.flip(np.flip(there).copy()), "same"
+        if array.is_floating_point():
+            yield "longer floats", there.astype(np.longdouble), "same"
+            yield "a gradient", array.clone().requires_grad_(), "same"
         yield "list", array.tolist(), "same"
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from tests.data.flat_files import ENDS, LENGTHS, MADE, d4rl, neorl, steps
 
 def test_ends_that_the_file_does_not_say_are_said(tmp_path, caplog):
     load_dataset(neorl(tmp_path / "a.npz", steps([4, 3, 2], ["cut"] * 3), [4, 5]))
-    assert "episodes end at 1 steps where the file does not say so" in caplog.text
+    assert "episodes end at 1 of 9 steps where the file does not say so" in caplog.text
 
 
 def test_what_is_lost_without_successors_is_said(tmp_path, caplog):
@@ -108,3 +110,13 @@ def test_data_of_another_environment_is_refused(tmp_path):
     for spec in (three, chosen):
         with pytest.raises(BadInput, match="continuous actions of 2 numbers, but"):
             load_dataset(path, obs_dim=3, action=spec)
+
+
+def test_rows_that_do_not_join_are_said_where_the_file_has_no_timeouts_too(tmp_path, caplog):
+    made = steps([9], ["terminal"])
+    order = np.random.default_rng(0).permutation(9)
+    shuffled = {key: array[order] for key, array in made.items()}
+    load_dataset(d4rl(tmp_path / "a.hdf5", made, timeouts=False))
+    assert not caplog.text
+    load_dataset(d4rl(tmp_path / "b.hdf5", shuffled, timeouts=False))
+    assert re.search(r"episodes end at \d of 9 steps where the file does not say so", caplog.text)

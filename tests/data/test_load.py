@@ -30,3 +30,9 @@ def test_a_file_of_another_suffix_is_refused(tmp_path):
     path.write_text("1,2")
     with pytest.raises(BadInput, match=r"should end in .hdf5 \(D4RL\) or .npz"):
         load_dataset(str(path))
+
+
+def test_a_dataset_is_named_by_text_or_a_path():
+    for wrong in (None, 3, ["a-v0"]):
+        with pytest.raises(BadInput, match="dataset: a .* should be a path or a name"):
+            load_dataset(wrong)

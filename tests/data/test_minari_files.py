@@ -117,7 +117,7 @@ def test_without_checksums_a_change_of_the_contents_is_still_found(stored, home)
         load_dataset("toy/random-v0")
     with h5py.File(own / "data/main_data.hdf5", "a") as file:
         file["episode_1/rewards"][0] = np.nan
-    with pytest.raises(BadInput, match="reward of episode 1 is not finite"):
+    with pytest.raises(BadInput, match="episode 1: not every reward is finite"):
         load_dataset("toy/random-v0")
     draws = random.Random(0)
     content = (own / "data/main_data.hdf5").read_bytes()
@@ -138,7 +138,7 @@ def test_an_episode_cut_short_is_refused(stored, home):
         kept = file["episode_2/observations"][:-1]
         del file["episode_2/observations"]
         file["episode_2/observations"] = kept
-    with pytest.raises(BadInput, match="episode 2 has .* observations"):
+    with pytest.raises(BadInput, match="episode 2: .* observations"):
         load_dataset("toy/random-v0")
     with h5py.File(own / "data/main_data.hdf5", "a") as file:
         del file["episode_2"]
@@ -159,3 +159,48 @@ def test_wrong_spaces_and_names(home):
         load_dataset("random-v0")
     with pytest.raises(BadInput, match="it should be like"):
         load_dataset("toy random")
+
+
+def recorded(id, **changed):
+    """Make a dataset by Minari, of one episode of five steps."""
+    import gymnasium
+    import minari
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    arrays = {
+        "observations": np.arange(12, dtype=np.float32).reshape(6, 2),
+        "actions": np.zeros((5, 1), np.float32),
+        "rewards": np.arange(5.0),
+        "terminations": [False] * 4 + [True],
+        "truncations": [False] * 5,
+    }
+    buffer = EpisodeBuffer(0, None, None, **(arrays | changed))
+    minari.create_dataset_from_buffers(
+        id, [buffer], data_format="hdf5",
+        observation_space=gymnasium.spaces.Box(-99, 99, (2,)),
+        action_space=gymnasium.spaces.Box(-1, 1, (1,)),
+    )  # fmt: skip
+
+
+def test_an_episode_is_split_where_it_terminates_in_the_middle(home, caplog):
+    recorded("theirs-v0", terminations=[False, True, False, False, True])
+    read = load_dataset("theirs-v0")
+    assert read.data.episode.tolist() == [0, 0, 1, 1, 1]
+    assert read.data.terminated.tolist() == [False, True, False, False, True]
+    assert read.returns().tolist() == [1, 9] and "1 terminations are not the last" in caplog.text
+
+
+def test_rewards_in_a_column_are_read_and_others_refused(home):
+    recorded("column-v0", rewards=np.arange(5.0)[:, None])
+    assert load_dataset("column-v0").data.reward.tolist() == [0, 1, 2, 3, 4]
+    recorded("two-v0", rewards=np.zeros((5, 2)))
+    with pytest.raises(BadInput, match=r"episode 0: rewards of shape \(5, 2\); should be one num"):
+        load_dataset("two-v0")
+
+
+def test_a_folder_that_is_no_dataset_does_not_hide_what_is_missing(home):
+    recorded("plain-v0")
+    (home / "no_version" / "data").mkdir(parents=True)
+    (home / "no_version" / "data" / "main_data.hdf5").write_bytes(b"")
+    with pytest.raises(BadInput, match="dataset=other-v0: not in "):
+        load_dataset("other-v0")

@@ -321,3 +321,25 @@ def test_a_reset_that_mujoco_does_by_itself_is_a_fault():
         for _ in range(200):
             env.step(env.action.sample(2, generator=draws))
     env.close()
+
+
+@pytest.mark.parametrize(
+    "result, words",
+    [
+        ((np.ma.masked_array(np.zeros(2), [0, 1]), {}), "the observation is a masked array"),
+        ((np.zeros(2), None), r"the info of reset\(\) is nothing, not a dict"),
+        (np.zeros(2), r"reset\(\) gave an array of float64 and shape \(2,\), not \(observation"),
+    ],
+)
+def test_what_a_reset_should_not_return_is_named(result, words):
+    env = Broken("")
+    vars(env)["reset"] = lambda **options: gymnasium.Env.reset(env, **options) or result
+    with pytest.raises(EnvironmentFault, match=f"environment 0, step 0: {words}"):
+        GymnasiumVecEnv.around([env]).reset(0)
+
+
+def test_one_object_is_not_two_environments():
+    env = gymnasium.make("CartPole-v1")
+    for copies in ([env, env], [env.unwrapped, gymnasium.make("CartPole-v1"), env]):
+        with pytest.raises(BadInput, match="envs: number . is the same object as number 0"):
+            GymnasiumVecEnv.around(copies)

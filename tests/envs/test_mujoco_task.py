@@ -1,5 +1,7 @@
 """A task of one's own: a mass on a frictionless slider, whose motion is known in closed form."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -250,3 +252,57 @@ def test_a_step_before_the_first_reset_is_refused(make):
     env.reset(0)
     again.load_state_dict(env.state_dict())
     assert again.step(torch.ones(1, 1)).obs.equal(env.step(torch.ones(1, 1)).obs)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_copy_goes_on_as_the_other_does(make, num_threads):
+    env = make(Slider(), num_envs=2, num_threads=num_threads)
+    env.reset(0)
+    force = torch.tensor([[0.5], [-1.0]], dtype=torch.float64)
+    env.step(force)
+    env.simulate(env.env_state(), force[:, None])
+    other = copy.deepcopy(env)
+    ahead = [env.step(force) for _ in range(3)]
+    behind = [other.step(force) for _ in range(3)]
+    for a, b in zip(ahead, behind, strict=True):
+        assert a.obs.equal(b.obs) and a.reward.equal(b.reward)
+    assert not ahead[0].obs.equal(ahead[1].obs)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_path": MJCF}, "model_path: a MJCF itself should be the path of an MJCF file"),
+        ({"model_path": None}, "model_path: a NoneType should be the path"),
+        ({"observe": lambda now: np.zeros((len(now["qpos"]), 0))}, "observations of no number"),
+        ({"task": Task(obs_names=("x",))}, "task.obs_names: 1 names, x, should be 2"),
+        ({"task": {"reward": None}}, "task: a dict should be an mbrl.types.Task"),
+    ],
+)
+def test_what_a_task_cannot_be_is_named(tmp_path, change, words):
+    task = Slider()
+    task.model_path = tmp_path / "slider.xml"
+    task.model_path.write_text(MJCF)
+    vars(task).update(change)
+    with pytest.raises(BadInput, match=words) as caught:
+        threaded_mujoco(task)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timestep", ["0", "-0.01"])
+def test_a_model_in_which_no_time_passes_is_refused(tmp_path, timestep):
+    task = Slider()
+    task.model_path = tmp_path / "slider.xml"
+    task.model_path.write_text(MJCF.replace(f'timestep="{DT}"', f'timestep="{timestep}"'))
+    with pytest.raises(BadInput, match=f"timestep is {timestep} s; should be above 0"):
+        threaded_mujoco(task)
+
+
+@pytest.mark.parametrize(("returned", "what"), [(None, "NoneType"), ((1, 2, 3), "tuple of 3")])
+def test_an_outcome_that_is_no_pair_is_named(make, returned, what):
+    task = Slider()
+    vars(task)["outcome"] = lambda *arguments: returned
+    env = make(task)
+    env.reset(0)
+    with pytest.raises(EnvironmentFault, match=rf"step 1: outcome\(\) returned a {what}, not"):
+        env.step(torch.ones(1, 1))

@@ -67,6 +67,7 @@ def test_constant_components_are_named():
         (spaces.Dict(a=box([0], [1], np.float32)), "TransformAction"),
         (spaces.Tuple((spaces.Discrete(2),)), "TransformAction"),
         (box([], [], np.float32), "it has no components"),
+        (spaces.Discrete(10**7), "at most 10000 actions are; .*TransformAction"),
         (None, "action_space is missing"),
         (3, "action_space is a int"),
     ],

@@ -16,6 +16,7 @@ from mbrl.envs.simulation import Array
 from mbrl.types import Task
 
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+_REST = 1.25  # m: height of hopper and walker in their models' own postures
 
 
 def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
@@ -40,14 +41,20 @@ def locomotion_reward(
     return forward_speed(before, now, dt) + paid * 1.0 - control_cost(action, 1e-3)
 
 
+def place_info(now: Fields) -> dict[str, np.ndarray]:
+    """Return place and height over the model's own posture, by gymnasium's names: (E,) each."""
+    qpos = now["qpos"]
+    return {"x_position": qpos[:, 0], "z_distance_from_origin": qpos[:, 1] - _REST}
+
+
 def locomotion_info(
     before: Fields, action: NDArray[np.float32], now: Fields, dt: float, paid: NDArray[np.bool_]
 ) -> dict[str, np.ndarray]:
-    """Return the terms of locomotion_reward as gymnasium's `info` names them: (E,) each."""
+    """Return place_info, speed and the terms of locomotion_reward, by gymnasium's names."""
     speed = forward_speed(before, now, dt)
     terms = {"reward_forward": speed, "reward_ctrl": -control_cost(action, 1e-3)}
     terms |= {"reward_survive": paid * 1.0}
-    return {"x_position": now["qpos"][:, 0], "x_velocity": speed, **terms}
+    return {**place_info(now), "x_velocity": speed, **terms}
 
 
 def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:

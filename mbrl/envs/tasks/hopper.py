@@ -15,12 +15,11 @@ from mbrl.envs.tasks.common import (
     add_uniform,
     locomotion_info,
     locomotion_reward,
+    place_info,
     with_x_first,
 )
 from mbrl.types import Task
 from mbrl.values import checked
-
-REST = 1.25  # m: height in the model's own posture
 
 
 def fallen(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
@@ -95,12 +94,11 @@ class Hopper(MujocoTask):
 
     def start_info(self, now: Fields) -> dict[str, np.ndarray]:
         """Return place and height, as gymnasium does."""
-        qpos = now["qpos"]
-        return {"x_position": qpos[:, 0], "z_distance_from_origin": qpos[:, 1] - REST}
+        return place_info(now)
 
     def step_info(
         self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
     ) -> dict[str, np.ndarray]:
         """Return place, height, speed and the terms of the reward, as gymnasium does."""
         paid = self._healthy(now) | self._pays_fall
-        return self.start_info(now) | locomotion_info(before, action, now, dt, paid)
+        return locomotion_info(before, action, now, dt, paid)

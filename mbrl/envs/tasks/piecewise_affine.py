@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mbrl.envs.closed_form import ClosedFormTask, closed_form
 from mbrl.envs.simulation import Array, SimulatedVecEnv
@@ -61,11 +62,15 @@ class PiecewiseAffine(ClosedFormTask):
         self.low = -self.high
         self.cost = PiecewiseLinearCost((distance(((0, 2), (1, 3)), 6),))
         self.task = Task(
-            reward=lambda obs, action, next_obs: -self.cost.step(next_obs, action),
+            reward=self._reward,
             terminated=never,
             obs_names=("x", "y", "goal_x", "goal_y"),
             cost=self.cost,
         )
+
+    def _reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Compute minus the cost of a step (B,)."""
+        return -self.cost.step(next_obs, action)
 
     def start(self, generators: list[np.random.Generator]) -> Array:
         """Sample a start at x in [-2.5, -1.5] and a goal at x in [1.2, 2]."""

@@ -59,12 +59,12 @@ class Refrigerator(ClosedFormTask):
         """Build bounds and reward."""
         self.low = np.zeros(1, dtype=np.float32)
         self.high = np.ones(1, dtype=np.float32)
+        self._target = target
+        self.task = Task(reward=self._closeness, terminated=never, obs_names=("temperature",))
 
-        def closeness(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-            """Return minus the distance from the target (B,)."""
-            return -(next_obs[:, 0] - target).abs()
-
-        self.task = Task(reward=closeness, terminated=never, obs_names=("temperature",))
+    def _closeness(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Return minus the distance from the target (B,)."""
+        return -(next_obs[:, 0] - self._target).abs()
 
     def start(self, generators: list[np.random.Generator]) -> Array:
         """Sample a temperature a few degrees around 5."""

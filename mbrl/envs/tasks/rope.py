@@ -63,11 +63,15 @@ class Rope(MujocoTask):
         rows[::2, 0] = rows[1::2, 1] = 1
         self.cost = PiecewiseLinearCost((Term("l1", SCALE * rows, -SCALE * self._goal.flatten()),))
         self.task = Task(
-            reward=lambda obs, action, next_obs: -self.cost.step(next_obs, action),
+            reward=self._reward,
             terminated=never,
             obs_names=("x", "y", *(f"{axis}{i}" for i in range(BEADS) for axis in "xy")),
             cost=self.cost,
         )
+
+    def _reward(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        """Compute minus the cost of a step (B,)."""
+        return -self.cost.step(next_obs, action)
 
     def miss(self, obs: Tensor) -> Tensor:
         """Compute the beads' mean distance from their goals, cm: (B,)."""
