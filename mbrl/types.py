@@ -88,16 +88,17 @@ class Transitions(NamedTuple):
         Raises:
             BadInput: naming the argument whose shape or kind is wrong.
         """
-        if isinstance(obs, Tensor) and device is not None:
-            obs = obs.to(device)
+
+        def there(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            value = value.detach() if value.requires_grad else value
+            return value if device is None else value.to(device)
+
+        obs = there(obs)
         obs = as_rows("obs", obs, device=device, finite=True)
         count, width = obs.shape
         of_obs: dict[str, Any] = {"num_rows": count, "device": obs.device, "finite": True}
-
-        def there(value: Any) -> Any:
-            moves = isinstance(value, Tensor) and device is not None
-            return value.to(device) if moves else value
-
         action = as_rows("action", there(action), **of_obs)
         next_obs = as_rows("next_obs", there(next_obs), width=width, **of_obs)
 

@@ -344,7 +344,8 @@ class SimulatedVecEnv:
         shape = (state.shape[0], "H", self.action.dim)
         action = as_numbers("action", action, shape)
         array = action.detach().cpu().numpy().astype(np.float32, copy=False)
-        result = self._checked.simulate(state.cpu().numpy(), array, with_state=with_state)
+        state = state.detach().cpu()
+        result = self._checked.simulate(state.numpy(), array, with_state=with_state)
         prediction = Prediction(
             self._tensor(result.obs),
             self._tensor(result.reward),
