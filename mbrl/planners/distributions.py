@@ -55,12 +55,16 @@ class Bounds:
     high: Tensor
     middle: Tensor
     half: Tensor  # half the range: the unit of a std
+    # a power of two near half the range: dividing by it rounds nothing, and squares stay finite
+    unit: Tensor
 
     @staticmethod
     def of(action: ActionSpec, horizon: int) -> Bounds:
         """Return the bounds of an action, repeated for each decision."""
         low, high = (x.repeat(horizon, 1) for x in (action.low, action.high))
-        return Bounds(low, high, (low + high) / 2, (high - low) / 2)
+        half = (high - low) / 2
+        unit = torch.where(half > 0, torch.exp2(half.log2().floor()), 1.0)
+        return Bounds(low, high, (low + high) / 2, half, unit)
 
 
 class Gaussian(NamedTuple):
@@ -98,7 +102,9 @@ class Gaussian(NamedTuple):
         moved = self._replace(center=center, color=self.color_decay * self.color)
         if not self.adapt_std:
             return moved
-        std = _average((samples - average[:, None]).square(), weights).sqrt()
+        unit = self.bounds.unit
+        squares = (samples - average[:, None]).div_(unit).square_()
+        std = unit * _average(squares, weights).sqrt()
         std = self.shrink * torch.lerp(std, self.std, momentum)
         return moved._replace(std=torch.maximum(std, self.min_std * self.bounds.half))
 

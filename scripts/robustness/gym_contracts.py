@@ -360,6 +360,33 @@ def subprocesses(id: str) -> None:
         env.close()
 
 
+def learns(id: str) -> None:
+    """Check that SB3's PPO, SAC and TD3 learn, are saved with VecNormalize, and go on."""
+    from stable_baselines3 import PPO, SAC, TD3
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    off_policy = {"learning_starts": 20, "batch_size": 8}
+    on_policy = {"n_steps": 50, "batch_size": 50, "n_epochs": 1}
+    for algorithm in (PPO, SAC, TD3):
+        make = partial(make_vec_env, f"mbrl/{id}", 2, env_kwargs={"max_episode_steps": 20})
+        env, settings = VecNormalize(make()), on_policy if algorithm is PPO else off_policy
+        small: Any = {"policy_kwargs": {"net_arch": [8]}, "device": "cpu", "seed": 0, **settings}
+        model = algorithm("MlpPolicy", env, **small).learn(200)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(f"{folder}/model")
+            env.save(f"{folder}/env.pkl")
+            again = VecNormalize.load(f"{folder}/env.pkl", make())
+            other = algorithm.load(f"{folder}/model", env=again, device="cpu")
+        obs: Any = again.reset()
+        same(model.predict(obs, deterministic=True)[0], other.predict(obs, deterministic=True)[0])
+        assert np.isfinite(evaluate_policy(other, again, n_eval_episodes=2)[0])
+        other.learn(50)
+        env.close()
+        again.close()
+
+
 def pictures(id: str) -> None:
     """Check render() and RecordVideo of one and of several environments."""
     size: Any = {"render_mode": "rgb_array", "width": 96, "height": 64}
@@ -499,6 +526,7 @@ SLOW: dict[str, Callable[[str], None]] = {
     "original": original_long,
     "vectorized": vectorized,
     "subprocesses": subprocesses,
+    "learns": learns,
     "pictures": pictures,
 }
 

@@ -95,3 +95,18 @@ def test_an_average_of_samples_at_a_bound_is_not_a_rounding_error_beyond_it():
         is_inside = (after.center >= BOX.low) & (after.center <= BOX.high)
         assert not is_inside.all()  # the error is there
         assert ((after.mean() >= BOX.low) & (after.mean() <= BOX.high)).all()
+
+
+@pytest.mark.parametrize("power", [-100, -3, 1, 100])
+def test_a_gaussian_fits_the_same_bits_in_units_of_any_power_of_two(power):
+    unit, draws = 2.0**power, generator(1)
+    one = ActionSpec.box([-0.3, 0.1], [0.2, 0.15])
+    other = ActionSpec.box(one.low * unit, one.high * unit)
+    samples, weights = torch.randn(2, 9, 4, 2, generator=draws), torch.rand(2, 9, generator=draws)
+    weights /= weights.sum(1, keepdim=True)
+    fitted = [
+        initial_distribution(box, 2, 4, std=0.5).fit(samples * size, weights, 0.1)
+        for box, size in ((one, 1.0), (other, unit))
+    ]
+    assert (fitted[0].std * unit).equal(fitted[1].std) and fitted[1].std.isfinite().all()
+    assert (fitted[0].mean() * unit).equal(fitted[1].mean())

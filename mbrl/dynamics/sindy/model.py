@@ -43,6 +43,7 @@ from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import AtMost, NumMembers, checked
 
 _log = logging.getLogger(__name__)
+_SHOWN = 12  # terms in a message
 
 
 @final
@@ -206,8 +207,10 @@ class SINDy(MarkovDynamics):
         self.whiten.copy_(leverage_matrix(features.T @ features, rows))
         self.rebuild()
         if left_out:
-            names = ", ".join(dict.fromkeys(left_out))
-            self._warn(f"left out, constant or dependent on simpler terms in the data: {names}")
+            names = list(dict.fromkeys(left_out))
+            shown = ", ".join(names[:_SHOWN])
+            shown += f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            self._warn(f"left out, constant or dependent on simpler terms in the data: {shown}")
         if self.task.terminated is None and data.terminated.any():
             self._warn(
                 "episodes terminate, but the equations predict no end, so plans do not avoid it; "
