@@ -118,9 +118,28 @@ def checked(function: Any) -> Any:
         for name, annotation in annotations.items():
             if name in given.arguments:
                 check_value(name, given.arguments[name], annotation, given.arguments)
+        if given.arguments.get("device", "cpu") != "cpu":
+            _check_device(given.arguments["device"])
         return function(*args, **kwargs)
 
     return call
+
+
+def _check_device(value: Any) -> None:
+    """Check that there is a device of torch.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    import torch
+
+    try:
+        device = torch.device(value)
+    except (RuntimeError, TypeError):
+        raise BadInput(f"device={value!r}: should be cpu, cuda, or cuda:N") from None
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise BadInput(f"device={value}: there are {count} CUDA devices here; use device=cpu")
 
 
 def _bind(
@@ -346,6 +365,8 @@ def _problem(value: Any, annotation: Any, others: dict[str, Any]) -> str:
     if origin is Literal:
         right = any(value == part and type(value) is type(part) for part in parts)
         return "" if right else expected(annotation)
+    if origin is dict and not isinstance(value, dict):
+        return expected(annotation)
     if origin in (list, tuple) and isinstance(value, list | tuple):
         kinds = parts if origin is tuple and parts[-1:] != (...,) else parts[:1] * len(value)
         if len(kinds) != len(value):

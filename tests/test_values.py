@@ -41,7 +41,7 @@ NAN, INF = math.nan, math.inf
         (str, ["", "x"], [1, None, b"x"], "text"),
         (type(None), [None], [0, False, ""], "None"),
         (Any, [1, None, "x", NAN], [], ""),
-        (dict[str, int], [{}, 3], [], ""),  # left to the constructor
+        (dict[str, int], [{}, {"a": "b"}], [3, ["a"]], "a mapping"),  # what is in it is left
         (Annotated[int, Ge(2)], [2, 3], [1], "at least 2"),
         (Annotated[int, Gt(2)], [3], [2], "above 2"),
         (Annotated[int, Le(2)], [2, -9], [3], "at most 2"),

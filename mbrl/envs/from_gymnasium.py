@@ -246,7 +246,13 @@ class GymnasiumVecEnv:
         return self._tensor(obs)
 
     def step(self, action: Tensor) -> VecStep:
-        """Step with actions (E, act_dim); see VecEnv.step."""
+        """Step with actions (E, act_dim); see VecEnv.step.
+
+        Raises:
+            BadInput: if reset() has not been called, or the actions do not fit.
+        """
+        if self._returned[0] is None:
+            raise BadInput("step: there is no episode yet; call reset() first")
         self._steps += 1
         array = action_array(action, self.num_envs, self.action.dim)
         self._check("action", array)
@@ -387,8 +393,12 @@ class GymnasiumVecEnv:
         """Replay the running episodes.
 
         Raises:
+            ValueError: if they are those of another number of environments.
             EnvironmentFault: also if an observation differs from the one that was saved.
         """
+        if len(state["starts"]) != self.num_envs:
+            saved = len(state["starts"])
+            raise ValueError(f"state: of {saved} environments, should be of {self.num_envs}")
         self._steps = state["steps"]
         options = state.get("options", [None] * self.num_envs)  # older checkpoints have none
         rows = list(zip(state["starts"], options, state["taken"], strict=True))
@@ -423,6 +433,23 @@ class GymnasiumVecEnv:
         for row in [] if taken is None else taken.numpy():
             self._actions[i].append(row)
             obs[i], *_ = self._step_one(i, row)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: its episodes are replayed.
+
+        The copy of an environment need not be in the same state: those of gymnasium's MuJoCo
+        environments are made anew by their constructor.
+        """
+        running = None if self._returned[0] is None else self.state_dict()
+        return {**vars(self), "_watches": [], "running": running}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy, which goes on as the other does."""
+        running = state.pop("running")
+        vars(self).update(state)
+        self._watches = [MujocoWatch(env) for env in self._envs]
+        if running is not None:
+            self.load_state_dict(running)
 
     def close(self) -> None:
         """Close the copies."""

@@ -13,7 +13,7 @@ from mbrl.envs.from_gymnasium import GymnasiumVecEnv
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecEnv
 from mbrl.types import Task
-from mbrl.values import Count, NumEnvs, Positive, checked
+from mbrl.values import Count, CountOrZero, NumEnvs, Positive, checked
 
 Given = (
     gymnasium.Env | Sequence[gymnasium.Env] | Callable[[], gymnasium.Env] | VecEnv
@@ -53,14 +53,15 @@ class OnlyInPython:
         )
 
 
+@checked
 def vec_env_of(
     env: Given,
     *,
     task: Task | None = None,
-    num_envs: int = 1,
-    max_episode_steps: int | None = None,
-    time_limit: float | None = None,
-    seed: int = 0,
+    num_envs: NumEnvs = 1,
+    max_episode_steps: Count | None = None,
+    time_limit: Positive | None = None,
+    seed: CountOrZero = 0,
     device: torch.device | str = "cpu",
 ) -> VecEnv:
     """Return a VecEnv of an environment that was given in Python.

@@ -145,6 +145,8 @@ class GymnasiumProcess:
 
     def _send(self, method: str, *arguments: Any) -> None:
         """Send a call; a dead worker is noticed when it does not answer."""
+        if self._pipe.closed:
+            raise BadInput(f"{method}: the environments are closed; make new ones")
         with contextlib.suppress(BrokenPipeError):
             self._pipe.send_bytes(pickle.dumps((method, arguments)))
 

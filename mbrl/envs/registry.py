@@ -113,7 +113,7 @@ def make_vec(
     name = id.removeprefix("mbrl/")
     if name in OWN and backend == "threads":
         return make_own(name, num_envs=num_envs, seed=seed, **kwargs)
-    if name in gymnasium.registry:
+    if name in gymnasium.registry or ":" in name:
         return GymnasiumVecEnv(name, num_envs=num_envs, seed=seed, **kwargs)
     nearest = difflib.get_close_matches(name, [*OWN, *gymnasium.registry], n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mbrl.envs.guards import action_array, check_finite, is_reward_term
 from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.imagination.vector_env import Seeds, seeds_of
 from mbrl.roles import VecStep
 from mbrl.task_check import check_task
 from mbrl.types import ActionSpec, Prediction, Task, as_numbers
@@ -249,6 +250,9 @@ class SimulatedVecEnv:
         seed: environment i draws its starts from seed + i, in gymnasium's order.
         dtype: of observations and rewards; float64 keeps the simulation's own numbers.
         device: of the tensors that are returned; the simulation is on the CPU.
+
+    Raises:
+        BadInput: if the task does not fit the observations, or the seed or dtype is none.
     """
 
     def __init__(
@@ -265,21 +269,33 @@ class SimulatedVecEnv:
         self.obs_dim = simulation.obs_dim
         self.task = check_task(simulation.task, simulation.obs_dim)
         self.max_episode_steps: int | None = simulation.max_episode_steps
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise BadInput(f"dtype={dtype}: should be torch.float32, or another of floats")
         self.device = torch.device(device)
         self.action = ActionSpec.box(simulation.low, simulation.high, device=self.device)
         self._dtype = dtype
         self._checked = CheckedSimulation(simulation, largest=torch.finfo(dtype).max)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
-        self._generators: list[np.random.Generator] = []
+        self._generators: list[np.random.Generator] = [np.random.default_rng(0)] * self.num_envs
         self._seed(seed)
 
-    def _seed(self, seed: int) -> None:
-        self._generators = [seeding.np_random(seed + i)[0] for i in range(self.num_envs)]
+    def _seed(self, seed: Seeds) -> None:
+        """Seed the generators; where there is no seed, they go on."""
+        for i, each in enumerate(seeds_of(seed, self.num_envs) or []):
+            if each is not None:
+                self._generators[i] = seeding.np_random(each)[0]
 
-    def reset(self, seed: int | None = None) -> Tensor:
-        """Start new episodes, seeded if a seed is passed; see VecEnv.reset."""
-        if seed is not None:
-            self._seed(seed)
+    def reset(self, seed: Seeds = None) -> Tensor:
+        """Start new episodes; see VecEnv.reset.
+
+        Args:
+            seed: environment i is seeded with seed + i, or with seed[i]; None goes on with their
+                generators.
+
+        Raises:
+            BadInput: if there is another number of seeds, or one is no whole number.
+        """
+        self._seed(seed)
         self._elapsed[:] = 0
         obs = self._checked.start(list(range(self.num_envs)), self._generators)
         return self._tensor(obs)
@@ -379,7 +395,14 @@ class SimulatedVecEnv:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state_dict, to go on bit for bit."""
+        """Restore a state_dict, to go on bit for bit.
+
+        Raises:
+            ValueError: if it is that of other environments.
+        """
+        right, saved = self.simulation.get_state().shape, tuple(state["simulation"].shape)
+        if saved != right:
+            raise ValueError(f"state: its simulation is of shape {saved}, should be {right}")
         self.simulation.set_state(state["simulation"].numpy())
         self._elapsed[:] = state["elapsed"].numpy()
         for generator, saved in zip(self._generators, state["generators"], strict=True):

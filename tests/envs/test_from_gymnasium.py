@@ -1,5 +1,6 @@
 """Gymnasium's environments as a VecEnv: the same numbers; what breaks is named."""
 
+import copy
 import time
 
 import gymnasium
@@ -343,3 +344,29 @@ def test_one_object_is_not_two_environments():
     for copies in ([env, env], [env.unwrapped, gymnasium.make("CartPole-v1"), env]):
         with pytest.raises(BadInput, match="envs: number . is the same object as number 0"):
             GymnasiumVecEnv.around(copies)
+
+
+@pytest.mark.parametrize("id", ["Hopper-v5", "CartPole-v1"])
+@pytest.mark.parametrize("options", [{}, {"time_limit": 60.0}])
+def test_a_copy_goes_on_as_the_other_does(id, options):
+    env = GymnasiumVecEnv(id, num_envs=2, **options)
+    draws = generator(0)
+    fresh = copy.deepcopy(env)
+    assert env.reset(3).equal(fresh.reset(3))
+    for _ in range(30):  # of CartPole, past an end
+        env.step(env.action.sample(2, generator=draws))
+    other = copy.deepcopy(env)
+    for _ in range(5):
+        action = env.action.sample(2, generator=draws)
+        assert all(a.equal(b) for a, b in zip(env.step(action), other.step(action), strict=True))
+
+
+def test_what_does_not_fit_the_number_or_the_order_is_refused():
+    env, other = GymnasiumVecEnv("CartPole-v1", num_envs=2), GymnasiumVecEnv("CartPole-v1")
+    with pytest.raises(BadInput, match=r"step: there is no episode yet; call reset\(\) first"):
+        env.step(torch.eye(2))
+    other.reset(0)
+    with pytest.raises(ValueError, match="state: of 1 environments, should be of 2"):
+        env.load_state_dict(other.state_dict())
+    with pytest.raises(BadInput, match=r"kwargs=\['a'\]: should be a mapping"):
+        GymnasiumVecEnv("CartPole-v1", kwargs=["a"])  # type: ignore[arg-type]

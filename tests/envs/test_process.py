@@ -39,7 +39,7 @@ def test_a_worker_process_ends_with_its_environment():
     env = make("never ends", 1, kind=GymnasiumProcess)
     drive(env, 2)
     assert not env._process.is_alive()
-    with pytest.raises((EnvironmentFault, OSError)):
+    with pytest.raises(BadInput, match="step: the environments are closed"):
         env.step(torch.zeros(1, 2))
 
 
@@ -69,3 +69,11 @@ def test_wrong_values_are_refused_before_a_process_starts():
     for name, value in (("memory_limit", 0), ("time_limit", -1.0), ("num_envs", 0)):
         with pytest.raises(BadInput, match=f"{name}={value}: should be"):
             GymnasiumProcess("CartPole-v1", **{name: value})
+
+
+def test_closed_environments_are_named():
+    env = GymnasiumProcess("CartPole-v1")
+    env.close()
+    env.close()
+    with pytest.raises(BadInput, match="reset: the environments are closed; make new ones"):
+        env.reset(0)

@@ -1,9 +1,10 @@
 """Environments by id: the framework's own, gymnasium's, and unknown ones."""
 
+import gymnasium
 import pytest
 
 import mbrl
-from mbrl.envs import GymnasiumVecEnv, SimulatedVecEnv
+from mbrl.envs import GymnasiumVecEnv, SimulatedVecEnv, vec_env_of
 from mbrl.envs.registry import OWN
 from mbrl.errors import BadInput
 
@@ -48,3 +49,25 @@ def test_every_own_id_makes_an_environment_of_its_own_settings():
 def test_a_wrong_number_of_environments_is_refused(num_envs):
     with pytest.raises(BadInput, match="num_envs=.*should be"):
         mbrl.make_vec("Pendulum-v1", num_envs=num_envs)
+
+
+def test_an_id_of_a_module_is_made():
+    env = mbrl.make_vec("scripts.robustness.odd_environments:Odd-v0", num_envs=2)
+    assert env.reset(0).shape == (2, 2)
+    with pytest.raises(BadInput, match="id=nomodule:Env-v0: No module named 'nomodule'"):
+        mbrl.make_vec("nomodule:Env-v0")
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"max_episode_steps": 0}, "max_episode_steps=0: should be at least 1"),
+        ({"max_episode_steps": 2.5}, "max_episode_steps=2.5: should be a whole number"),
+        ({"num_envs": 0}, "num_envs=0: should be at least 1"),
+        ({"time_limit": -1}, "time_limit=-1: should be above 0"),
+        ({"seed": -1}, "seed=-1: should be at least 0"),
+    ],
+)
+def test_what_a_given_environment_cannot_have_is_named(given, words):
+    with pytest.raises(BadInput, match=words):
+        vec_env_of(lambda: gymnasium.make("CartPole-v1"), **given)

@@ -131,3 +131,45 @@ def test_unroll_is_the_former_name_of_simulate():
     with pytest.warns(DeprecationWarning, match="unroll is now simulate"):
         former, _ = env.unroll(env.env_state(), actions)
     assert former.next_obs.equal(env.simulate(env.env_state(), actions)[0].next_obs)
+
+
+def test_each_environment_can_have_a_seed_of_its_own():
+    env = mbrl.make_vec("Hopper-v5", num_envs=2, dtype=torch.float64)
+    heights = [1.24736811, 1.25397214]  # gymnasium's, of seeds 3 and 7
+    for seed in ([3, 7], (3, 7), np.array([3, 7])):
+        np.testing.assert_allclose(env.reset(seed)[:, 0], heights, rtol=0, atol=1e-8)
+    after = env.reset([3, None])
+    assert after[0, 0].item() == pytest.approx(heights[0], abs=1e-8) != after[1, 0].item()
+    assert env.reset(np.int64(3)).equal(env.reset(3)) and not env.reset().equal(env.reset(3))
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (
+            lambda: mbrl.make_vec("Pendulum-v1", seed=-3),
+            "seed=-3: should be a whole number, at least 0",
+        ),
+        (lambda: mbrl.make_vec("Pendulum-v1").reset(3.5), "seed=3.5: should be a whole number"),
+        (lambda: mbrl.make_vec("Pendulum-v1").reset("a"), "seed='a': should be a whole number"),
+        (lambda: mbrl.make_vec("Pendulum-v1").reset([1, 2]), "seed: 2 seeds, .* num_envs=1"),
+        (
+            lambda: mbrl.make_vec("Hopper-v5", dtype="float32"),
+            "dtype=float32: should be torch.float32",
+        ),
+        (lambda: mbrl.make_vec("Hopper-v5", dtype=torch.int32), "dtype=torch.int32: should be"),
+        (lambda: mbrl.make_vec("Hopper-v5", device="gpu"), "device='gpu': should be cpu, cuda"),
+    ],
+)
+def test_what_it_cannot_use_is_named(make, words):
+    with pytest.raises(BadInput, match=words):
+        make()
+
+
+def test_a_state_of_other_environments_is_refused():
+    env = mbrl.make_vec("Hopper-v5", num_envs=2)
+    for name, count in (("Walker2d-v5", 2), ("Hopper-v5", 1)):
+        other = mbrl.make_vec(name, num_envs=count)
+        other.reset(0)
+        with pytest.raises(ValueError, match="state: its simulation is of shape"):
+            env.load_state_dict(other.state_dict())
