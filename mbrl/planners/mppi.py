@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, final
 
 import torch
@@ -29,7 +28,7 @@ class MPPI(SamplingPlanner[Distribution]):
         num_samples: candidates K per iteration.
         num_iterations: iterations of a plan that starts without a plan before; 1 is the paper's.
         warm_iterations: iterations of a plan that starts from the plan before.
-        temperature: in standard deviations of the candidates' returns.
+        temperature: in standard deviations of the candidates' returns, by those above the median.
         adapt_std: whether the standard deviation is fitted to the weighted candidates as well.
         std: initial standard deviation, in units of half the range of the actions.
         shrink: factor on an adapted standard deviation in each fit.
@@ -99,18 +98,16 @@ class MPPI(SamplingPlanner[Distribution]):
 
     def weights(self, returns: Tensor) -> Tensor:
         """Return the weights (E, K) of candidates with returns (E, K)."""
-        spread = _std(returns).mul_(self._temperature)
+        spread = _spread_above(returns).mul_(self._temperature)
         return torch.softmax(returns / torch.where(spread > 0, spread, 1.0), dim=1)
 
 
-def _std(returns: Tensor) -> Tensor:
-    """Return the standard deviation (E, 1) of returns (E, K), without those of -inf."""
-    std = returns.std(1, keepdim=True)
-    if math.isfinite(std.sum()):
-        return std
-    is_finite = returns > -torch.inf
-    number = is_finite.sum(1, keepdim=True)
-    finite = torch.where(is_finite, returns, 0)
-    mean = finite.sum(1, keepdim=True) / number
-    squares = torch.where(is_finite, (finite - mean).square(), 0).sum(1, keepdim=True)
-    return (squares / (number - 1).clamp(min=1)).sqrt()
+def _spread_above(returns: Tensor) -> Tensor:
+    """Return the root mean square (E, 1) of returns (E, K) above their median, times sqrt(2).
+
+    That is the standard deviation where returns are normal. Where some are very bad, as in an
+    unstable system, these do not count, and the weights still tell good candidates apart.
+    """
+    finite = torch.where(returns > -torch.inf, returns, torch.nan)
+    above = (finite - finite.nanmedian(1, keepdim=True).values).clamp_(min=0)
+    return (2 * above.square_().nanmean(1, keepdim=True)).sqrt_()

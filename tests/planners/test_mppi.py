@@ -13,9 +13,9 @@ from tests.toys import generator
 def test_mppi_moves_by_the_weighted_noise(monkeypatch):
     """Two samples and one decision, worked out by hand.
 
-    Returns 0 and -1 have the standard deviation 1 / sqrt(2). The rule is pytorch-mppi's:
-    weights exp(-(cost - least cost) / lambda), normalised, with lambda = temperature * std;
-    the mean moves by the weighted noise, as cut off at the bounds.
+    Returns 0 and -1: the one above the (lower) median is 1 from it, sqrt(2 * 1 / 2) = 1. The rule
+    is pytorch-mppi's: weights exp(-(cost - least cost) / lambda), normalized, with lambda =
+    temperature * 1; the mean moves by the weighted noise, as cut off at the bounds.
     """
 
     class Pays(LinearQuadratic):
@@ -29,8 +29,28 @@ def test_mppi_moves_by_the_weighted_noise(monkeypatch):
         action=bounds(1.0), horizon=1, num_samples=2, num_iterations=1, temperature=0.5, std=0.5
     )
     plan = planner.plan(torch.ones(1, 4), system, generator=generator(1))
-    weight = math.exp(-1 / (0.5 * 2**-0.5))
+    weight = math.exp(-1 / 0.5)
     good, bad = 1 / (1 + weight), weight / (1 + weight)
     expected = [0.5 * good - 1.0 * bad, -0.2 * good + 0.4 * bad]
     assert plan.actions.flatten().tolist() == pytest.approx(expected, abs=1e-6)
     assert plan.value.item() == pytest.approx(-bad, abs=1e-6)
+
+
+def test_the_temperature_is_in_standard_deviations_of_normal_returns():
+    planner = MPPI(action=bounds(1.0), temperature=0.5)
+    returns = 7 * torch.randn(1, 100_000, generator=generator(0)) + 3
+    weights = planner.weights(returns)
+    ratio = (weights[0, 0] / weights[0, 1]).log() * 0.5
+    assert ratio.item() == pytest.approx((returns[0, 0] - returns[0, 1]).item() / 7, rel=0.01)
+
+
+def test_very_bad_and_ruled_out_candidates_do_not_even_out_the_weights_of_the_others():
+    planner = MPPI(action=bounds(1.0))
+    returns = torch.randn(1, 500, generator=generator(0))
+    worst = returns < returns.quantile(0.3)
+    bad = planner.weights(torch.where(worst, -1e6, returns))
+    torch.testing.assert_close(bad[~worst], planner.weights(returns)[~worst], rtol=1e-2, atol=0)
+    out = planner.weights(torch.where(worst, -torch.inf, returns))
+    torch.testing.assert_close(out[~worst], planner.weights(returns[~worst][None])[0])
+    assert bad[worst].sum() == out[worst].sum() == 0
+    assert planner.weights(torch.zeros(1, 5)).tolist() == [[pytest.approx(0.2)] * 5]
