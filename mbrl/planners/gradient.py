@@ -17,7 +17,7 @@ class Ascent:
     """Gradient ascent of one plan, in units where actions span [-1, 1].
 
     Args:
-        learning_rate: of the first step; it falls to a tenth.
+        learning_rate: of the first step; it falls to three tenths.
 
     Attributes:
         candidates: sequences (E, S, H, A), the leaf of the gradient.
@@ -34,8 +34,11 @@ class Ascent:
         self.candidates = starts.requires_grad_()
         # so small that it only keeps 0 / 0 away: rewards may be in any unit
         eps = torch.finfo(starts.dtype).tiny
-        self._adam = torch.optim.Adam([self.candidates], lr=self.learning_rate, eps=eps)
-        self._decay = 0.1 ** (1 / total)
+        # few steps: with a longer memory the first gradients, which are huge in an unstable model,
+        # keep all later steps small
+        betas = (0.9, 0.9)
+        self._adam = torch.optim.Adam([self.candidates], self.learning_rate, betas, eps)
+        self._decay = 0.3 ** (1 / total)
         self.value = torch.full((starts.shape[0],), -torch.inf, device=starts.device)
 
     def step(self, returns: Tensor) -> None:
@@ -76,7 +79,7 @@ class Gradient(SamplingPlanner[AscentProposal]):
         num_starts: sequences improved side by side.
         num_iterations: steps of Adam of a plan that starts without a plan before.
         warm_iterations: steps of Adam of a plan that starts from the plan before.
-        learning_rate: in units where actions span [-1, 1]; it falls to a tenth during a plan.
+        learning_rate: in units where actions span [-1, 1]; it falls to three tenths during a plan.
         std: standard deviation of the random starts, in the same units.
         num_particles: model rows per candidate, over which returns are averaged.
         action_hold: environment steps for which each action is held.

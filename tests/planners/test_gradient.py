@@ -23,7 +23,7 @@ def test_one_start_takes_the_steps_of_adam_from_the_middle():
     planner = Gradient(action=WIDE, horizon=1, num_starts=1, num_iterations=3, learning_rate=0.1)
     plan = planner.plan(torch.zeros(1, 1), Parabola(), generator=generator(1))
     x = torch.zeros(1, requires_grad=True)  # in units of [-1, 1]: u = 2 + 4 x
-    adam, best = torch.optim.Adam([x], lr=0.1), (-torch.inf, 0.0)
+    adam, best = torch.optim.Adam([x], 0.1, (0.9, 0.9)), (-torch.inf, 0.0)
     for step in range(4):
         loss = (2 + 4 * x - 3).square().sum()
         best = max(best, (-loss.item(), 2 + 4 * x.item()))
@@ -31,7 +31,7 @@ def test_one_start_takes_the_steps_of_adam_from_the_middle():
             adam.zero_grad()
             loss.backward()
             adam.step()
-            adam.param_groups[0]["lr"] *= 0.1 ** (1 / 3)
+            adam.param_groups[0]["lr"] *= 0.3 ** (1 / 3)
     assert plan.value.item() == pytest.approx(best[0], abs=1e-5)
     assert plan.actions.item() == pytest.approx(best[1], abs=1e-5)
     assert plan.info["evaluations"] == 4 and plan.info["iterations"] == 3
