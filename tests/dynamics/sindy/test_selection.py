@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mbrl.dynamics.sindy.selection import (
+    LEVELS,
     Regression,
     choose_levels,
     independent,
@@ -55,6 +56,34 @@ def test_nearly_dependent_terms_that_cancel_are_as_good_as_least_squares():
     dense = np.linalg.lstsq(x[:400], y[:400], rcond=None)[0]
     errors = [((x[test] @ w - y[test]) ** 2).mean() ** 0.5 for w in (weights.T, dense)]
     assert errors[0] <= 1.1 * errors[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_terms_that_stand_for_each_other_do_not_go_together(seed):
+    draws = np.random.default_rng(seed)
+    base = draws.normal(size=(500, 40))
+    x = np.hstack([base, base + 0.03 * draws.normal(size=base.shape)])
+    y = base @ draws.normal(size=(40, 1)) + 0.5 * draws.normal(size=(500, 1))
+    problem = regression(x, y)
+    errors, counts = [], []
+    for level in range(len(LEVELS) - 1):
+        mask = supports(problem, np.array([level]))
+        errors.append(((y - x @ least_squares(problem, mask).T) ** 2).mean())
+        counts.append(mask.sum())
+    for level in range(1, len(errors)):
+        gone = counts[level - 1] - counts[level]
+        free = 500 - counts[level - 1]
+        assert errors[level] <= errors[level - 1] * (1 + LEVELS[level] ** 2 / free) ** gone
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_row_does_not_remove_a_term_that_most_rows_need(seed):
+    draws = np.random.default_rng(seed)
+    x = draws.normal(size=(1500, 3))
+    y = x[:, [0]] + 0.05 * x[:, [1]] + 0.05 * draws.normal(size=(1500, 1))
+    x[draws.integers(1500), 1] = 30.0  # as of a contact, where the term is wrong
+    mask, _ = fit(regression(x, y))
+    assert mask[0, :2].all()
 
 
 def test_a_target_of_noise_keeps_no_term():
