@@ -169,5 +169,5 @@ def test_a_checkpoint_of_other_parts_is_refused_in_one_line(tmp_path):
         made = agent() if agent is ToyAgent else Dyna(
             action=ACTION, dynamics=ensemble(), learner=sac(), generator=generator()
         )  # fmt: skip
-        with pytest.raises(BadInput, match=f"the checkpoint's {part} does not fit config.yaml"):
+        with pytest.raises(BadInput, match=f"the checkpoint's {part} does not fit"):
             train(env, made, buffer=ReplayBuffer(102, 2, 1), run=folder, logger=Record(), **options)

@@ -178,4 +178,4 @@ class InModelAgent(Agent):
         self._num_measured = state["num_measured"]
         if self._rollback is not None:
             self._rollback.load_state_dict(state["rollback"])
-        self._holds[True].load_state_dict(state["hold"])
+        self._holds[True].load_state_dict(state["hold"], self._action.dim)

@@ -151,7 +151,7 @@ class MPC(Agent):
         restore(self._generator, state["generator"])
         self._num_transitions = state["seen"]
         self._next_fit = state["next_fit"]
-        self._training.load_state_dict(state["training"], self._generator.device)
+        self._training.load_state_dict(state["training"], self._action.low)
 
 
 class _Episodes:
@@ -213,18 +213,35 @@ class _Episodes:
         """Return everything as tensors; None if no episode is running."""
         if self._fresh is None:
             return None
-        leaves: list[Tensor] = []
-        map_tensors(lambda x: leaves.append(x) or x, self._memory)
-        return {**self.hold.state_dict(), "fresh": self._fresh, "memory": leaves}
+        memory = _leaves(self._memory)
+        return {**self.hold.state_dict(), "fresh": self._fresh, "memory": memory}
 
-    def load_state_dict(self, state: dict[str, Any] | None, device: torch.device) -> None:
-        """Restore a state_dict, on a device."""
+    def load_state_dict(self, state: dict[str, Any] | None, like: Tensor) -> None:
+        """Restore a state_dict.
+
+        Plans of another planner or horizon begin anew.
+
+        Args:
+            state: what state_dict has returned.
+            like: an action (act_dim,), whose device is taken.
+        """
         self.reset(None)
         if state is None:
             return
-        names = ("left", "action")
-        self.hold.load_state_dict({name: state[name].to(device) for name in names})
-        self._fresh = state["fresh"].to(device)
-        leaves = iter(state["memory"])
-        empty = self._planner.start(len(state["fresh"]))
-        self._memory = map_tensors(lambda _: next(leaves).to(device), empty)
+        held = {name: state[name].to(like.device) for name in ("left", "action")}
+        self.hold.load_state_dict(held, len(like))
+        num_envs = len(held["left"])
+        self._memory = self._planner.start(num_envs)
+        self._fresh = torch.ones(num_envs, dtype=torch.bool, device=like.device)
+        saved, shapes = state["memory"], [x.shape for x in _leaves(self._memory)]
+        if state["fresh"].shape == (num_envs,) and [x.shape for x in saved] == shapes:
+            leaves = iter(saved)
+            self._fresh = state["fresh"].to(like.device)
+            self._memory = map_tensors(lambda _: next(leaves).to(like.device), self._memory)
+
+
+def _leaves(memory: Any) -> list[Tensor]:
+    """Return the tensors of a planner's memory."""
+    leaves: list[Tensor] = []
+    map_tensors(lambda x: leaves.append(x) or x, memory)
+    return leaves

@@ -77,6 +77,17 @@ class ActionHold:
         """Return the held actions and the counters."""
         return {"action": self.action, "left": self._left}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state_dict."""
-        self.action, self._left = state.get("action"), state.get("left")
+    def load_state_dict(self, state: dict[str, Any], act_dim: int) -> None:
+        """Restore a state_dict.
+
+        Args:
+            state: of any number of environments.
+            act_dim: numbers of an action.
+
+        Raises:
+            ValueError: if the actions have another length, or no counter each.
+        """
+        action, left = state["action"], state["left"]
+        if action is not None and (left is None or action.shape != (len(left), act_dim)):
+            raise ValueError(f"held actions {tuple(action.shape)} do not fit (E, {act_dim})")
+        self.action, self._left = action, left

@@ -143,4 +143,4 @@ class SparsePolicy(Agent):
         if state["weights"].shape != self.weights.shape:
             raise BadInput(f"the saved policy has {state['weights'].shape[1]} possible terms")
         self.weights.copy_(state["weights"])
-        self._holds[True].load_state_dict(state["held"])
+        self._holds[True].load_state_dict(state["held"], self._action.dim)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
+
+_NAMED = 2  # entries of a state that a message names
+_LONGEST = 200  # characters of a reason
 
 
 @contextmanager
@@ -25,11 +29,32 @@ def checkpoint_mismatch(run_path: Path, part: str) -> Iterator[None]:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, EnvironmentFault | BadInput):
             raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise BadInput(
-            f"{run_path}: the checkpoint's {part} does not fit config.yaml ({reason}); "
-            "undo the change of the config, or begin a new run"
+            f"{run_path}: the checkpoint's {part} does not fit ({_what_differs(error)}); "
+            "an older version of dynaplan saved it, or config.yaml was changed: "
+            "fit again in a new run, or undo the change"
         ) from error
+
+
+def _what_differs(error: Exception) -> str:
+    """Return in one line what does not fit; of a torch module the names and shapes."""
+    text = " ".join(str(error).split())
+    module = re.match(r"Error\(s\) in loading state_dict for (\w+):", text)
+    if module is None:
+        kind = "no entry" if isinstance(error, KeyError) else f"{type(error).__name__}:"
+        return f"{kind} {text[:_LONGEST]}"
+    listed = r'(Missing|Unexpected) key\(s\) in state_dict: "((?:[^"]|", ")+)"'
+    said = [f"{what.lower()} " + _first(n.split('", "')) for what, n in re.findall(listed, text)]
+    shapes = re.findall(r"size mismatch for (\S+): .*?\(\[(.*?)\]\).*?\(\[(.*?)\]\)", text)
+    if shapes:
+        said.append(_first([f"{name} is ({old}), not ({new})" for name, old, new in shapes]))
+    return f"{module[1]}: {'; '.join(said) or text}"[: 2 * _LONGEST]
+
+
+def _first(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

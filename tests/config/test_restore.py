@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_is_refused_by_its_file(run):
 
 def test_a_checkpoint_of_other_parts_is_refused(run):
     run.save(200, {"agent": {"weights": 1}})
-    with pytest.raises(BadInput, match="the checkpoint's agent does not fit config.yaml"):
+    with pytest.raises(BadInput, match="the checkpoint's agent does not fit"):
         restore(RunFolder.open(run.path), FOREIGN)
 
 

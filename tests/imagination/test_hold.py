@@ -1,5 +1,6 @@
 """Held actions, counted for each environment."""
 
+import pytest
 import torch
 
 from mbrl.imagination.hold import ActionHold
@@ -16,7 +17,7 @@ def test_actions_are_held_and_decided_anew_where_an_episode_begins():
     assert [row[1] for row in done] == [1, 1, 1, 7, 7, 7, 13, 13]
     assert ActionHold(1)(wished[3]).equal(wished[3])
     other = ActionHold(3)
-    other.load_state_dict(hold.state_dict())
+    other.load_state_dict(hold.state_dict(), 1)
     assert other(wished[0]).equal(hold(wished[0]))
     hold.reset()
     assert hold(wished[5]).equal(wished[5])
@@ -42,3 +43,12 @@ def test_another_number_of_environments_starts_anew():
     hold = ActionHold(4)
     hold(torch.ones(2, 1))
     assert hold(torch.zeros(3, 1)).equal(torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize("num_envs, act_dim", [(2, 2), (3, 1), (None, 1)])
+def test_held_actions_of_another_shape_are_refused(num_envs, act_dim):
+    left = None if num_envs is None else torch.zeros(num_envs, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"held actions \(2, 1\) do not fit \(E, "):
+        ActionHold(2).load_state_dict({"action": torch.ones(2, 1), "left": left}, act_dim)
+    with pytest.raises(KeyError, match="action"):
+        ActionHold(2).load_state_dict({"left": left}, act_dim)

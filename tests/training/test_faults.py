@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from mbrl.dynamics import SINDy
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
 from mbrl.training.faults import checkpoint_mismatch, located
+from mbrl.types import ActionSpec, Task
 
 
 @pytest.mark.parametrize(
@@ -14,12 +17,50 @@ from mbrl.training.faults import checkpoint_mismatch, located
 def test_what_loading_raises_names_the_run_and_the_part(error):
     with pytest.raises(BadInput) as caught, checkpoint_mismatch(Path("runs/a"), "agent"):
         raise error("two\n  lines")
-    reason = "'two\\n lines'" if error is KeyError else "two lines"
+    reason = "no entry 'two\\n lines'" if error is KeyError else f"{error.__name__}: two lines"
     assert str(caught.value) == (
-        f"runs/a: the checkpoint's agent does not fit config.yaml ({error.__name__}: {reason}); "
-        "undo the change of the config, or begin a new run"
+        f"runs/a: the checkpoint's agent does not fit ({reason}); an older version of dynaplan "
+        "saved it, or config.yaml was changed: fit again in a new run, or undo the change"
     )
     assert isinstance(caught.value.__cause__, error)
+
+
+def module(width, *buffers):
+    made = torch.nn.Sequential(torch.nn.Linear(width, 2))
+    for name in buffers:
+        made.register_buffer(name, torch.zeros(3))
+    return made
+
+
+@pytest.mark.parametrize(
+    "saved, now, said",
+    [
+        (module(3), module(4), "0.weight is (2, 3), not (2, 4)"),
+        (module(3), module(3, "a"), "missing a"),
+        (module(3), module(3, "a", "b", "c", "d"), "missing a, b and 2 more"),
+        (module(3, "a"), module(3), "unexpected a"),
+        (module(3, "a"), module(4, "b"), "missing b; unexpected a; 0.weight is (2, 3), not (2, 4)"),
+    ],
+)
+def test_another_state_of_a_module_is_told_by_names_and_shapes(saved, now, said):
+    with pytest.raises(BadInput) as caught, checkpoint_mismatch(Path("run"), "agent"):
+        now.load_state_dict(saved.state_dict())
+    assert f"run: the checkpoint's agent does not fit (Sequential: {said});" in str(caught.value)
+
+
+def test_equations_of_an_older_version_are_to_be_fitted_again():
+    action = ActionSpec.box([-1.0], [1.0])
+    model = SINDy(obs_dim=2, action=action, task=Task())
+    state = model.state_dict()
+    for name in ("steps.weights", "steps.form", "worse_than_no_change"):
+        del state[name]
+    state["steps.members"] = state["steps.members"][:, :1]
+    with pytest.raises(BadInput) as caught, checkpoint_mismatch(Path("run"), "agent"):
+        model.load_state_dict(state)
+    message = str(caught.value)
+    assert "(SINDy: missing worse_than_no_change, steps.weights and 1 more; steps.mem" in message
+    assert "an older version of dynaplan saved it" in message and "fit again" in message
+    assert "\n" not in message and len(message) < 400
 
 
 def test_a_long_reason_is_cut_off():

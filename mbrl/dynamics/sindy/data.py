@@ -87,28 +87,28 @@ def cut_at_gaps(data: Transitions) -> Transitions:
 def hold_out(data: Transitions, horizon: int) -> tuple[Tensor, Tensor]:
     """Split rows: every fifth block of consecutive rows of an episode is held out.
 
+    What is left at the end of an episode, or a short one, is a block of its own.
+
     Returns:
-        Rows of the blocks held out (K, H), where H is horizon, or less for few rows and short
+        Rows of the whole blocks held out (K, H), where H is horizon, or less for few rows and short
         episodes; which rows (B,) bool are for training.
     """
     episode, order = torch.sort(data.episode, stable=True)
     rows = episode.shape[0]
     _, lengths = torch.unique_consecutive(episode, return_counts=True)
     length = max(1, min(horizon, rows // 10, int(lengths.max())))
-    begins = torch.cat(
-        [torch.arange(0, max(0, n - length + 1), length) + i for i, n in _spans(lengths)]
-    )
-    blocks = order[begins[:, None].to(order.device) + torch.arange(length, device=order.device)]
-    held = blocks[4::5] if blocks.shape[0] > 4 else blocks[-1:]
+    place = torch.arange(rows, device=order.device)
+    place = place - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)  # in its episode
+    block = (place % length == 0).long().cumsum(0) - 1  # (B,) number of each row's block
+    begins = torch.nonzero(place % length == 0)[:, 0]
+    whole = torch.bincount(block) == length
+    held = torch.arange(len(begins), device=order.device) % 5 == 4
+    if not (held & whole).any():
+        held[torch.nonzero(whole)[-1]] = True
+    steps = torch.arange(length, device=order.device)
     train = torch.ones(rows, dtype=torch.bool, device=order.device)
-    train[held.flatten()] = False
-    return held, train
-
-
-def _spans(lengths: Tensor) -> list[tuple[int, int]]:
-    """Return the first row and the number of rows of each episode."""
-    ends = lengths.cumsum(0)
-    return list(zip((ends - lengths).tolist(), lengths.tolist(), strict=True))
+    train[order[held[block]]] = False
+    return order[begins[held & whole][:, None] + steps], train
 
 
 def motion_problem(

@@ -23,6 +23,7 @@ from mbrl.types import Transitions
 
 _SAME, _WITHIN_NOISE = 1.02, 1.08  # ratios of errors: equal; equal if noise explains the rest
 _HOPELESS = 1.1  # ratio of errors of dense equations from which sparse rates are not tried
+_DRIFTS = 2.0  # ratio of errors of several steps from which they differ
 _BLOCK = 25  # rows whose mean counts as one sample of an error
 _LEAST_GAIN = 0.98  # ratio of errors by which a bound has to help
 
@@ -109,7 +110,8 @@ def choose(
 ) -> Candidate:
     """Return the candidate with the fewest terms among those whose errors do not differ.
 
-    Among equal numbers of terms the errors of several steps decide.
+    Where an error of several steps is twice that of another, or not finite, it does differ. Among
+    equal numbers of terms the errors of several steps decide.
 
     Args:
         forms: to try, at least one.
@@ -127,13 +129,11 @@ def choose(
     if len(candidates) == 1:
         return candidates[0]
     good = _no_worse(candidates, error)
-    fewest = min(c.num_terms() for c in good)
-    good = [c for c in good if c.num_terms() == fewest]
-    if len(good) == 1:
-        return good[0]
-    return good[
-        int(torch.stack([drift(c.system).mean() for c in good]).nan_to_num(torch.inf).argmin())
-    ]
+    drifts = torch.stack([drift(c.system).mean() for c in good]).nan_to_num(torch.inf)
+    stay = (drifts <= _DRIFTS**2 * drifts.min()).tolist()
+    fewest = min(c.num_terms() for c, stays in zip(good, stay, strict=True) if stays)
+    stay = [s and c.num_terms() == fewest for c, s in zip(good, stay, strict=True)]
+    return good[int(drifts.masked_fill(~torch.tensor(stay), torch.inf).argmin())]
 
 
 def _no_worse(candidates: list[Candidate], error: Callable[[System], Tensor]) -> list[Candidate]:

@@ -58,8 +58,9 @@ def choose_levels(problem: Regression, block: int = 1) -> NDArray[np.int64]:
 
     The error on held-out blocks is compared with that of the best level, level 0 (least squares on
     all terms) being one of them. It may be larger by the standard error of the difference, by 8% at
-    most and not in most blocks. On all rows the terms that stay must fit as well. Many levels may keep the same
-    terms: the middle one is chosen, because at the highest one rounding can remove them all.
+    most and not in most blocks. On all rows the terms that stay must fit as well. Many levels may
+    keep the same terms: the middle one is chosen, because at the highest one rounding can remove
+    them all.
 
     Args:
         problem: rows in time order.
@@ -255,7 +256,7 @@ def _shrink(
             path.append((terms, weights))
             continue
         gone = low[worth[low].argsort(kind="stable")[: max(1, len(terms) // _BATCH)]]
-        gone = gone[: _spared(inverse, weights, gone, least / max(1, data.rows - len(terms)))]
+        gone = _spared(inverse, weights, gone, least / max(1, data.rows - len(terms)))
         kept = np.ones(len(terms), dtype=bool)
         kept[gone] = False
         stay = np.flatnonzero(kept)
@@ -269,11 +270,10 @@ def _shrink(
     return path
 
 
-def _spared(inverse: Array, weights: Array, gone: Rows, least: float) -> int:
-    """Return how many of these terms may go together, at least one.
+def _spared(inverse: Array, weights: Array, gone: Rows, least: float) -> Rows:
+    """Return which of these terms can go together, at least the first.
 
-    Of two terms that stand for each other, each alone adds no error; both do. What a term adds
-    after those before it are gone is a square of the Cholesky factor's solution.
+    Of two terms that stand for each other, each alone adds no error; both do.
 
     Args:
         inverse: of the Gram matrix of the terms (|S|, |S|).
@@ -281,15 +281,15 @@ def _spared(inverse: Array, weights: Array, gone: Rows, least: float) -> int:
         gone: numbers of terms, the least useful one first.
         least: sum of squares that a term should add in order to stay.
     """
-    if len(gone) == 1:
-        return 1
-    factor, failed = torch.linalg.cholesky_ex(torch.from_numpy(inverse[np.ix_(gone, gone)]))
-    if int(failed):
-        return 1
-    right = torch.from_numpy(weights[gone, None])
-    added = torch.linalg.solve_triangular(factor, right, upper=False)[:, 0].numpy() ** 2
-    useful = np.flatnonzero(~(added[1:] < least))
-    return 1 + int(useful[0]) if len(useful) else len(gone)
+    block, left = inverse[np.ix_(gone, gone)], weights[gone]
+    chosen = []
+    for i in range(len(gone)):
+        if i == 0 or left[i] ** 2 < least * block[i, i]:
+            chosen.append(i)
+            share = block[:, i] / block[i, i]
+            left = left - share * left[i]
+            block = block - np.outer(share, block[i])
+    return gone[chosen]
 
 
 def independent(gram: Array, terms: Rows) -> Rows:
