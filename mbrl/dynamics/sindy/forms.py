@@ -110,8 +110,9 @@ def choose(
 ) -> Candidate:
     """Return the candidate with the fewest terms among those whose errors do not differ.
 
-    Where an error of several steps is twice that of another, or not finite, it does differ. Among
-    equal numbers of terms the errors of several steps decide.
+    One whose error of several steps is not finite, or twice that of another, is passed over where
+    the other's error of one step is about as small. Among equal numbers of terms the errors of
+    several steps decide.
 
     Args:
         forms: to try, at least one.
@@ -128,28 +129,25 @@ def choose(
             candidates.append(fit(Form(flow=True)))
     if len(candidates) == 1:
         return candidates[0]
-    good = _no_worse(candidates, error)
-    drifts = torch.stack([drift(c.system).mean() for c in good]).nan_to_num(torch.inf)
-    stay = (drifts <= _DRIFTS**2 * drifts.min()).tolist()
-    fewest = min(c.num_terms() for c, stays in zip(good, stay, strict=True) if stays)
-    stay = [s and c.num_terms() == fewest for c, s in zip(good, stay, strict=True)]
-    return good[int(drifts.masked_fill(~torch.tensor(stay), torch.inf).argmin())]
-
-
-def _no_worse(candidates: list[Candidate], error: Callable[[System], Tensor]) -> list[Candidate]:
-    """Return the candidates whose squared errors (B,) are the smallest, up to noise."""
     errors = torch.stack([error(c.system) for c in candidates])
     errors = torch.where(torch.isfinite(errors), errors, torch.inf)
+    drifts = torch.stack([drift(c.system).mean() for c in candidates]).nan_to_num(torch.inf)
     means = errors.mean(1)
-    best = int(means.argmin())
-    good = []
-    for candidate, own, mean in zip(candidates, errors, means, strict=True):
-        gap = torch.stack([x.mean() for x in (own - errors[best]).split(_BLOCK)])
-        noise = gap.std(correction=0) / len(gap) ** 0.5
-        within = mean - means[best] <= noise and mean <= _WITHIN_NOISE**2 * means[best]
-        if within or mean <= _SAME**2 * means[best]:
-            good.append(candidate)
-    return good
+    near = means <= _WITHIN_NOISE**2 * means.min()
+    near &= drifts <= _DRIFTS**2 * drifts[near].min()
+    good = [int(i) for i in near.nonzero() if _no_worse(errors[i[0]], errors[near])]
+    fewest = min(candidates[i].num_terms() for i in good)
+    good = [i for i in good if candidates[i].num_terms() == fewest]
+    return candidates[min(good, key=lambda i: float(drifts[i]))]
+
+
+def _no_worse(own: Tensor, errors: Tensor) -> bool:
+    """Return whether squared errors (B,) are the least of all (C, B), up to noise."""
+    best = errors[int(errors.mean(1).argmin())]
+    gap = torch.stack([x.mean() for x in (own - best).split(_BLOCK)])
+    noise = gap.std(correction=0) / len(gap) ** 0.5
+    excess = own.mean() - best.mean()
+    return bool(own.mean() <= _SAME**2 * best.mean() or excess <= noise)
 
 
 def helpful_bounds(

@@ -30,7 +30,7 @@ def chosen(terms, errors, drifts):
         [PLAIN, FLOW],
         fitted.__getitem__,
         look_up(errors),
-        look_up([torch.as_tensor([d]) for d in drifts]),
+        look_up([torch.tensor([d], dtype=torch.float64) for d in drifts]),
         lambda form: fitted[form].system,
     ).form
 
@@ -55,3 +55,9 @@ def test_of_equal_errors_the_fewest_terms_win_unless_rollouts_differ(terms, drif
 
 def test_a_form_with_larger_errors_of_one_step_is_not_chosen():
     assert chosen((9, 5), (torch.ones(100), 1.2 * torch.ones(100)), (5.0, 1.0)) == PLAIN
+
+
+def test_a_form_that_diverges_is_passed_over_for_one_with_errors_about_as_small():
+    errors = 1.1 * torch.ones(100), torch.ones(100)
+    assert chosen((9, 5), errors, (1.0, float("nan"))) == PLAIN
+    assert chosen((9, 5), errors, (1.0, 1.0)) == FLOW
