@@ -34,6 +34,7 @@ class _Run(NamedTuple):
     ended: bool  # whether an episode ended
     too_long: EnvironmentFault | None  # an episode that outlasted its limit
     terms: str | None  # terms of a reward that do not add up to it
+    at_start: bool  # whether an environment is at the start of an episode
 
 
 def check_env(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000) -> str | None:
@@ -72,7 +73,11 @@ def examine(make: Callable[[], VecEnv], *, seed: int = 0, num_steps: int = 1000)
     try:
         first = _run(env, seed, num_steps, TaskCheck(env.task, env.obs_dim))
         copy = make()
-        faults = _differences(first, _run(copy, seed, num_steps)) or _after_restoring(env, copy)
+        faults = _differences(first, _run(copy, seed, num_steps))
+        if not faults and first.at_start:  # of an episode, where little is to be restored
+            for each in (env, copy):
+                each.step(_first_action(each))
+        faults = faults or _after_restoring(env, copy)
         other = copy.reset(seed + env.num_envs)
         env.close()
         copy.close()
@@ -159,7 +164,7 @@ def _run(env: VecEnv, seed: int, num_steps: int, known: TaskCheck | None = None)
             too_long = EnvironmentFault(what, index=int(age.argmax()), step=number)
     if known is not None:
         known.check()
-    return _Run(rows, torch.cat(starts), ended, too_long, terms)
+    return _Run(rows, torch.cat(starts), ended, too_long, terms, bool((age == 0).any()))
 
 
 def _unequal_terms(env: VecEnv, step: VecStep, number: int) -> str | None:
@@ -189,6 +194,11 @@ def _action(env: VecEnv, number: int, draws: torch.Generator) -> Tensor:
     return (env.action.low if number % 10 == 4 else env.action.high).expand_as(action).clone()
 
 
+def _first_action(env: VecEnv) -> Tensor:
+    """Return the same random actions (E, act_dim) each time."""
+    return _action(env, 0, torch.Generator(env.action.low.device).manual_seed(0))
+
+
 def _differences(first: _Run, second: _Run) -> list[EnvironmentFault]:
     """Return the first place where two runs from one seed differ."""
     what = "does not repeat under the same seed: a resumed run would not be the same"
@@ -203,7 +213,7 @@ def _after_restoring(env: VecEnv, copy: VecEnv) -> list[EnvironmentFault]:
     """Restore what env is in to the copy, step both, and return where they differ."""
     state = env.state_dict()
     copy.load_state_dict(state)
-    action = _action(env, 0, torch.Generator(env.action.low.device).manual_seed(0))
+    action = _first_action(env)
     a, b = _columns(env.step(action)), _columns(copy.step(action))
     for index in range(a.shape[0]):
         if not a[index].equal(b[index]):

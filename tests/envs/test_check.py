@@ -93,3 +93,11 @@ def test_an_environment_of_the_same_name_is_compared_with_gymnasiums(monkeypatch
         )
         found = difference_from_original("Hopper-v5", num_steps=9) or ""
         assert re.match(f"step 1: {words} .*not as gymnasium's Hopper-v5 gives it", found), found
+
+
+def test_rewards_that_depend_on_earlier_episodes_are_found():
+    def once():
+        return GymnasiumVecEnv("scripts.robustness.odd_environments:OddNormalized-v0", strict=True)
+
+    faults = examine(once, num_steps=40).faults  # two episodes: the next one has just begun
+    assert len(faults) == 1 and "goes on otherwise after it was saved and restored" in faults[0]

@@ -5,7 +5,7 @@ import torch
 
 from mbrl.cli import main
 from mbrl.envs import GymnasiumProcess, GymnasiumVecEnv
-from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.errors import BadInput
 from mbrl.roles import HasGymnasiumSpaces
 from mbrl.training.run_folder import RunFolder
 from tests.envs.faulty import APART, ID, check, drive, make
