@@ -25,7 +25,8 @@ def open_loop_errors(
         scale: unit of the errors (obs_dim,).
 
     Returns:
-        Root mean squared error of next_obs after each step, in these units (H,).
+        Root mean squared error of next_obs after each step, in these units (H,); infinite where
+        predictions are no longer numbers.
     """
     obs = data.obs[windows[:, 0]]
     steps = imagine(
@@ -36,9 +37,10 @@ def open_loop_errors(
         windows.shape[1],
         until_end=False,
     )
-    return torch.stack(
+    errors = torch.stack(
         [
             ((step.prediction.next_obs - data.next_obs[rows]) / scale).square().mean().sqrt()
             for rows, step in zip(windows.T, steps, strict=True)
         ]
     )
+    return torch.where(errors.isnan(), torch.inf, errors)

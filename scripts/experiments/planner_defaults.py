@@ -64,9 +64,9 @@ def linear(a: Tensor, b: Tensor, low: float, high: float, starts: int) -> System
         reward = -state.square().sum(1) - action.square().sum(1)
         return state @ a.T + action @ b.T, reward
 
-    bounds = (torch.full((b.shape[1],), end) for end in (low, high))
+    action = ActionSpec.box([low] * b.shape[1], [high] * b.shape[1])
     best = torch.tensor([-least_cost(a, b, row, low, high) for row in x])
-    return System(ActionSpec("continuous", *bounds), x, move, STEPS, best)
+    return System(action, x, move, STEPS, best)
 
 
 def least_cost(a: Tensor, b: Tensor, x: Tensor, low: float, high: float) -> float:

@@ -32,3 +32,15 @@ def test_errors_add_up_along_the_recorded_actions_and_rows_go_on_after_an_end():
     # half of 1, 3, 6 is missed in the first episode, half of 4, 4, 4 in the second
     expected = [((a**2 + 2.0**2) / 2) ** 0.5 / 2 for a in (0.5, 1.5, 3.0)]
     torch.testing.assert_close(errors, torch.tensor(expected))
+
+
+def test_an_overflow_is_an_infinite_error():
+    class Overflows(Halves):
+        def step(self, state, action, **options):
+            state, prediction = super().step(state, action, **options)
+            return state, prediction._replace(next_obs=torch.inf - torch.inf * state)
+
+    obs, never = torch.arange(2.0)[:, None], torch.zeros(2, dtype=torch.bool)
+    data = Transitions(obs, obs, obs[:, 0], obs + 1, never, never, torch.zeros(2).long())
+    errors = open_loop_errors(Overflows(), data, torch.tensor([[0, 1]]), torch.tensor([2.0]))
+    assert errors.tolist() == [torch.inf, torch.inf]
