@@ -195,6 +195,26 @@ def test_another_number_of_environments_starts_new_episodes():
     assert counts(mine.act(torch.zeros(5, 2), explore=False)) == [1] * 5
 
 
+def test_plans_of_another_shape_begin_anew_and_actions_of_another_are_refused():
+    mine, obs = agent(Counting(action_hold=2)), torch.zeros(2, 2)
+    for _ in range(3):
+        mine.act(obs, explore=True)
+    state = mine.state_dict()
+    same, other = agent(Counting(action_hold=2)), agent(Counting(action_hold=2))
+    other.planner.start = lambda num_envs: torch.zeros(num_envs, 4)
+    for found in (same, other):
+        found.load_state_dict(state)
+        assert counts(found.act(obs, explore=True)) == [2, 2]  # still held
+    assert counts(same.act(obs, explore=True)) == [3, 3]
+    other._plan = lambda obs, episodes, due, *_: (
+        episodes._fresh[:, None] / 100 + 0 * episodes._memory[:, :1]
+    )
+    assert counts(other.act(obs, explore=True)) == [1, 1]  # fresh
+    state["training"]["action"] = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=r"held actions \(2, 3\) do not fit \(E, 1\)"):
+        same.load_state_dict(state)
+
+
 def test_a_model_that_refuses_control_leaves_the_actions_to_the_warmup(caplog):
     dynamics = ToyDynamics()
     dynamics.refusal = lambda: "worse than no change"
