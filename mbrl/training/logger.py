@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +40,54 @@ class Sink(Protocol):
         ...
 
 
+class _Appended:
+    """File that is appended to; what is written is handed to the system at once.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OSError: here and in every method, naming the file.
+    """
+
+    def __init__(self, path: Path):
+        """Open the file, keeping what is in it."""
+        self._path = path
+        with self._named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open_to_append(path)
+
+    def write(self, content: bytes) -> None:
+        """Append bytes."""
+        with self._named():
+            self._file.write(content)
+            self._file.flush()
+
+    def position(self) -> int:
+        """Return the length in bytes, all of them on the disk."""
+        with self._named():
+            os.fsync(self._file.fileno())
+            return self._file.seek(0, os.SEEK_END)
+
+    def truncate(self, position: int) -> None:
+        """Truncate to a length in bytes; a shorter file stays as it is."""
+        with self._named():
+            self._file.truncate(min(self.position(), position))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._named():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Add the file's name to an error of the system."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+
 class JsonLines:
     """File of rows, each one flushed: {"step": 100, "train/loss": 0.5, ...}.
 
@@ -49,27 +99,20 @@ class JsonLines:
 
     def __init__(self, path: Path):
         """Open the file, keeping what is in it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._file = open_to_append(path)
+        self._file = _Appended(path)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Append a row."""
         row = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-        try:
-            self._file.write(json.dumps({"step": step, **row}).encode() + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._file.write(json.dumps({"step": step, **row}).encode() + b"\n")
 
     def position(self) -> int:
         """Return the file's length in bytes, all of them on the disk."""
-        os.fsync(self._file.fileno())
-        return self._file.seek(0, os.SEEK_END)
+        return self._file.position()
 
     def truncate(self, position: int) -> None:
         """Truncate the file to a length in bytes; a shorter one stays as it is."""
-        self._file.truncate(min(self.position(), position))
+        self._file.truncate(position)
 
     def close(self) -> None:
         """Close the file."""
@@ -152,7 +195,10 @@ def _order(key: str) -> tuple[int, str]:
 
 
 class TensorBoardSink:
-    """Event files of TensorBoard.
+    """Event file of TensorBoard; a resumed run adds a file of its own.
+
+    It is written here and not by TensorBoard's thread, so that a full disk ends the run as under
+    any other file, and a resume writes again what is missing.
 
     Args:
         folder: where; made when the first metric comes.
@@ -162,25 +208,47 @@ class TensorBoardSink:
     """
 
     def __init__(self, folder: Path):
-        """Open the event file."""
+        """Store the folder."""
         _need("tensorboard")
-        from torch.utils.tensorboard import SummaryWriter
-
         self._folder = folder
-        self._make = SummaryWriter
-        self._writer: Any = None
+        self._file: _Appended | None = None
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Write one scalar for each metric; a resumed run hides what it repeats."""
-        if self._writer is None:
-            self._writer = self._make(str(self._folder), purge_step=step)
-        for key, value in metrics.items():
-            self._writer.add_scalar(key, value, step)
+        """Write the metrics as scalars; a resumed run hides what it repeats.
+
+        Raises:
+            OSError: naming the file that cannot be written.
+        """
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        kinds: Any = event_pb2  # a type checker does not see what protobuf makes
+        value = vars(summary_pb2)["Summary"].Value
+        now = time.time()
+        scalars = [value(tag=key, simple_value=number) for key, number in metrics.items()]
+        events = [kinds.Event(wall_time=now, step=step, summary={"value": scalars})]
+        if self._file is None:
+            began = f"{now:.6f}.{socket.gethostname()}.{os.getpid()}"
+            self._file = _Appended(self._folder / f"events.out.tfevents.{began}")
+            head = kinds.Event(wall_time=now, step=step, file_version="brain.Event:2")
+            start = {"status": kinds.SessionLog.START}
+            events = [head, kinds.Event(step=step, session_log=start), *events]
+        self._file.write(_records(event.SerializeToString() for event in events))
 
     def close(self) -> None:
         """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _records(events: Iterable[bytes]) -> bytes:
+    """Return events in TensorBoard's form of a file."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    for event in events:
+        writer.write(event)
+    return content.getvalue()
 
 
 def _need(package: str) -> None:

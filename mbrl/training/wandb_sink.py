@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sys
@@ -87,6 +88,7 @@ def _start(run_path: Path, config: dict[str, Any]) -> Any:
     """Start the W&B run of a run folder."""
     import wandb
 
+    logging.raiseExceptions = False  # of its own log file, on a full disk, tracebacks on stderr
     wandb.setup(settings=wandb.Settings(silent=True, console="off"))
     choices = config.get("choices", {})
     words = [*(choices[group] for group in ("agent", "env") if group in choices), run_path.name]

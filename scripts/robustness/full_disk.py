@@ -1,18 +1,18 @@
 """Fill the disk under a command, give it space again, repeat it, and compare the ends.
 
-python -m scripts.robustness.full_disk [--points 24] [--out results/robustness/full_disk.csv]
+python -m scripts.robustness.full_disk [--points 24]
     (mounts a tmpfs: root)
 
-Trainings, and a third as many of `mbrl collect`, `distill` and `report`. Each has a small file
-system of its own, with a little more space than the last one had: the disk is full at another write
-each time. It must end with exit status 1 and one line that names a file. A training must keep its
-last good checkpoint, the others must leave their name free; once there is space, the same command
-must end bit for bit as without a full disk.
+Trainings, and a third as many of trainings with TensorBoard and W&B, of `mbrl collect`, `distill`
+and `report`. Each has a small file system of its own, with a little more space than the last one
+had: the disk is full at another write each time. It must end with exit status 1 and one line that
+names a file. A training must keep its last good checkpoint, the others must leave their name free;
+once there is space, the same command must end bit for bit as without a full disk. A row is added
+when it is done, and the rows that are there are skipped.
 """
 
 import argparse
 import contextlib
-import csv
 import os
 import shutil
 import subprocess
@@ -23,8 +23,16 @@ from pathlib import Path
 from mbrl.errors import BadInput
 from mbrl.training.run_folder import RunFolder
 from scripts.robustness.kill_resume import CASES, COMMANDS, Marks, ends, made, newest, start, warm
+from scripts.robustness.tables import Table
 
 DISK = 64 << 20  # bytes
+COLUMNS = ["command", "free_bytes", "status", "last_checkpoint", "left", "equal", "line"]
+TRAININGS = {  # name in the table -> settings
+    "train": CASES["mbpo"],
+    "train, TensorBoard and W&B": [
+        *CASES["random"], "logger.tensorboard=true", "logger.wandb=true", "log_every=1",
+    ],
+}  # fmt: skip
 
 
 def call(marks: Marks, *arguments: str) -> tuple[int, str]:
@@ -65,10 +73,10 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*"))
 
 
-def train(marks: Marks, space: int, expected: dict[str, object]) -> list[object]:
+def train(marks: Marks, name: str, space: int, expected: dict[str, object]) -> list[object]:
     """Train on a disk with so much space; return the row of the table."""
     with small_disk() as disk:
-        run, arguments = disk / "run", ["train", *CASES["mbpo"]]
+        run, arguments = disk / "run", ["train", *TRAININGS[name]]
         fill(disk, space)
         status, line = call(marks, *arguments, f"run_dir={run}")
         at, good = newest(run), whole(run)
@@ -77,7 +85,7 @@ def train(marks: Marks, space: int, expected: dict[str, object]) -> list[object]
         again = ["train", "--resume", str(run)] if begun else [*arguments, f"run_dir={run}"]
         equal = call(marks, *again)[0] == 0 and ends(run) == expected
         words = line.replace(str(disk), "DISK")
-    return ["train", space, status, at, "good" if good else "damaged", equal, words]
+    return [name, space, status, at, "good" if good else "damaged", equal, words]
 
 
 def command(marks: Marks, name: str, space: int, expected: dict[str, object]) -> list[object]:
@@ -98,56 +106,69 @@ def command(marks: Marks, name: str, space: int, expected: dict[str, object]) ->
     return [name, space, status, "", "free" if free else "taken", equal, words]
 
 
+def trainings(marks: Marks, table: Table, points: int) -> None:
+    """Add the rows of trainings; each has three checkpoints at its largest."""
+    for name, settings in TRAININGS.items():
+        assert call(marks, "train", *settings, "run_dir=whole")[0] == 0
+        expected, room = ends(Path("whole")), size(Path("whole")) * 1.6
+        shutil.rmtree("whole")
+        number = points if name == "train" else max(2, points // 3)
+        for space in spaces(room, number):
+            if not table.has(name, str(space)):
+                table.add(train(marks, name, space, expected))
+                print(*table.rows[-1], sep="  ", flush=True)
+
+
+def commands(marks: Marks, table: Table, points: int) -> None:
+    """Add the rows of the other commands."""
+    for name, words in COMMANDS.items():
+        if name == "report":
+            shutil.copytree("SOURCE", "out")
+        assert call(marks, *(word.replace("{}", "out") for word in words))[0] == 0
+        expected = made(name, "out")
+        assert expected is not None
+        made_in = {"collect": Path("datasets"), "distill": Path("out")}.get(name)
+        room = size(made_in) if made_in else Path("out/report.html").stat().st_size
+        shutil.rmtree("out", ignore_errors=True)
+        for space in spaces(room, max(2, points // 3)):
+            if not table.has(name, str(space)):
+                table.add(command(marks, name, space, expected))
+                print(*table.rows[-1], sep="  ", flush=True)
+
+
+def spaces(room: float, number: int) -> list[int]:
+    """Return numbers of bytes, up to a room."""
+    return [4096 * (1 + round(point * room / number / 4096)) for point in range(number)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=24)
-    parser.add_argument("--out", type=Path, default=Path("results/robustness/full_disk.csv"))
     options = parser.parse_args()
-    out = options.out.resolve()
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    line = f"python -m scripts.robustness.full_disk --points {options.points}"
+    table = Table("full_disk", line, COLUMNS)
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     marks = Marks()
-    rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        os.environ["MINARI_DATASETS_PATH"] = str(Path(folder, "datasets"))
+        os.environ |= {"MINARI_DATASETS_PATH": str(Path(folder, "datasets"))}
+        os.environ |= {f"WANDB_{kind}_DIR": folder for kind in ("CONFIG", "CACHE", "DATA")}
         warm()
-        assert call(marks, "train", *CASES["mbpo"], "run_dir=whole")[0] == 0
         assert call(marks, "train", *CASES["sindy_rl"], "run_dir=SOURCE")[0] == 0
-        room = size(Path("whole")) * 1.6  # three checkpoints
-        for point in range(options.points):
-            space = 4096 * (1 + round(point * room / options.points / 4096))
-            rows.append(train(marks, space, ends(Path("whole"))))
-            print(*rows[-1], sep="  ", flush=True)
-        for name in COMMANDS:
-            if name == "report":
-                shutil.copytree("SOURCE", "out")
-            words = [word.replace("{}", "out") for word in COMMANDS[name]]
-            assert call(marks, *words)[0] == 0
-            expected = made(name, "out")
-            assert expected is not None
-            made_in = {"collect": Path("datasets"), "distill": Path("out")}.get(name)
-            room = size(made_in) if made_in else Path("out/report.html").stat().st_size
-            shutil.rmtree("out", ignore_errors=True)
-            number = max(2, options.points // 3)
-            for point in range(number):
-                space = 4096 * (1 + round(point * room / number / 4096))
-                rows.append(command(marks, name, space, expected))
-                print(*rows[-1], sep="  ", flush=True)
-    with out.open("w", newline="") as file:
-        file.write(f"# python -m scripts.robustness.full_disk --points {options.points}\n")
-        writer = csv.writer(file, lineterminator="\n")
-        head = ["command", "free_bytes", "status", "last_checkpoint", "left", "equal", "line"]
-        writer.writerows([head, *rows])
-    wrong = [row for row in rows if not right(row)]
-    full = sum(row[2] != 0 for row in rows)
-    print(f"{full} full disks, {len(rows) - full} that sufficed, {len(wrong)} wrong:", *wrong)
+        trainings(marks, table, options.points)
+        commands(marks, table, options.points)
+    wrong = [row for row in table.rows if not right(row)]
+    full = sum(row[2] != "0" for row in table.rows)
+    sufficed = len(table.rows) - full
+    print(f"{full} full disks, {sufficed} that sufficed, {len(wrong)} wrong:", *wrong)
     raise SystemExit(bool(wrong))
 
 
-def right(row: list[object]) -> bool:
-    """Return whether a command did what it should."""
-    _, _, status, _, left, equal, line = row
-    named = "No space left" in str(line) and str(line).count("mbrl: ") == 1 and "/" in str(line)
-    return bool(equal and left != "damaged" and (status == 0 or (status == 1 and named)))
+def right(row: list[str]) -> bool:
+    """Return whether a command did what it should; W&B's own line is one more."""
+    _, _, status, _, left, equal, text = row
+    lines = [line for line in text.splitlines() if "W&B failed" not in line]
+    named = len(lines) == 1 and "No space left" in text and "/" in text
+    return equal == "True" and left != "damaged" and (status == "0" or (status == "1" and named))
 
 
 if __name__ == "__main__":

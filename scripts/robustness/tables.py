@@ -23,7 +23,7 @@ class Table:
 
     def __init__(self, name: str, command: str, columns: Sequence[str]):
         """Read the rows of an earlier run, if there are any."""
-        self._path = Path("results/robustness") / f"{name}.csv"
+        self._path = Path("results/robustness").resolve() / f"{name}.csv"  # wherever it is worked
         self.rows: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="") as file:

@@ -113,3 +113,28 @@ def test_a_resume_needs_space_too(disk, capsys):
     assert RunFolder.open(Path("run")).config["total_steps"] == 60
     disk.left = None
     assert main(["train", "--resume", "run", "--trust", "total_steps=80"]) == 0
+
+
+def test_tensorboard_on_a_full_disk_ends_the_run_in_one_line_and_a_resume_writes_it_anew(
+    disk, monkeypatch, capsys
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from mbrl.training.logger import TensorBoardSink
+
+    log, full = TensorBoardSink.log, [40]
+
+    def full_at(self, metrics, step):
+        disk.left = 0 if step in full else None
+        log(self, metrics, step)
+
+    monkeypatch.setattr(TensorBoardSink, "log", full_at)
+    assert main([*ARGUMENTS, "logger.tensorboard=true"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "tensorboard/events" in err and "No space left" in err
+    disk.left = None
+    full.clear()
+    assert main(["train", "--resume", "run", "--trust"]) == 0
+    read = EventAccumulator("run/tensorboard")
+    read.Reload()
+    assert {20, 40, 60} <= {event.step for event in read.Scalars("rollout/ep_rew_mean")}
