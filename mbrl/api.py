@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.config.restore import check_stored, restore
+from mbrl.config.restore import check_stored, most_memory, restore
 from mbrl.config.trust import Trust
 from mbrl.errors import BadInput, UnknownAttribute
+from mbrl.memory import limited_memory
 from mbrl.values import Count, Seed, checked
 
 if TYPE_CHECKING:
@@ -482,7 +483,9 @@ class GymAgent(LoadedAgent):
             raise BadInput(f"{path}: has no checkpoint yet; train it first")
         warn_of_other_versions(run.versions_path, "training goes on, but not bit for bit")
         self = cls.__new__(cls)
-        self._begin(config, env, task, verbose)
+        on_cpu = config["device"] == "cpu"
+        with limited_memory(most_memory(run, agreed)) if on_cpu else contextlib.nullcontext():
+            self._begin(config, env, task, verbose)
         if env is not None and "buffer" in saved:
             self._compare(saved, run.config["choices"]["env"])
         with checkpoint_mismatch(run.path, "agent"):

@@ -46,13 +46,18 @@ def in_words(size: float) -> str:
 
 
 @contextlib.contextmanager
-def limited_memory() -> Iterator[None]:
+def limited_memory(most: int | None = None) -> Iterator[None]:
     """Set the limit of this process to the memory of the machine: an error, in place of its end.
 
     Without it, the system promises more than there is and ends the process once it is used.
     Linux only; elsewhere nothing is limited.
+
+    Args:
+        most: bytes that may be taken in the block, if they are fewer than the machine has.
     """
     total = total_memory()
+    if total and most is not None:
+        total = min(total, most)
     if not _STATM.exists() or not total:
         yield
         return

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -44,17 +44,15 @@ def main(arguments: list[str]) -> int:
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
-    try:
+
+    def work() -> int:
         with new_dataset(options.id) as folder:
             parts = restore(run, trust_of(options))
             _collect(run, parts, options, folder)
-        dataset = load_minari(options.id)
-    except BadInput:
-        raise
-    except Exception as error:
-        return failed(run, error)
-    print(summary(dataset))
-    return 0
+        print(summary(load_minari(options.id)))
+        return 0
+
+    return run_on(run, work)
 
 
 def mixture(text: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from mbrl.errors import BadInput
 from mbrl.files import write_whole
-from mbrl.memory import in_words, is_too_large, total_memory
+from mbrl.memory import in_words, is_too_large, limited_memory, total_memory
 
 if TYPE_CHECKING:
     from mbrl.config.trust import Trust
@@ -46,6 +46,22 @@ def failed(run: RunFolder, error: Exception) -> int:
     return say(f"{words}{hint}", 1)
 
 
+def run_on(run: RunFolder, work: Callable[[], int]) -> int:
+    """Run a command's work on a run folder in the machine's memory; return the exit status.
+
+    Raises:
+        BadInput: of the work; any other error is written to RUN/error.log and in one line.
+    """
+    on_cpu = not str(run.config.get("device")).startswith("cuda")
+    try:
+        with limited_memory() if on_cpu else contextlib.nullcontext():
+            return work()
+    except BadInput:
+        raise
+    except Exception as error:
+        return failed(run, error)
+
+
 def reason(error: Exception) -> str:
     """Return the words for an error."""
     if isinstance(error, OSError) and error.strerror:
@@ -53,17 +69,30 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a stored config may name."""
+def add_trust(
+    parser: argparse.ArgumentParser, *, what: str = "the folder", accepts: bool = True
+) -> None:
+    """Add the options that say what a stored config may name and ask for.
+
+    Args:
+        parser: of the command.
+        what: which names it.
+        accepts: whether it has a config.yaml that may have been changed.
+    """
     parser.add_argument(
-        "--trust", action="store_true", help="run code and read files that the folder names"
+        "--trust",
+        action="store_true",
+        help=f"run code and read files that {what} names, of any size",
     )
     parser.add_argument(
         "--config-dir", type=Path, metavar="DIR", help="run code of this folder of your choices"
     )
-    parser.add_argument(
-        "--accept-config", action="store_true", help="although config.yaml was changed by hand"
-    )
+    if accepts:
+        parser.add_argument(
+            "--accept-config", action="store_true", help="although config.yaml was changed by hand"
+        )
+    else:
+        parser.set_defaults(accept_config=False)
 
 
 _NAMES_CODE = re.compile(r"_target_|\bid\W+[\w.]+:")  # a part of one's own, or env.id=MODULE:ID
@@ -108,10 +137,14 @@ class HasTrust(Protocol):
 
 
 def trust_of(options: HasTrust | argparse.Namespace) -> Trust:
-    """Return what the user agrees to; code that is trusted is found beside the command too."""
+    """Return what the user agrees to; with --trust, code is found in the current folder too.
+
+    With --config-dir it is not: the folder may be a stranger's, and a package that is not installed
+    would be taken from it.
+    """
     from mbrl.config.trust import Trust, use_folder
 
-    if options.trust or options.config_dir:
+    if options.trust:
         use_folder(Path.cwd())
     return Trust(options.trust, options.config_dir, options.accept_config)
 

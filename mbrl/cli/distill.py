@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 from mbrl.lock import new_folder
@@ -41,14 +41,18 @@ def main(arguments: list[str]) -> int:
         if is_taken(out):
             raise BadInput(f"--out {out}: already there; name a new folder")
 
-    try:
+    def work() -> int:
         with new_folder(out, check) as folder:
             policy, metrics = _distill(run, restore(run, trust_of(options)), options)
             _save(run, policy, folder, out)
-    except BadInput:
-        raise
-    except Exception as error:
-        return failed(run, error)
+        _show(policy, metrics, out, options)
+        return 0
+
+    return run_on(run, work)
+
+
+def _show(policy: SparsePolicy, metrics: dict[str, Any], out: Path, options: Any) -> None:
+    """Print the formulas, or their code, and how good they are."""
     if options.code:
         print(policy.source(options.code))
     else:
@@ -61,7 +65,6 @@ def main(arguments: list[str]) -> int:
             f"{metrics['terms']} terms for {metrics['teacher_parameters']} weights: return "
             f"{metrics['sparse/mean_reward']:.6g} for {metrics['teacher/mean_reward']:.6g}  ({out})"
         )
-    return 0
 
 
 def _distill(run: RunFolder, parts: Parts, options: Any) -> tuple[SparsePolicy, dict[str, Any]]:

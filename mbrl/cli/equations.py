@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, add_trust, count, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mbrl.dynamics import SINDy
     from mbrl.dynamics.sindy.equations import Equation
     from mbrl.roles import Dynamics
+    from mbrl.training.run_folder import RunFolder
     from mbrl.types import Task
 
 
@@ -28,6 +30,11 @@ def main(arguments: list[str]) -> int:
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
+    return run_on(run, lambda: _print(run, options))
+
+
+def _print(run: RunFolder, options: argparse.Namespace) -> int:
+    """Print the equations of a run."""
     parts = restore(run, trust_of(options))
     from mbrl.roles import HasDynamics
     from mbrl.symbolic import SparsePolicy

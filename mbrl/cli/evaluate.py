@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
 from mbrl.config.restore import restore
-from mbrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from mbrl.training.run_folder import RunFolder
 
 
 def main(arguments: list[str]) -> int:
@@ -23,20 +27,20 @@ def main(arguments: list[str]) -> int:
     from mbrl.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run)
-    try:
-        parts = restore(run, trust_of(options))
-        from mbrl.training.evaluation import evaluate
+    return run_on(run, lambda: _evaluate(run, options))
 
-        score = evaluate(
-            parts.make_eval_env,
-            parts.agent,
-            episodes=options.episodes or run.config["eval_episodes"],
-            seed=run.config["seed"] if options.seed is None else options.seed,
-        )
-    except BadInput:
-        raise
-    except Exception as error:
-        return failed(run, error)
+
+def _evaluate(run: RunFolder, options: argparse.Namespace) -> int:
+    """Evaluate the agent and print its returns."""
+    parts = restore(run, trust_of(options))
+    from mbrl.training.evaluation import evaluate
+
+    score = evaluate(
+        parts.make_eval_env,
+        parts.agent,
+        episodes=options.episodes or run.config["eval_episodes"],
+        seed=run.config["seed"] if options.seed is None else options.seed,
+    )
     if options.json:
         keys = ("eval/mean_reward", "eval/std_reward", "eval/episodes", "eval/mean_ep_length")
         print(json.dumps({key: score[key] for key in keys}))

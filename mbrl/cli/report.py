@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, add_trust, count, failed, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
 from mbrl.config.restore import restore
 from mbrl.errors import BadInput
 from mbrl.lock import locked
@@ -34,15 +34,14 @@ def main(arguments: list[str]) -> int:
     if not (run.path / "summary.json").is_file():
         raise BadInput(f"{run.path}: has no summary.json yet; train it first")
     run.check_records()
-    try:
+
+    def work() -> int:
         with locked(run.path / ".report.lock", str(run.path / "report.html")):
             page = _write(run, options)
         print(page)
-    except BadInput:
-        raise
-    except Exception as error:
-        return failed(run, error)
-    return 0
+        return 0
+
+    return run_on(run, work)
 
 
 def _write(run: RunFolder, options: argparse.Namespace) -> Path:

@@ -19,6 +19,7 @@ from mbrl.memory import limited_memory
 
 if TYPE_CHECKING:
     from mbrl.config import Parts
+    from mbrl.config.trust import Trust
     from mbrl.training.logger import Logger
     from mbrl.training.run_folder import RunFolder
 
@@ -79,10 +80,11 @@ def main(arguments: list[str]) -> int:
 
         print(describe(options.settings, options.config_dir))
         return 0
-    run = _resumed(options) if options.resume else _created(options)
+    trust = trust_of(options) if options.resume else None
+    run = _created(options) if trust is None else _resumed(options, trust)
     with _stop_on_signals() as stop:
         try:
-            parts, logger = _prepare(run)
+            parts, logger = _prepare(run, trust)
         except BadInput:
             if not options.resume:
                 _remove_unused(run)
@@ -147,7 +149,7 @@ def _created(options: _TrainOptions) -> RunFolder:
     return run
 
 
-def _resumed(options: _TrainOptions) -> RunFolder:
+def _resumed(options: _TrainOptions, trust: Trust) -> RunFolder:
     """Open the run to resume; its total_steps may be extended."""
     from mbrl.config import plain_value
     from mbrl.config.arguments import parse_arguments
@@ -165,7 +167,7 @@ def _resumed(options: _TrainOptions) -> RunFolder:
                 f"{key}: a resumed run keeps its {run.path / 'config.yaml'}; "
                 "only total_steps=N can be given"
             )
-    check_stored(run, trust_of(options), with_data=True)
+    check_stored(run, trust, with_data=True)
     run.check()  # before torch is imported
     run.check_metrics()
     if changes:
@@ -179,15 +181,16 @@ def _resumed(options: _TrainOptions) -> RunFolder:
     return run
 
 
-def _prepare(run: RunFolder) -> tuple[Parts, Logger]:
-    """Build the parts and open the logger; here torch is imported."""
+def _prepare(run: RunFolder, trust: Trust | None) -> tuple[Parts, Logger]:
+    """Build the parts, of a stored run in bounded memory, and open the logger; imports torch."""
     import torch
 
     from mbrl.config import build
+    from mbrl.config.restore import build_stored
     from mbrl.training.logger import make_logger
 
     torch.set_num_threads(run.config["num_threads"])
-    parts = build(run.config)
+    parts = build(run.config) if trust is None else build_stored(run, trust)
     return parts, make_logger(run.path, run.config, run.config["total_steps"])
 
 

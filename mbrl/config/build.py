@@ -7,13 +7,15 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbrl import moved
 from mbrl.config.library import Library
-from mbrl.errors import BadInput
+from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.memory import in_words, is_too_large, limited_memory, total_memory
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def instantiate(
         What the `_target_` returns; a list becomes a tuple where the annotation is one.
 
     Raises:
-        BadInput: if there is no such `_target_`, or it refuses what it is given.
+        BadInput: if there is no such `_target_`, or it cannot be built of what it is given.
+        EnvironmentFault: if an environment breaks while it is made.
     """
     make = _locate(node["_target_"], part)
     taken = inspect.signature(make).parameters
@@ -83,17 +86,43 @@ def instantiate(
     if fresh is not None and "generator" in taken:
         scope = {**scope, "generator": fresh(part)}
     injected = {name: item for name, item in scope.items() if name in taken and name not in given}
-    try:
+    with _named(node, part, taken.keys() - injected.keys()):
         return make(**injected, **given)
+
+
+@contextlib.contextmanager
+def _named(node: dict[str, Any], part: str, settings: Collection[str]) -> Iterator[None]:
+    """Raise an error of a constructor again, as one that names the part.
+
+    Args:
+        node: of the part.
+        part: its dotted name.
+        settings: parameters that the config gives or leaves to their defaults.
+
+    Raises:
+        BadInput: instead of what building raised.
+    """
+    try:
+        yield
     except BadInput as error:
         name = re.match(r"\w+(?=[=:])", str(error))
-        if part and name and name[0] in taken and name[0] not in injected:
+        if part and name and name[0] in settings:
             raise BadInput(f"{part}.{error}") from error
         raise
-    except Exception as error:
-        if not is_too_large(error):
-            raise
-        raise BadInput(f"{farthest_setting(node, part)}: {_needs_memory()}") from error
+    except EnvironmentFault:
+        raise
+    except Exception as error:  # whatever a class raises, also one of the user's own
+        if is_too_large(error):
+            raise BadInput(f"{farthest_setting(node, part)}: {_needs_memory()}") from error
+        where = f"{part or 'part'}._target_={node['_target_']}"
+        raise BadInput(f"{where}: cannot be built ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the words for an error, with the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{at}"
 
 
 def farthest_setting(node: dict[str, Any], part: str = "") -> str:
@@ -149,15 +178,18 @@ def _as_annotated(value: Any, annotation: str) -> Any:
     return value
 
 
-def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
+def build(
+    config: dict[str, Any], *, with_data: bool = True, most_memory: int | None = None
+) -> Parts:
     """Build environment, buffer and agent of a resolved config; imports torch.
 
     Args:
         config: as compose gives it.
         with_data: read the dataset of an offline run.
+        most_memory: bytes that building may take, None for those of the machine.
 
     Raises:
-        BadInput: if the device is not there, or a part refuses what it is given.
+        BadInput: if the device is not there, or a part cannot be built of what it is given.
     """
     import torch
 
@@ -168,7 +200,7 @@ def build(config: dict[str, Any], *, with_data: bool = True) -> Parts:
             raise BadInput(f"device={device}: there are {count} CUDA devices here; use device=cpu")
     with contextlib.ExitStack() as limits:
         if device == "cpu":  # CUDA reserves addresses that it does not fill
-            limits.enter_context(limited_memory())
+            limits.enter_context(limited_memory(most_memory))
         return _build(config, with_data=with_data)
 
 
@@ -273,6 +305,9 @@ def _locate(target: str, part: str) -> Callable[..., Any]:
         module = importlib.import_module(home)
     except (ModuleNotFoundError, ValueError) as error:
         raise BadInput(f"{part}._target_={target}: {error}") from None
+    except Exception as error:  # of a module of the user's own
+        reason = _reason(error)
+        raise BadInput(f"{part}._target_={target}: cannot be imported ({reason})") from error
     if not hasattr(module, name):
         raise BadInput(f"{part}._target_={target}: {home} has no {name}")
     return getattr(module, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,9 @@ class Composed(NamedTuple):
     notes: list[str]  # for the user
 
 
-def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Composed:
+def compose(
+    arguments: Sequence[str], config_dir: Path | None = None, *, library: Library | None = None
+) -> Composed:
     """Compose and check a config.
 
     What the user types wins over the preset experiment/AGENT_ENV.yaml, which wins over the
@@ -32,11 +35,12 @@ def compose(arguments: Sequence[str], config_dir: Path | None = None) -> Compose
     Args:
         arguments: KEY=VALUE as typed.
         config_dir: a folder of the user's own choices, GROUP/NAME.yaml.
+        library: the choices there are, for several configs of the same; None reads them.
 
     Raises:
         BadInput: in one line, if anything is unknown, of a wrong type, impossible or missing.
     """
-    library = Library(config_dir)
+    library = Library(config_dir) if library is None else library
     config, typed, notes = assemble(arguments, library)
     config = _resolve(config)
     rename(config)
@@ -163,7 +167,17 @@ def _presets(chosen: dict[str, str], library: Library) -> list[str]:
 
 
 def _compose(chosen: dict[str, str], library: Library) -> tuple[dict[str, Any], dict[str, str]]:
-    """Compose the files with Hydra; values stay unresolved."""
+    """Compose the files, once for each library; values stay unresolved."""
+    names = tuple(chosen.items())
+    if names not in library.composed:
+        library.composed[names] = _compose_files(chosen, library)
+    return copy.deepcopy(library.composed[names])
+
+
+def _compose_files(
+    chosen: dict[str, str], library: Library
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Compose the files with Hydra."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException

@@ -21,6 +21,7 @@ class Library:
         folders: where to look.
         defaults: group -> choice, in the order of train.yaml, the user's own groups before agent.
         plain: what train.yaml holds beside the groups.
+        composed: what compose has made of choices, by their groups and names.
 
     Raises:
         BadInput: if the user's folder is none, or reuses a name.
@@ -37,6 +38,7 @@ class Library:
             for key, name in entry.items()
         }
         self.plain = train
+        self.composed: dict[tuple[tuple[str, str], ...], tuple[dict[str, Any], dict[str, str]]] = {}
         self.own_groups: tuple[str, ...] = ()
         if extra is not None:
             self._admit(extra)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,18 +28,12 @@ def find(target: str) -> Definition:
     file = _module_file(home)
     if file is None:
         raise LookupError(f"there is no module {home or target}")
-    tree = _parse(file, file.stat().st_mtime_ns)
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return Definition(home, name, node)
-        value = _assigned(node, name)
-        if value is not None:
-            return Definition(home, name, value)
-    for node in ast.walk(tree):  # also under TYPE_CHECKING
+    names = _names(file, file.stat().st_mtime_ns)
+    if name in names.defined:
+        return Definition(home, name, names.defined[name])
+    for node, alias in names.imported.get(name, ()):
         if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return find(f"{_absolute(home, file, node)}.{alias.name}")
+            return find(f"{_absolute(home, file, node)}.{alias.name}")
     raise LookupError(f"{home} has no {name}")
 
 
@@ -52,13 +47,10 @@ def find_in(home: str, name: str) -> Definition:
     if not prefix:
         return find(f"{home}.{name}")
     file = _module_file(home)
-    for node in ast.walk(_parse(file, file.stat().st_mtime_ns)) if file else ():
-        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
-            if prefix == (alias.asname or alias.name):
-                package = (
-                    f"{_absolute(home, file, node)}." if isinstance(node, ast.ImportFrom) else ""
-                )
-                return find(f"{package}{alias.name}.{last}")
+    imported = _names(file, file.stat().st_mtime_ns).imported if file else {}
+    for node, alias in imported.get(prefix, ()):
+        package = f"{_absolute(home, file, node)}." if isinstance(node, ast.ImportFrom) else ""
+        return find(f"{package}{alias.name}.{last}")
     raise LookupError(f"{home} imports no {prefix}")
 
 
@@ -80,20 +72,40 @@ def exports(package: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
-    """Return what a statement assigns to a name, also as one of several: A, B = 1, 2."""
-    if isinstance(statement, ast.AnnAssign):
-        return statement.value if ast.unparse(statement.target) == name else None
+class _Names(NamedTuple):
+    """Names of a module; of several of one name the first counts."""
+
+    defined: dict[str, ast.expr | ast.ClassDef | ast.FunctionDef]
+    imported: dict[str, list[tuple[ast.stmt, ast.alias]]]
+
+
+@functools.lru_cache(maxsize=256)
+def _names(file: Path, changed: int) -> _Names:
+    """Return the names of a module, once for each time that it was changed."""
+    names, tree = _Names({}, {}), _parse(file, changed)
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+            names.defined.setdefault(statement.name, statement)
+        for name, value in _assigned(statement):
+            names.defined.setdefault(name, value)
+    for node in ast.walk(tree):  # also under TYPE_CHECKING
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                names.imported.setdefault(alias.asname or alias.name, []).append((node, alias))
+    return names
+
+
+def _assigned(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the names that a statement assigns to with their values, also of A, B = 1, 2."""
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        yield ast.unparse(statement.target), statement.value
     if not isinstance(statement, ast.Assign):
-        return None
+        return
     for target in statement.targets:
-        if ast.unparse(target) == name:
-            return statement.value
+        yield ast.unparse(target), statement.value
         if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
             for one, value in zip(target.elts, statement.value.elts, strict=True):
-                if ast.unparse(one) == name:
-                    return value
-    return None
+                yield ast.unparse(one), value
 
 
 @functools.lru_cache(maxsize=256)

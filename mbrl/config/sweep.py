@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mbrl.config.compose import compose
-from mbrl.config.library import CONFIGS, SWEEPS, nearest, read_yaml
+from mbrl.config.library import CONFIGS, SWEEPS, Library, nearest, read_yaml
+from mbrl.config.sizes import check_sizes
+from mbrl.config.trust import NOTHING, Trust, check_trusted
 from mbrl.errors import BadInput
 
 # what W&B reads, by section: https://docs.wandb.ai/guides/sweeps/sweep-config-keys
@@ -27,6 +29,8 @@ _PARAMETER = [
     "value", "values", "probabilities", "distribution", "min", "max", "q", "mu", "sigma",
     "a", "b", "parameters", "default",
 ]  # fmt: skip
+_COMMANDS = (["mbrl"], ["${interpreter}", "-m", "mbrl"], ["python", "-m", "mbrl"])
+_MAX_VALUES = 500  # of all parameters
 _WORDS = {
     "method": ["grid", "random", "bayes", "custom"],
     "metric.goal": ["maximize", "minimize"],
@@ -69,38 +73,62 @@ def find_sweep(name: str) -> Path:
     raise BadInput(f"{name}: no such sweep file; {hint}")
 
 
-def check_sweep(file: Path) -> list[str]:
+def check_sweep(file: Path, trust: Trust = NOTHING) -> list[str]:
     """Compose every value of a sweep file, each parameter by itself, the others at their first.
 
     Of a range both ends are tried, and a fraction between unless it is one of whole numbers; of
-    a distribution without ends its middle.
+    a distribution without ends its middle. What is composed is checked like a stored config.
+
+    Args:
+        file: it may come from a stranger.
+        trust: what the user agrees to.
 
     Returns:
         The dotted keys that the sweep varies.
 
     Raises:
-        BadInput: naming the file and what `mbrl train` would refuse.
+        BadInput: naming the file and what `mbrl train` would refuse, or what needs trust.
     """
     sweep = read_yaml(file)
     try:
         _check_form(sweep)
-        fixed, config_dir = _command(sweep)
+        fixed, config_dir = _command(sweep, trust)
         parameters = sweep.get("parameters")
         if not isinstance(parameters, dict) or not parameters:
             raise BadInput("parameters: should hold KEY: {values: [...]} lines")
         values = dict(_parameters(parameters))
+        _check_number(values, trust)
+        library = Library(config_dir)
         first = {key: choices[0] for key, choices in values.items()}
         for key, choices in values.items():
             for value in choices:
                 trial = [f"{k}={v}" for k, v in {**first, key: value}.items()]
-                if not compose([*fixed, *trial], config_dir).config["logger"]["wandb"]:
+                config = compose([*fixed, *trial], library=library).config
+                if not config["logger"]["wandb"]:
                     raise BadInput(
                         "logger.wandb=false: W&B would not see the runs; put logger.wandb=true "
                         "in the command"
                     )
+                check_trusted(config, trust._replace(config_dir=config_dir))
+                if not trust.code:
+                    check_sizes(config, config_dir)
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
     return list(values)
+
+
+def _check_number(values: dict[str, list[Any]], trust: Trust) -> None:
+    """Check how many values there are to compose.
+
+    Raises:
+        BadInput: naming the key with the most.
+    """
+    number, key = sum(map(len, values.values())), max(values, key=lambda key: len(values[key]))
+    if number > _MAX_VALUES and not trust.code:
+        raise BadInput(
+            f"parameters.{key}: {len(values[key])} values; all parameters together may have "
+            f"{_MAX_VALUES}; give a range (min and max), or check it with --trust"
+        )
 
 
 def _check_form(sweep: dict[str, Any]) -> None:
@@ -147,16 +175,27 @@ def _check_word(key: str, word: Any, words: list[str]) -> None:
         raise BadInput(f"{key}={word}: unknown; {hint}")
 
 
-def _command(sweep: dict[str, Any]) -> tuple[list[str], Path | None]:
+def _command(sweep: dict[str, Any], trust: Trust) -> tuple[list[str], Path | None]:
     """Return the settings of the command, and the folder of the user's own choices.
 
     Raises:
-        BadInput: if it trains nothing, or hands no parameters on.
+        BadInput: if it trains nothing, hands no parameters on, or runs or reads what needs trust.
     """
-    words = [str(word) for word in sweep.get("command") or []]
+    words = sweep.get("command") or []
+    words = [str(word) for word in words] if isinstance(words, list) else []
     if "train" not in words or not any(word.startswith("${args") for word in words):
         example = '["${env}", "${program}", train, "${args}"]'
         raise BadInput(f"command: should be that of a run, for example {example}")
+    begin = [
+        str(sweep.get("program")) if word == "${program}" else word
+        for word in words[: words.index("train")]
+        if word != "${env}"
+    ]
+    if begin not in _COMMANDS and not trust.code:
+        raise BadInput(
+            f"command: would run {' '.join(begin)!r:.80}, which is not `mbrl`; --trust allows it, "
+            "if you trust who made this file"
+        )
     words = words[words.index("train") + 1 :]
     settings, folder = [], None
     rest = iter(word for word in words if not word.startswith("${args"))
@@ -166,6 +205,12 @@ def _command(sweep: dict[str, Any]) -> tuple[list[str], Path | None]:
             folder = Path(text if equals else next(rest, ""))
         else:  # ${envvar:NAME} is put in by W&B
             settings.append(re.sub(r"\$\{envvar:(\w+)\}", r"\1", word))
+    same = folder is None or (trust.config_dir and folder.resolve() == trust.config_dir.resolve())
+    if not same and not trust.code:
+        raise BadInput(
+            f"command: --config-dir {folder} is read, and its code run, with --trust or the same "
+            "--config-dir given to `mbrl sweep`"
+        )
     return settings, folder
 
 

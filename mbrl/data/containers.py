@@ -1,4 +1,4 @@
-"""HDF5 and npz files that may come from a stranger, checked before their arrays are read.
+"""HDF5, npz, Arrow and Parquet files of a stranger, checked before their arrays are read.
 
 Refused are storage outside of the file, links other than hard ones, objects that are no numbers,
 filters that are plugins, and arrays that declare far more than the file can hold.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mbrl.errors import BadInput
 from mbrl.files import MB, check_regular
+from mbrl.memory import limited_memory
 
 _RATIO, _FREE = 64, 64 * MB  # bytes of arrays for a byte of the file, and beside that
 _MOST = 32 * 1024 * MB  # bytes of arrays
@@ -25,6 +26,7 @@ _TEXT = 1024  # bytes that are counted for a text
 _OBJECTS = 2_000_000  # groups and arrays of a file
 # deflate, shuffle, Fletcher's checksum, szip, n-bit, scale and offset, and h5py's own LZF
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
+_NO_PICKLES = (15, 0)  # of pyarrow: earlier ones unpickle an extension type that a file names
 
 
 def check_hdf5(file: Path, names: Collection[str] | None = None) -> None:
@@ -137,6 +139,59 @@ def _read_npy(archive: zipfile.ZipFile, member: str, size: int) -> NDArray[Any]:
         return npy.read_array(content, allow_pickle=False)
 
 
-def _room(file: Path) -> int:
-    """Return the bytes that a file's arrays may have."""
-    return min(_MOST, _FREE + _RATIO * os.path.getsize(file))
+def check_arrow(folder: Path, form: str) -> int:
+    """Check the Arrow or Parquet files of a Minari dataset.
+
+    Args:
+        folder: of the episodes, each with its files and its metadata.json.
+        form: "arrow" or "parquet".
+
+    Returns:
+        The bytes that reading them may take.
+
+    Raises:
+        BadInput: naming the file and the column.
+    """
+    import pyarrow  # pyright: ignore[reportMissingImports]
+    from pyarrow import dataset  # pyright: ignore[reportMissingImports]
+
+    if tuple(int(number) for number in pyarrow.__version__.split(".")[:2]) < _NO_PICKLES:
+        raise BadInput(f"pyarrow {pyarrow.__version__} may unpickle; pip install 'pyarrow>=15'")
+    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != "metadata.json"]
+    most = room = _room(*files)
+    for file in files:
+        stored = dataset.dataset(str(file), format=form)  # of which the schema is read
+        at = file.relative_to(folder)
+        width = sum(_width(f"{at}: {each.name:.80}", each.type) for each in stored.schema)
+        room -= int(width * stored.count_rows())
+        if room < 0:
+            raise BadInput(f"{at} declares more numbers than such a file can hold")
+    with limited_memory(_FREE + most):
+        for file in files:
+            for batch in dataset.dataset(str(file), format=form).to_batches():
+                batch.validate()  # or a column that is too short would be read beyond its end
+    return most
+
+
+def _width(name: str, kind: Any) -> float:
+    """Return the bytes of a row of a column.
+
+    Raises:
+        BadInput: if it holds neither numbers nor texts.
+    """
+    from pyarrow import types  # pyright: ignore[reportMissingImports]
+
+    if types.is_fixed_size_list(kind):
+        return kind.list_size * _width(name, kind.value_type)
+    if types.is_struct(kind):
+        return max(1, sum(_width(name, kind.field(i).type) for i in range(kind.num_fields)))
+    if types.is_list(kind) or types.is_string(kind) or types.is_binary(kind):
+        return _TEXT
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        return kind.bit_width / 8
+    raise BadInput(f"{name} holds {kind!s:.80}, not numbers")
+
+
+def _room(*files: Path) -> int:
+    """Return the bytes that the arrays of files may have together."""
+    return min(_MOST, _FREE + _RATIO * sum(map(os.path.getsize, files)))

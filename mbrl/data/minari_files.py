@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbrl.data.containers import check_hdf5
+from mbrl.data.containers import check_arrow, check_hdf5
 from mbrl.data.dataset import (
     Dataset,
     check_spaces,
@@ -35,12 +35,14 @@ from mbrl.documents import Unreadable, parse_json
 from mbrl.errors import BadInput
 from mbrl.files import MB, check_tree, read_regular, write_whole
 from mbrl.manifest import seal, unseal
+from mbrl.memory import limited_memory
 from mbrl.types import ActionSpec, Transitions
 
 _log = logging.getLogger(__name__)
 _METADATA_LIMIT = 16 * MB
 _MAX_DIM = 1_000_000  # numbers of an observation or an action
 _MAX_ACTIONS = 10_000  # discrete ones
+_MAX_EPISODES = 10_000_000
 _REMEDY = "collect or download the dataset again"
 
 
@@ -72,17 +74,17 @@ def load_minari(
     if sealed:
         _check_seal(folder)
     try:
-        _check_form(folder / "data")
+        most = _check_form(folder / "data")
     except BadInput as error:
         raise BadInput(f"dataset={id}: {error}") from None
+    except ImportError as error:  # Minari's Arrow storage needs a package of its own
+        raise BadInput(f"dataset={id}: needs {error.name}: pip install pyarrow") from None
     try:
-        with _quiet():
+        with _quiet(), limited_memory(most):
             stored = minari.load_dataset(id)
             metadata = stored.storage.metadata
             spaces = stored.observation_space, stored.action_space
             recorded = list(stored.iterate_episodes())
-    except ImportError as error:  # Minari's Arrow storage needs a package of its own
-        raise BadInput(f"dataset={id}: {' '.join(str(error).split())}") from None
     except Exception as error:  # whatever h5py, json or minari make of a damaged file
         raise BadInput(f"dataset={id}: not readable ({line_of(error)}); {_REMEDY}") from None
     if len(recorded) != metadata.get("total_episodes") or not recorded:
@@ -189,10 +191,13 @@ def _check_seal(folder: Path) -> None:
             raise BadInput(f"{file}: damaged; {_REMEDY}")
 
 
-def _check_form(data: Path) -> None:
+def _check_form(data: Path) -> int | None:
     """Check a dataset's metadata and arrays, before Minari reads them.
 
     Without spaces in the metadata Minari would make the environment that they name.
+
+    Returns:
+        The bytes that reading it may take, None for those of the machine.
 
     Raises:
         BadInput: naming what is missing, too large or stored elsewhere.
@@ -202,15 +207,10 @@ def _check_form(data: Path) -> None:
         for name in ("observation_space", "action_space"):
             if not isinstance(metadata, dict) or not isinstance(metadata.get(name), str):
                 raise BadInput(f"metadata.json has no {name}; {_REMEDY}")
-            space = parse_json(metadata[name])
-            shape = space.get("shape") if isinstance(space, dict) else None
-            numbers = [*(shape if isinstance(shape, list) else []), 1]
-            if not all(isinstance(n, int) and 0 <= n <= _MAX_DIM for n in numbers):
-                raise BadInput(
-                    f"{name}: shape {shape!s:.80} should have at most {_MAX_DIM} numbers"
-                )
-            if math.prod(numbers) > _MAX_DIM or _too_many(space):
-                raise BadInput(f"{name}: should have at most {_MAX_DIM} numbers")
+            _check_space(name, parse_json(metadata[name]))
+        number = metadata.get("total_episodes")
+        if type(number) is not int or not 0 <= number <= _MAX_EPISODES:
+            raise BadInput(f"total_episodes={number!s:.80}: should be at most {_MAX_EPISODES}")
     except FileNotFoundError:
         raise BadInput(f"metadata.json is missing; {_REMEDY}") from None
     except Unreadable as error:
@@ -223,12 +223,33 @@ def _check_form(data: Path) -> None:
             raise
         except Exception as error:  # whatever h5py makes of a damaged file
             raise BadInput(f"not readable ({line_of(error)}); {_REMEDY}") from None
+    form = metadata.get("data_format")
+    if form not in ("arrow", "parquet"):
+        return None
+    try:
+        return check_arrow(data, form)
+    except (BadInput, ImportError):
+        raise
+    except Exception as error:  # whatever pyarrow makes of a damaged file
+        raise BadInput(f"not readable ({line_of(error)}); {_REMEDY}") from None
 
 
-def _too_many(space: Any) -> bool:
-    """Return whether a discrete space has too many values."""
-    number = space.get("n") if isinstance(space, dict) else None
-    return isinstance(number, int) and number > _MAX_ACTIONS
+def _check_space(name: str, space: Any) -> None:
+    """Check what the metadata say of a space, before Minari makes it.
+
+    Raises:
+        BadInput: if it is none that can be learned from, or too large.
+    """
+    kind = space.get("type") if isinstance(space, dict) else None
+    kinds = ("Box", "Discrete")[: 1 if name == "observation_space" else 2]
+    if kind not in kinds:
+        raise BadInput(f"{name} is a {kind!s:.40}; only {' or '.join(kinds)} can be learned from")
+    shape, number = space.get("shape", []), space.get("n", 1)
+    numbers = shape if isinstance(shape, list) else [-1]
+    if not all(type(n) is int and 0 <= n <= _MAX_DIM for n in numbers):
+        raise BadInput(f"{name}: shape {shape!s:.80} should have at most {_MAX_DIM} numbers")
+    if math.prod(numbers) > _MAX_DIM or type(number) is not int or number > _MAX_ACTIONS:
+        raise BadInput(f"{name}: should have at most {_MAX_DIM} numbers")
 
 
 def _files(folder: Path) -> list[str]:

@@ -294,6 +294,12 @@ class RunFolder:
         self._read(parts)
 
     @property
+    def num_bytes(self) -> int:
+        """Return the size of the checkpoint that load or check found good, 0 without one."""
+        files = self._current.iterdir() if self._current else ()
+        return sum(file.lstat().st_size for file in files)
+
+    @property
     def step(self) -> int:
         """Return the step of the checkpoint that load or check found good, 0 without one."""
         return int(self._current.name) if self._current else 0

@@ -50,7 +50,8 @@ def small_disk() -> Iterator[Path]:
         try:
             yield Path(folder)
         finally:
-            subprocess.run(["umount", folder], check=True)
+            # W&B's own process may still leave it
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(disk: Path, space: int) -> None:

@@ -90,3 +90,23 @@ def test_what_is_no_environment_or_no_task_is_named(node, words):
     config = {"seed": 0, "device": "cpu", "total_steps": 1, "dataset": None, "env": node}
     with pytest.raises(BadInput, match=words):
         make_env(config)
+
+
+class Broken:
+    """A part whose constructor has a fault of its own."""
+
+    def __init__(self, size: int = 1):
+        raise KeyError("weights")
+
+
+def test_a_part_that_cannot_be_built_is_bad_input_with_the_line_that_raised():
+    where = rf"^agent._target_={__name__}.Broken: cannot be built \(KeyError: 'weights', "
+    with pytest.raises(BadInput, match=where + r"test_build.py line [0-9]+\)$"):
+        instantiate({"_target_": f"{__name__}.Broken"}, "agent")
+
+
+def test_a_module_that_cannot_be_imported_is_bad_input_too(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "halved.py").write_text("class Part(:\n")
+    with pytest.raises(BadInput, match=r"agent._target_=halved.Part: cannot be imported \(Synt"):
+        instantiate({"_target_": "halved.Part"}, "agent")

@@ -18,6 +18,7 @@ from mbrl.config.arguments import parse_arguments, parse_value
 from mbrl.config.library import CONFIGS, SWEEPS, Library
 from mbrl.config.sweep import check_sweep
 from mbrl.errors import BadInput
+from tests.config.parts import write
 
 FILES = sorted((CONFIGS / SWEEPS).glob("*.yaml"))
 BASE = ["agent=mbpo", "env=pendulum"]
@@ -161,6 +162,56 @@ def test_checking_imports_no_torch(tmp_path):
     subprocess.run(run, check=True, cwd=Path(__file__).parents[2])
 
 
+# --- a sweep file may come from a stranger
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Return a function that checks a sweep file beside a module that leaves a marker."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside.py").write_text("open('ran', 'w').close()\nclass Part: pass\n")
+    write(tmp_path / "theirs", {"env/toy": "_target_: beside.Part"})
+
+    def check(change: dict[str, Any], *options: str) -> int:
+        (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(GOOD | change))
+        return main(["sweep", "sweep.yaml", *options])
+
+    return check
+
+
+def with_command(*words: str) -> dict[str, Any]:
+    return {"command": ["${env}", "${program}", "train", "logger.wandb=true", *words, "${args}"]}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (with_command("--config-dir", "theirs"), "--config-dir theirs is read, and its code run"),
+        (with_command("--config-dir=theirs", "env=toy"), "with --trust or the same --config-dir"),
+        (with_command("agent._target_=beside.Part"), "beside.Part: there is no module"),
+        (with_command("agent=sac", "env=gym", "env.id=tests:X-v0"), "would run the module tests"),
+        ({"program": "evil.sh"}, "would run 'evil.sh', which is not `mbrl`"),
+        ({"command": ["${env}", "sh", "-c", "x", "mbrl", "train", "${args}"]}, "sh -c x mbrl"),
+        ({"parameters": {"seed": {"values": list(range(501))}}}, "parameters.seed: 501 values"),
+        ({"parameters": {"eval_episodes": {"value": 90_000}}}, "eval_episodes=90000"),
+    ],
+)  # fmt: skip
+def test_what_a_strangers_sweep_file_would_run_or_read_is_refused(sweep, capsys, change, said):
+    assert sweep(change) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "sweep.yaml" in err and said in err, err
+    assert not Path("ran").exists()
+
+
+def test_the_users_own_folder_of_choices_is_read_if_the_user_names_it(sweep):
+    change = with_command("--config-dir", "theirs", "agent=random")
+    assert sweep(change, "--config-dir", "./theirs") == 0
+    assert sweep(change, "--config-dir", ".") == 2
+    assert sweep(change, "--trust") == 0
+    assert sweep({"program": "evil.sh"}, "--trust") == 0
+    assert not Path("ran").exists()
+
+
 # --- W&B's macros, as the installed client writes them
 
 KEYS = st.lists(st.text(string.ascii_lowercase + "_", min_size=1), min_size=1, max_size=3)
@@ -184,7 +235,8 @@ def test_what_a_macro_writes_is_read_back(macro, parameters):
 
 
 TEXT = st.text(" a'\"\\,=:;#{}[]()$%&*-+~/\nü", min_size=1, max_size=8).filter(
-    lambda text: "${" not in text  # a reference to another key, in whatever way it comes
+    # a reference to another key, in whatever way it comes, or YAML's null
+    lambda text: "${" not in text and text.strip() != "~"
 )
 LENGTHS = st.lists(st.integers(1, 9), min_size=4, max_size=4)
 MEANT = st.fixed_dictionaries(

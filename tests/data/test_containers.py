@@ -176,6 +176,17 @@ def minari(tmp_path, monkeypatch):
         ({"observation_space": 3}, "has no observation_space"),
         ({"action_space": '{"type": "Discrete", "n": 1000000000, "start": 0}'}, "should have at"),
         ({"observation_space": '{"type": "Box", "shape": [1000000, 1000000]}'}, "at most"),
+        ({"observation_space": '{"type": "Box", "shape": 3}'}, "should have at most"),
+        (
+            {
+                "observation_space": '{"type": "Dict", "subspaces": {"a": {"type": "Box", "shape": '
+                '[1000000000000], "low": -1, "high": 1}}}'
+            },
+            "is a Dict; only Box can be learned",
+        ),
+        ({"action_space": '{"type": "MultiBinary", "n": 1000000000000}'}, "only Box or Discrete"),
+        ({"total_episodes": 10**12}, "total_episodes=1000000000000: should be at most"),
+        ({"total_episodes": "many"}, "total_episodes=many"),
         ({"observation_space": "[" * 50_000}, "nested too deeply"),
         ({"ref_min_score": "<b>", "ref_max_score": 1}, "should be numbers"),
     ],
@@ -198,4 +209,83 @@ def test_minari_files_outside_of_the_dataset_are_not_read(minari, tmp_path):
     with h5py.File(main, "w") as content:
         content["episode_0"] = h5py.ExternalLink(str(tmp_path / "away.hdf5"), "/episode_0")
     with pytest.raises(BadInput, match="/episode_0 is a link"):
+        load_dataset("toy/x-v0")
+
+
+@pytest.fixture
+def arrow(minari):
+    """Return the data folder of a dataset in Arrow's form, and a function that replaces a column.
+
+    It is as Minari writes it; pyarrow is no package that this one needs.
+    """
+    pa = pytest.importorskip("pyarrow")
+    dataset = pytest.importorskip("pyarrow.dataset")
+    data = minari / "data"
+    (data / "main_data.hdf5").unlink()
+    metadata = json.loads((data / "metadata.json").read_text())
+    metadata.pop("content_sha256", None)
+    (data / "metadata.json").write_text(json.dumps({**metadata, "data_format": "arrow"}))
+    rows = 6
+    columns = {
+        "observations": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows * 2, "f4")), 2),
+        "actions": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows, "f4")), 1),
+        "rewards": pa.array(np.ones(rows)),
+        "terminations": pa.array([False] * rows),
+        "truncations": pa.array([False] * rows),
+    }
+
+    def write(**changed):
+        made = {**columns, **changed}
+        batch = pa.RecordBatch.from_arrays(list(made.values()), list(made))
+        dataset.write_dataset(batch, data / "0", format="arrow", existing_data_behavior=
+                              "overwrite_or_ignore")  # fmt: skip
+        (data / "0/metadata.json").write_text('{"id": 0, "total_steps": 5}')
+
+    return data, write
+
+
+def test_an_arrow_dataset_of_minari_is_read(arrow):
+    _, write = arrow
+    write()
+    assert len(load_dataset("toy/x-v0").data.reward) == 5
+
+
+def test_arrow_columns_that_declare_too_much_or_hold_no_numbers_are_refused(arrow):
+    pa = pytest.importorskip("pyarrow")
+    _, write = arrow
+    rows = 2**31 - 1
+    for words, changed in (
+        ("rewards holds null", {"rewards": pa.nulls(6)}),
+        ("rewards holds dictionary", {"rewards": pa.array(["a"] * 6).dictionary_encode()}),
+        ("infos holds null", {"infos": pa.StructArray.from_arrays([pa.nulls(6)], ["x"])}),
+    ):
+        write(**changed)
+        with pytest.raises(BadInput, match=rf"part-0.arrow: {words}.*, not numbers"):
+            load_dataset("toy/x-v0")
+    names = ["observations", "actions", "rewards", "terminations", "truncations"]
+    empty = pa.RecordBatch.from_arrays(
+        [pa.StructArray.from_buffers(pa.struct([]), rows, [None])] * 5, names
+    )
+    with pa.ipc.new_file(str(arrow[0] / "0/part-0.arrow"), empty.schema) as writer:
+        writer.write_batch(empty)
+    with pytest.raises(BadInput, match="declares more numbers"):
+        load_dataset("toy/x-v0")
+
+
+def test_arrow_bombs_are_refused_before_they_are_unpacked(arrow):
+    pa = pytest.importorskip("pyarrow")
+    data, write = arrow
+    write()
+    table = pa.table({"rewards": pa.array(np.zeros(40_000_000))})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(str(data / "0/part-0.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table)
+    with pytest.raises(BadInput, match="part-0.arrow declares more numbers than such a file"):
+        load_dataset("toy/x-v0")
+
+
+def test_an_old_pyarrow_that_unpickles_is_refused(arrow, monkeypatch):
+    arrow[1]()
+    monkeypatch.setattr(pytest.importorskip("pyarrow"), "__version__", "14.0.0")
+    with pytest.raises(BadInput, match="pyarrow 14.0.0 may unpickle; pip install"):
         load_dataset("toy/x-v0")
