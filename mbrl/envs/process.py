@@ -12,8 +12,10 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, final
 
 import torch
@@ -27,6 +29,8 @@ from mbrl.values import Count, NumEnvs, Positive, checked
 
 _START = 120.0  # seconds that importing and making the environments may take
 _CLOSE = 10.0  # seconds that closing them may take
+# sent to all processes of a training by a terminal or by Slurm; the training saves, then ends these
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
 
 
 @final
@@ -85,7 +89,10 @@ class GymnasiumProcess:
         self._process = context.Process(
             target=_serve, args=(theirs, self._turn, options, memory_limit), daemon=True
         )
-        self._process.start()
+        with _held_back():
+            self._process.start()
+        # at the end of this process, before it would wait for one that ignores SIGTERM
+        Finalize(self, self._process.kill, exitpriority=10)
         theirs.close()  # so that its end shows as the end of the pipe
         limit = None if time_limit is None else _START + time_limit
         made: _Made = self._answer(limit)
@@ -202,8 +209,10 @@ def _serve(
     pipe: Connection, turn: ctypes.c_int, options: dict[str, Any], memory_limit: float | None
 ) -> None:
     """Run the environments until the parent closes the pipe."""
-    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
-        signal.signal(number, signal.SIG_IGN)  # they are for the training, which saves
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     with contextlib.suppress(OSError, AttributeError):  # Linux: end with the parent, hung or not
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     torch.set_num_threads(1)
@@ -246,6 +255,23 @@ def _serve(
         while True:
             method, arguments = pickle.loads(pipe.recv_bytes())
             reply(lambda m=method, a=arguments: call(m, a))
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold back the signals of a group of processes; a process that is started inherits it.
+
+    So it is not ended by them before it can ignore them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it lets SIGTERM through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _memory() -> float:

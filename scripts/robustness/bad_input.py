@@ -362,7 +362,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     # run folders
     ("eval nowhere", "nowhere: no such run folder"),
     ("eval hollow", "not a run folder"),
-    ("eval something", "something: no such run folder"),
+    ("eval something", "something: a file, not a run folder"),
     ("report nowhere", "no such run folder"),
     ("distill nowhere", "no such run folder"),
     ("distill hollow", "not a run folder"),

@@ -25,7 +25,7 @@ from mbrl.training.run_folder import RunFolder
 from scripts.robustness.kill_resume import CASES, COMMANDS, Marks, ends, made, newest, start, warm
 from scripts.robustness.tables import Table
 
-DISK = 64 << 20  # bytes
+DISK, PAGE = 64 << 20, 4096  # bytes
 COLUMNS = ["command", "free_bytes", "status", "last_checkpoint", "left", "equal", "line"]
 TRAININGS = {  # name in the table -> settings
     "train": CASES["mbpo"],
@@ -70,8 +70,9 @@ def whole(run: Path) -> bool:
 
 
 def size(folder: Path) -> int:
-    """Return the bytes in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*"))
+    """Return the bytes that a folder's files take on a disk, in whole pages."""
+    sizes = (file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(-(-size // PAGE) * PAGE for size in sizes)
 
 
 def train(marks: Marks, name: str, space: int, expected: dict[str, object]) -> list[object]:
@@ -103,7 +104,7 @@ def command(marks: Marks, name: str, space: int, expected: dict[str, object]) ->
         free = made(name, "out") is None
         Path("ballast").unlink()
         equal = call(marks, *arguments)[0] == 0 and made(name, "out") == expected
-        words = line.replace(str(disk), "DISK")
+        words = line.replace(str(disk), "DISK").replace(str(source), "SOURCE")
     return [name, space, status, "", "free" if free else "taken", equal, words]
 
 
@@ -111,7 +112,7 @@ def trainings(marks: Marks, table: Table, points: int) -> None:
     """Add the rows of trainings; each has three checkpoints at its largest."""
     for name, settings in TRAININGS.items():
         assert call(marks, "train", *settings, "run_dir=whole")[0] == 0
-        expected, room = ends(Path("whole")), size(Path("whole")) * 1.6
+        expected, room = ends(Path("whole")), size(Path("whole")) * 1.5
         shutil.rmtree("whole")
         number = points if name == "train" else max(2, points // 3)
         for space in spaces(room, number):
@@ -139,7 +140,7 @@ def commands(marks: Marks, table: Table, points: int) -> None:
 
 def spaces(room: float, number: int) -> list[int]:
     """Return numbers of bytes, up to a room."""
-    return [4096 * (1 + round(point * room / number / 4096)) for point in range(number)]
+    return [PAGE * (1 + round(point * room / number / PAGE)) for point in range(number)]
 
 
 def main() -> None:

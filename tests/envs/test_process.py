@@ -1,5 +1,12 @@
 """Environments in a worker process: the same numbers, and what ends a process is named."""
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+
 import pytest
 import torch
 
@@ -77,3 +84,37 @@ def test_closed_environments_are_named():
     env.close()
     with pytest.raises(BadInput, match="reset: the environments are closed; make new ones"):
         env.reset(0)
+
+
+def test_a_signal_to_the_group_of_processes_does_not_end_a_worker_at_any_time():
+    done, sent = threading.Event(), []
+
+    def send() -> None:
+        while not done.wait(0.01):  # from its first moment on
+            for child in multiprocessing.active_children():
+                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    os.kill(child.pid or 0, number)
+                    sent.append(number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        env = GymnasiumProcess("Pendulum-v1")
+        assert env.reset(0).shape == (1, 3)
+    finally:
+        done.set()
+        sender.join()
+    assert len(sent) > 10
+    env.close()
+
+
+def test_a_worker_that_ignores_signals_does_not_outlive_or_hold_up_its_parent():
+    code = (
+        "import os; from mbrl.envs import GymnasiumProcess\n"
+        "if __name__ == '__main__':\n"
+        "    env = GymnasiumProcess('Pendulum-v1'); print(env._process.pid)"
+    )
+    run = [sys.executable, "-c", code]
+    said = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True).stdout
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said), 0)
