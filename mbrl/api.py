@@ -464,7 +464,7 @@ class GymAgent(LoadedAgent):
             BadInput: if it is no run folder, its checkpoint is missing or damaged, or it names
                 what is not trusted.
         """
-        from mbrl.training.faults import checkpoint_mismatch
+        from mbrl.training.faults import load_part
         from mbrl.training.run_folder import RunFolder
         from mbrl.training.versions import warn_of_other_versions
 
@@ -488,10 +488,9 @@ class GymAgent(LoadedAgent):
             self._begin(config, env, task, verbose)
         if env is not None and "buffer" in saved:
             self._compare(saved, run.config["choices"]["env"])
-        with checkpoint_mismatch(run.path, "agent"):
-            self.agent.load_state_dict(saved["agent"])
+        load_part(run.path, "agent", self.agent, saved.get("agent"))
         if "loop" in saved:
-            self.num_timesteps = saved["loop"]["progress"]["step"]
+            self.num_timesteps = run.step
             shutil.copytree(run.path / "checkpoints", self._run.path / "checkpoints")
             for name in ("metrics.jsonl", "summary.json"):
                 if (run.path / name).is_file():

@@ -139,13 +139,15 @@ class ReplayBuffer:
         """Restore a state_dict.
 
         Raises:
-            ValueError: if the rows were made with another width or capacity.
+            ValueError: if the rows were made with another width or capacity, or are not finite.
         """
         rows, size = state["rows"], min(state["num_added"], self.capacity)
         if tuple(rows.shape) != (size, self._rows.shape[1]):
             raise ValueError(
                 f"replay rows {tuple(rows.shape)} do not fit {(size, self._rows.shape[1])}"
             )
+        if not rows.isfinite().all():
+            raise ValueError("replay rows hold a NaN or an infinity")
         self.num_added = state["num_added"]
         self._rows[:size] = rows
         self._episode[:size] = state["episode"]

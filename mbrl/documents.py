@@ -95,12 +95,27 @@ def _measure(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
     known[id(node)] = -1
     children = node.value
     if isinstance(node, yaml.MappingNode):
+        _check_keys(node)
         children = [child for pair in children for child in pair]
     total = 1 + sum(_measure(child, known, depth + 1) for child in children)
     if total > _MAX_NODES:
         raise Unreadable(f"more than {_MAX_NODES} entries, aliases expanded", line)
     known[id(node)] = total
     return total
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Check that no key stands twice in a mapping: PyYAML takes the last one in silence.
+
+    Raises:
+        Unreadable: naming it.
+    """
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise Unreadable(f"the key {key.value:.60} stands twice", key.start_mark.line + 1)
+            seen.add(key.value)
 
 
 def plain(value: Any, key: str = "") -> Any:

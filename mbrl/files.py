@@ -124,9 +124,10 @@ def read_regular(file: Path, limit: int) -> bytes:
         FileNotFoundError: if there is nothing.
     """
     with open_regular(file, limit=limit) as opened:
-        content = opened.read(limit + 1)
-    if len(content) > limit:
-        raise BadInput(f"{file}: grows while it is read; should be at most {limit} bytes")
+        size = os.fstat(opened.fileno()).st_size
+        content = opened.read(size + 1)  # so much memory is taken, whatever is there
+    if len(content) > size:
+        raise BadInput(f"{file}: grows while it is read; it had {size} bytes")
     return content
 
 

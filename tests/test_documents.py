@@ -73,3 +73,10 @@ def test_json_is_bounded_too():
     for text in ("[" * 100_000, "{", "9" * 5000):
         with pytest.raises(Unreadable):
             parse_json(text)
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line():
+    for text in ("a: 1\nb: 2\na: 3\n", "x: {c: 1,\n\n c: 2}"):
+        with pytest.raises(Unreadable, match="the key [ac] stands twice") as caught:
+            parse_yaml(text)
+        assert caught.value.line == 3

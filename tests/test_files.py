@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 
@@ -85,6 +86,15 @@ def test_sizes_are_bounded_before_anything_is_read(tmp_path):
         read_regular(file, 100)
     file.write_bytes(b"x" * 100)
     assert read_regular(file, 100) == b"x" * 100
+
+
+def test_reading_takes_the_memory_of_the_file_and_not_of_its_limit(tmp_path):
+    (tmp_path / "small").write_bytes(b"x")
+    tracemalloc.start()
+    assert read_regular(tmp_path / "small", 2**28) == b"x"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_a_second_name_of_a_file_is_not_appended_to(tmp_path):

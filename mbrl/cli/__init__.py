@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -19,6 +20,8 @@ from mbrl.cli.streams import readers_may_leave, standard_output
 from mbrl.errors import BadInput, OtherVersions
 
 __all__ = ["COMMANDS", "main"]
+
+_NO_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # what was typed can be no path
 
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
@@ -59,7 +62,7 @@ def _run(arguments: list[str]) -> int:
         # or Python would complain of what it cannot flush
         if standard_output() is sys.__stdout__ is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return say(reason(error), 1)
+        return say(reason(error), 2 if error.errno in _NO_NAMES else 1)
 
 
 @contextlib.contextmanager

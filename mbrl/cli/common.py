@@ -26,7 +26,9 @@ _LONGEST = 4000  # characters of a line
 def say(message: str, status: int) -> int:
     """Write one line to stderr; return the exit status."""
     line = " ".join(message.split())[:_LONGEST]
-    print("mbrl:", "".join(c if c.isprintable() else repr(c)[1:-1] for c in line), file=sys.stderr)
+    if sys.stderr is not None:  # print would take stdout in its place
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        print("mbrl:", text, file=sys.stderr)
     return status
 
 

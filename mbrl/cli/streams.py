@@ -16,6 +16,7 @@ def readers_may_leave() -> Iterator[None]:
 
     So `mbrl report RUN | head -1` ends as without `head`, and a training outlives its terminal.
     """
+    _open_closed()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and _Stream(stream) for stream in before)  # None: closed
     try:
@@ -26,6 +27,19 @@ def readers_may_leave() -> Iterator[None]:
                 with contextlib.suppress(OSError, ValueError):
                     stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    """Open /dev/null where stdin, stdout or stderr is closed: the next file would be in its place.
+
+    Libraries that start a process fail without them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(opened, True)
 
 
 def standard_output() -> Any:
@@ -49,13 +63,13 @@ class _Stream:
     def write(self, text: str) -> int:
         """Write a text."""
         with self._reader_may_leave():
-            self._stream.write(text)
+            self._stream.write(self._encodable(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
         with self._reader_may_leave():
-            self._stream.writelines(lines)
+            self._stream.writelines(map(self._encodable, lines))
 
     def flush(self) -> None:
         """Send what is buffered."""
@@ -65,6 +79,15 @@ class _Stream:
     def __getattr__(self, name: str) -> Any:
         """Return any other attribute of the stream."""
         return getattr(self._stream, name)
+
+    def _encodable(self, text: str) -> str:
+        """Return a text with what the stream's encoding has no sign for, as ASCII, escaped."""
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            text.encode(encoding, self._stream.errors or "strict")
+            return text
+        except UnicodeEncodeError:
+            return text.encode(encoding, "backslashreplace").decode(encoding)
 
     @contextlib.contextmanager
     def _reader_may_leave(self) -> Iterator[None]:

@@ -114,6 +114,8 @@ def check_saved(config: Node, file: Path) -> None:
         if not isinstance(choices, dict) or not {"env", "agent"} <= choices.keys():
             raise BadInput(f"choices={_show(choices)}: should name the env and the agent")
         for group, name in choices.items():
+            if not isinstance(name, str):
+                raise BadInput(f"choices.{group}={_show(name)}: should be text")
             known = group in library.defaults and name in library.choices(group)
             own = library.read(group, name) if known else {}  # another name may be a path
             labels = {k: v for k, v in own.items() if k != "_target_" and k.startswith("_")}
@@ -122,10 +124,23 @@ def check_saved(config: Node, file: Path) -> None:
                 raise BadInput(f"{group}={_show(node)}: should hold KEY: VALUE lines")
             if group in ("env", "agent") and "_target_" not in node:
                 raise BadInput(f"{group}._target_ is missing")
+            _check_no_labels(node, group)
             for key, part in _nodes({**labels, **node}, group):
                 _check_node(part, key, {})
     except BadInput as error:
         raise BadInput(f"{file}: {error}") from None
+
+
+def _check_no_labels(node: Any, key: str) -> None:
+    """Check that a stored part has no key like `_args_`: nothing would read it.
+
+    Raises:
+        BadInput: naming it.
+    """
+    for child, value in node.items() if isinstance(node, dict) else ():
+        if child.startswith("_") and child.endswith("_") and child != "_target_":
+            raise BadInput(f"{key}.{child}: is no part of a stored config")
+        _check_no_labels(value, f"{key}.{child}")
 
 
 def signature_of(target: Any, key: str) -> Signature:
@@ -433,5 +448,5 @@ def _check_device(device: str) -> None:
     Raises:
         BadInput: if it is none.
     """
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", device):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", device):
         raise BadInput(f"device={device}: should be cpu, cuda or cuda:N")

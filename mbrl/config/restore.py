@@ -38,12 +38,11 @@ def restore(run: RunFolder, trust: Trust = NOTHING) -> Parts:
     assert saved is not None
     import torch
 
-    from mbrl.training.faults import checkpoint_mismatch
+    from mbrl.training.faults import load_part
 
     torch.set_num_threads(run.config["num_threads"])
     parts = build_stored(run, trust, with_data=False)
-    with checkpoint_mismatch(run.path, "agent"):
-        parts.agent.load_state_dict(saved["agent"])
+    load_part(run.path, "agent", parts.agent, saved["agent"])
     return parts
 
 

@@ -6,6 +6,7 @@ W&B's client looks at little of the file before its server does, so its keys are
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def find_sweep(name: str) -> Path:
         BadInput: if there is none.
     """
     for path in (Path(name), CONFIGS / SWEEPS / f"{name}.yaml"):
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     ours = sorted(file.stem for file in (CONFIGS / SWEEPS).glob("*.yaml"))
     near = nearest(name, ours)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import difflib
 import numbers
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -38,7 +39,11 @@ def make_gymnasium(id: str, **kwargs: Any) -> gymnasium.Env:
         EnvironmentFault: if the environment raises while it is made.
     """
     try:
-        return gymnasium.make(id, disable_env_checker=True, **kwargs)
+        with warnings.catch_warnings(record=True) as said:  # not of an id that is refused anyway
+            env = gymnasium.make(id, disable_env_checker=True, **kwargs)
+        for each in said:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return env
     except gymnasium.error.DependencyNotInstalled as error:
         raise BadInput(f"id={id}: {str(error).splitlines()[0]}") from None
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:

@@ -102,13 +102,45 @@ class TrainingCounters:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a state_dict."""
+        """Restore a state_dict.
+
+        Raises:
+            ValueError: naming what is no state of these counters.
+        """
+        pending = state.get("pending", {})  # older checkpoints have none
+        right = {
+            "step": _is_count(state["step"]),
+            "next_episode": _is_count(state["next_episode"]),
+            "evaluations": all(
+                _is_count(step) and len(rewards) > 0 and all(map(_is_number, rewards))
+                for step, rewards in state["evaluations"]
+            ),
+            "pending": all(map(_is_number, pending.values())),
+            "recent": all(_is_number(r) and _is_number(n) for r, n in state["recent"]),
+            "spent": all(_is_number(state["spent"][clock]) for clock in self._before),
+        } | {
+            name: isinstance(state[name], Tensor) and state[name].shape == self.episode.shape
+            for name in ("episode", "returns", "lengths")
+        }
+        for name, good in right.items():
+            if not good:
+                raise ValueError(f"{name}: {state[name]!s:.80} is not what a run counts")
         self.step = self._start_step = state["step"]
         self.episode = state["episode"]
         self.evaluations = state["evaluations"]
-        self.pending = state.get("pending", {})  # older checkpoints have none
+        self.pending = pending
         self._returns = state["returns"]
         self._lengths = state["lengths"]
         self._recent.extend((r, n) for r, n in state["recent"])
         self._next_episode = state["next_episode"]
         self._before = state["spent"]
+
+
+def _is_count(value: Any) -> bool:
+    """Return whether a value is a whole number from 0 to what an index may be."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number."""
+    return type(value) in (int, float)

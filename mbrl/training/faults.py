@@ -6,8 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
+
+if TYPE_CHECKING:
+    from mbrl.training.counters import TrainingCounters
+    from mbrl.training.run_folder import RunFolder
 
 _NAMED = 2  # entries of a state that a message names
 _LONGEST = 200  # characters of a reason
@@ -55,6 +62,63 @@ def _first(names: list[str]) -> str:
     """Return the first names of a list, and how many more there are."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def load_part(run_path: Path, name: str, part: Any, state: Any) -> None:
+    """Load a part's state from a checkpoint.
+
+    Args:
+        run_path: the run folder.
+        name: of the part.
+        part: takes the state.
+        state: as its state_dict returned it.
+
+    Raises:
+        BadInput: if it does not fit the part, or would be loaded as other numbers than it holds.
+    """
+    with checkpoint_mismatch(run_path, name):
+        part.load_state_dict(state)
+        _check_form(state, part.state_dict(), name)
+
+
+def _check_form(saved: Any, loaded: Any, name: str) -> None:
+    """Check that tensors have kept their type: torch casts them in silence.
+
+    Raises:
+        TypeError: naming the tensor.
+    """
+    if isinstance(saved, dict) and isinstance(loaded, dict):
+        for key in saved.keys() & loaded.keys():
+            _check_form(saved[key], loaded[key], f"{name}/{key}")
+    elif isinstance(saved, list) and isinstance(loaded, list):
+        for index, pair in enumerate(zip(saved, loaded, strict=False)):
+            _check_form(*pair, f"{name}/{index}")
+    elif isinstance(saved, Tensor) and isinstance(loaded, Tensor) and saved.dtype != loaded.dtype:
+        raise TypeError(f"{name} is {saved.dtype}, and should be {loaded.dtype}")
+
+
+def restore_loop(run: RunFolder, saved: dict[str, Any], counters: TrainingCounters) -> int:
+    """Restore the counters from the part "loop" of a checkpoint.
+
+    Args:
+        run: whose checkpoint it is.
+        saved: the part.
+        counters: take their state.
+
+    Returns:
+        The length of the record of metrics in bytes.
+
+    Raises:
+        BadInput: if it is the state of something else, or of another step.
+    """
+    with checkpoint_mismatch(run.path, "loop"):
+        counters.load_state_dict(saved["progress"])
+        if counters.step != run.step:
+            raise ValueError(f"step: {counters.step} is not that of its folder")
+        position = saved["log_position"]
+        if type(position) is not int or not 0 <= position < 2**63:
+            raise ValueError(f"log_position: {position!s:.80} is no length")
+    return position
 
 
 @contextmanager

@@ -13,7 +13,13 @@ from mbrl.roles import Agent, VecEnv, VecStep, needed_env_state
 from mbrl.task_check import TaskCheck
 from mbrl.training.counters import TrainingCounters
 from mbrl.training.evaluation import Evaluator, check_ends, check_finite
-from mbrl.training.faults import checkpoint_mismatch, located, saved_if_it_fails
+from mbrl.training.faults import (
+    checkpoint_mismatch,
+    load_part,
+    located,
+    restore_loop,
+    saved_if_it_fails,
+)
 from mbrl.training.run_folder import RunFolder
 from mbrl.types import Transitions
 from mbrl.values import Count, Seed, checked
@@ -107,9 +113,9 @@ def train(
         obs = env.reset(seed)
         logger.rewind(0)
     else:
-        evaluator.resume(saved["loop"])
         parts = {"env": env, "agent": agent, "buffer": buffer}
         obs = _restore(run, saved, parts, counters, logger).to(env.device)
+        evaluator.resume(saved["loop"])
 
     def save() -> None:
         if run is not None:
@@ -160,12 +166,14 @@ def _restore(
     logger: Recorder,
 ) -> Tensor:
     """Restore a checkpoint; return the observations (E, obs_dim) to act on next."""
-    counters.load_state_dict(saved["loop"]["progress"])
-    logger.rewind(saved["loop"]["log_position"])
+    logger.rewind(restore_loop(run, saved["loop"], counters))
     for name, part in parts.items():
-        with checkpoint_mismatch(run.path, name):
-            part.load_state_dict(saved[name])
-    return saved["loop"]["obs"]
+        load_part(run.path, name, part, saved.get(name))
+    with checkpoint_mismatch(run.path, "loop"):
+        obs, shape = saved["loop"]["obs"], (counters.episode.shape[0], parts["env"].obs_dim)
+        if obs.shape != shape or not obs.isfinite().all():
+            raise ValueError(f"obs: shape {tuple(obs.shape)} should be {shape}, of finite numbers")
+    return obs
 
 
 def _step(env: VecEnv, action: Tensor, number: int) -> VecStep:

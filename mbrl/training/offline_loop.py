@@ -12,7 +12,7 @@ from mbrl.errors import BadInput
 from mbrl.roles import OfflineAgent, VecEnv
 from mbrl.training.counters import TrainingCounters
 from mbrl.training.evaluation import Evaluator, check_ends
-from mbrl.training.faults import checkpoint_mismatch, located
+from mbrl.training.faults import load_part, located, restore_loop
 from mbrl.training.loop import NoRecord, Recorder
 from mbrl.training.run_folder import RunFolder
 from mbrl.values import Count, Seed, checked
@@ -90,12 +90,11 @@ def train_offline(
             logger.log(counters.row(), 0)
             save()
     else:
-        _check_dataset(run, saved["loop"]["dataset"], digest)
+        position = restore_loop(run, saved["loop"], counters)
+        _check_dataset(run, saved["loop"].get("dataset"), digest)
         evaluator.resume(saved["loop"])
-        counters.load_state_dict(saved["loop"]["progress"])
-        logger.rewind(saved["loop"]["log_position"])
-        with checkpoint_mismatch(run.path, "agent"):
-            agent.load_state_dict(saved["agent"])
+        logger.rewind(position)
+        load_part(run.path, "agent", agent, saved.get("agent"))
 
     evaluates = eval_every if make_eval_env is not None else None
     marks = [every for every in (log_every, evaluates, save_every) if every is not None]
@@ -123,12 +122,12 @@ def train_offline(
     return summary
 
 
-def _check_dataset(run: RunFolder, saved: str, digest: str) -> None:
+def _check_dataset(run: RunFolder, saved: Any, digest: str) -> None:
     """Check that a run goes on with the dataset it began with, by their SHA-256."""
     if saved != digest:
         raise BadInput(
             f"{run.path}: its dataset is not the one it began with (SHA-256 {digest[:16]}, was "
-            f"{saved[:16]}); put that one back, or begin a new run"
+            f"{saved!s:.16}); put that one back, or begin a new run"
         )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
+from mbrl.files import read_regular
+
 _MOST_WAITING = 10_000  # rows; W&B takes one in milliseconds
 
 
@@ -107,7 +109,7 @@ def _start(run_path: Path, config: dict[str, Any]) -> Any:
 
 def _identity(file: Path) -> str:
     """Return the id of the W&B run, which the file keeps."""
-    known = file.read_text().strip() if file.exists() else ""
+    known = read_regular(file, 1024).decode().strip() if file.exists() else ""
     if not known:
         known = os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8]
         working = file.with_name(f".{file.name}.tmp")

@@ -31,7 +31,7 @@ from mbrl.api import GymAgent
 from mbrl.cli import main as mbrl
 from mbrl.data import load_dataset
 from mbrl.errors import BadInput
-from mbrl.manifest import seal
+from mbrl.manifest import seal, unseal
 from mbrl.training.run_folder import RunFolder
 
 SECONDS, MEMORY = 60, 12 * 2**30
@@ -152,12 +152,72 @@ def hostile_texts() -> Iterator[Case]:
         "date": "a: 2020-01-01",
         "number": "a: " + "9" * 5000,
         "bytes": "a: !!binary aGk=",
+        "key twice": "seed: 0\nseed: 1",
+        "two documents": "a: 1\n---\nb: 2",
+        "object": "!!python/object/new:os.system [x]",
+        "null byte": 'a: "b\\0c"\nd: \x00',
+        "set": "a: !!set {b}",
+        "key of numbers": "? [1]\n: a",
     }
     for name, text in configs.items():
         yield f"config.yaml {name}", lambda h, t=text: (h / "run/config.yaml").write_text(t)
     for name in ("../secret.json", str(OUTSIDE / "secret"), "a/b.json", "agent.pkl"):
         yield f"manifest {name}", lambda h, n=name: forge(h, n)
     yield "swapped checkpoint", lambda h: edit(lambda c: c.update(seed=5))(h)
+
+
+def sealed(change: Callable[[dict], object]) -> Callable[[Path], object]:
+    """Return a spoiler that changes config.yaml, and seals it as a stranger may."""
+
+    def spoil(home: Path) -> None:
+        edit(change)(home)
+        RunFolder(home / "run", {}).seal_config()
+
+    return spoil
+
+
+def hostile_sizes() -> Iterator[Case]:
+    for key in ("eval_episodes", "total_steps", "buffer_size", "num_threads"):
+        for value in (10**9, 10**18, -1, 1.5, "x", [1], {"a": 1}, None):
+            if (key, value) != ("total_steps", None):
+                yield f"sealed {key}={value}", sealed(lambda c, k=key, v=value: c.update({k: v}))
+    for name, value in (("num_envs", 10**6), ("max_torque", 1e300), ("sparse", 3), ("x", 1)):
+        yield f"sealed env.{name}", sealed(lambda c, n=name, v=value: c["env"].update({n: v}))
+    yield "sealed label", sealed(lambda c: c["agent"].update(_args_=["x"]))
+    yield "sealed choice", sealed(lambda c: c["choices"].update(agent=[3]))
+    yield "sealed device", sealed(lambda c: c.update(device="cuda:" + "9" * 30))
+    yield "sealed interpolation", sealed(lambda c: c.update(device="${oc.env:HOME}"))
+    yield "sealed logger", sealed(lambda c: c.update(logger="${now:}"))
+
+
+def restated(part: str, change: Callable[[dict], object]) -> Callable[[Path], object]:
+    """Return a spoiler that changes the JSON of a part of every checkpoint, and seals it."""
+
+    def spoil(home: Path) -> None:
+        for folder in (home / "run/checkpoints").iterdir():
+            file = folder / f"{part}.json"
+            tree = json.loads(file.read_text())
+            tree = change(tree["dict"]) or tree
+            file.write_text(json.dumps(tree))
+            digests = unseal(folder / "manifest.json")
+            digests[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+            (folder / "manifest.json").write_bytes(seal(digests))
+
+    return spoil
+
+
+def hostile_states() -> Iterator[Case]:
+    for value in (-1, 10**30, "x", None, 1.5, [1], True):
+        node = {"value": value} if not isinstance(value, list) else {"list": [{"value": 1}]}
+        yield f"log_position {value}", restated("loop", lambda t, n=node: t.update(log_position=n))
+        yield (
+            f"counted step {value}",
+            restated("loop", lambda t, n=node: t["progress"]["dict"].update(step=n)),
+        )
+    for part in ("loop", "env", "buffer"):
+        yield f"empty {part}", restated(part, lambda t: {"dict": {}})
+        yield f"list for {part}", restated(part, lambda t: {"list": []})
+        yield f"odd node in {part}", restated(part, lambda t: {"tensor": "nothing"})
 
 
 def forge(home: Path, name: str) -> None:
@@ -170,6 +230,10 @@ def forge(home: Path, name: str) -> None:
 def run_cases() -> Iterator[tuple[str, str, Callable[[Path], object]]]:
     cases = [*hostile_targets(), *hostile_entries(), *hostile_texts()]
     yield from ((name, COMMANDS[i % len(COMMANDS)], s) for i, (name, s) in enumerate(cases))
+    yield from (
+        (name, COMMANDS[i % len(COMMANDS)], s) for i, (name, s) in enumerate(hostile_sizes())
+    )
+    yield from ((name, "train --resume run total_steps=40", s) for name, s in hostile_states())
     for changes in (
         {"step": "<script>"},
         {"step": -1},

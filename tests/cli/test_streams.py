@@ -78,3 +78,19 @@ def test_only_readers_that_left_are_quiet(monkeypatch, code, terminal, quiet):
             with pytest.raises(OSError, match="no"):
                 print("x")
     assert sys.stdout is before
+
+
+def test_a_command_works_with_closed_streams_and_with_an_encoding_that_lacks_its_letters():
+    assert shell("$MBRL doctor env=pendulum <&- >&- 2>&-").returncode == 0
+    refused = shell("$MBRL eval nowhere 2>&-")
+    assert refused.returncode == 2 and refused.stdout == ""  # not in place of the result
+    said = shell("PYTHONIOENCODING=ascii PYTHONUTF8=0 $MBRL eval n\u00e4her")
+    assert said.returncode == 2 and said.stderr.count("\n") == 1 and said.stderr.isascii()
+
+
+def test_a_result_with_letters_that_stdout_lacks_is_escaped(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    with readers_may_leave():
+        print("runs/n\u00e4her")
+    assert raw.getvalue() == b"runs/n\\xe4her\n"

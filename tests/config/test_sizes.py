@@ -1,5 +1,6 @@
 """Sizes of a stored config: this package's own are fine, what a stranger may add is bounded."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,22 @@ def test_every_command_that_opens_a_run_is_bounded(run, capsys, command):
     assert err.count("\n") == 1 and "config.yaml: eval_episodes=100000" in err and "--trust" in err
     with pytest.raises(BadInput, match="eval_episodes=100000"):
         GymAgent.load(run)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"choices": {"env": ["a"], "agent": "random"}}, "choices.env=.*should be text"),
+        ({"choices": {"env": "pendulum", "agent": 3}}, "choices.agent=3: should be text"),
+        ({"agent": {"_target_": "mbrl.agents.Random", "_args_": [1]}}, "agent._args_: is no part"),
+        ({"device": "cuda:" + "9" * 30}, "device=cuda:9+: should be cpu, cuda or cuda:N"),
+    ],
+)
+def test_forms_that_nothing_would_read_are_refused(run, capsys, changes, words):
+    reseal(run, **changes)
+    assert main(["eval", "run"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and re.search(words, err), err
 
 
 def test_networks_that_the_checkpoint_does_not_account_for_are_not_built(run, capsys, monkeypatch):

@@ -7,7 +7,9 @@ import torch
 
 from mbrl.dynamics import SINDy
 from mbrl.errors import BadInput, EnvironmentFault, NumericalFault
-from mbrl.training.faults import checkpoint_mismatch, located
+from mbrl.training.counters import TrainingCounters
+from mbrl.training.faults import checkpoint_mismatch, load_part, located, restore_loop
+from mbrl.training.run_folder import RunFolder
 from mbrl.types import ActionSpec, Task
 
 
@@ -102,3 +104,45 @@ def test_other_errors_and_none_pass():
         raise KeyError("other")
     with located(1), checkpoint_mismatch(Path("run"), "agent"):
         pass
+
+
+class Part:
+    """A part with one tensor, which torch would cast."""
+
+    def __init__(self):
+        self.weight = torch.zeros(2)
+
+    def state_dict(self):
+        return {"layers": [{"weight": self.weight}]}
+
+    def load_state_dict(self, state):
+        self.weight.copy_(state["layers"][0]["weight"])
+
+
+def test_a_tensor_that_would_be_cast_is_refused_by_its_name():
+    for kind in (torch.float64, torch.float16, torch.int64):
+        state = {"layers": [{"weight": torch.ones(2, dtype=kind)}]}
+        with pytest.raises(BadInput, match=f"agent/layers/0/weight is {kind}, and should be"):
+            load_part(Path("run"), "agent", Part(), state)
+    load_part(Path("run"), "agent", Part(), {"layers": [{"weight": torch.ones(2)}]})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 10**30}, {"step": -1}, {"step": "x"}, {"step": 5}, {"episode": 3},
+        {"returns": torch.zeros(7)}, {"evaluations": [[3, ["<b>"]]]}, {"evaluations": [[3, []]]},
+        {"recent": [["a", 1]]}, {"spent": {"cpu": 0.0}}, {"pending": {"x": "y"}},
+        {"next_episode": None},
+    ],
+)  # fmt: skip
+def test_counters_that_no_run_counts_are_refused(tmp_path, changes):
+    run, counters = RunFolder.create(tmp_path / "run", {}), TrainingCounters(2)
+    loop = {"progress": {**counters.state_dict(), **changes}, "log_position": 0}
+    with pytest.raises(BadInput, match="the checkpoint's loop does not fit"):
+        restore_loop(run, loop, TrainingCounters(2))
+    right = {"progress": counters.state_dict(), "log_position": 0}
+    assert restore_loop(run, right, TrainingCounters(2)) == 0
+    for position in (-1, 1.5, "5", None):
+        with pytest.raises(BadInput, match="is no length"):
+            restore_loop(run, {**right, "log_position": position}, TrainingCounters(2))
