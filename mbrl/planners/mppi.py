@@ -110,4 +110,5 @@ def _spread_above(returns: Tensor) -> Tensor:
     """
     finite = torch.where(returns > -torch.inf, returns, torch.nan)
     above = (finite - finite.nanmedian(1, keepdim=True).values).clamp_(min=0)
-    return (2 * above.square_().nanmean(1, keepdim=True)).sqrt_()
+    most = above.nan_to_num().amax(1, keepdim=True)  # squares of small or large units would be lost
+    return most * (2 * (above / most).square_().nanmean(1, keepdim=True)).sqrt_().nan_to_num_()

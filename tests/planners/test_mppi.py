@@ -54,3 +54,10 @@ def test_very_bad_and_ruled_out_candidates_do_not_even_out_the_weights_of_the_ot
     torch.testing.assert_close(out[~worst], planner.weights(returns[~worst][None])[0])
     assert bad[worst].sum() == out[worst].sum() == 0
     assert planner.weights(torch.zeros(1, 5)).tolist() == [[pytest.approx(0.2)] * 5]
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+def test_weights_do_not_depend_on_the_unit_of_returns(unit):
+    planner = MPPI(action=bounds(1.0))
+    returns = torch.randn(2, 500, generator=generator(0))
+    torch.testing.assert_close(planner.weights(unit * returns), planner.weights(returns))
