@@ -7,7 +7,9 @@ import zipfile
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import dataset
 
 from mbrl.data import load_dataset, save_dataset
 from mbrl.data.containers import check_hdf5, read_npz
@@ -214,12 +216,7 @@ def test_minari_files_outside_of_the_dataset_are_not_read(minari, tmp_path):
 
 @pytest.fixture
 def arrow(minari):
-    """Return the data folder of a dataset in Arrow's form, and a function that replaces a column.
-
-    It is as Minari writes it; pyarrow is no package that this one needs.
-    """
-    pa = pytest.importorskip("pyarrow")
-    dataset = pytest.importorskip("pyarrow.dataset")
+    """Return the folder of a dataset in Arrow's form, and a function that replaces a column."""
     data = minari / "data"
     (data / "main_data.hdf5").unlink()
     metadata = json.loads((data / "metadata.json").read_text())
@@ -251,7 +248,6 @@ def test_an_arrow_dataset_of_minari_is_read(arrow):
 
 
 def test_arrow_columns_that_declare_too_much_or_hold_no_numbers_are_refused(arrow):
-    pa = pytest.importorskip("pyarrow")
     _, write = arrow
     rows = 2**31 - 1
     for words, changed in (
@@ -273,7 +269,6 @@ def test_arrow_columns_that_declare_too_much_or_hold_no_numbers_are_refused(arro
 
 
 def test_arrow_bombs_are_refused_before_they_are_unpacked(arrow):
-    pa = pytest.importorskip("pyarrow")
     data, write = arrow
     write()
     table = pa.table({"rewards": pa.array(np.zeros(40_000_000))})
@@ -286,6 +281,6 @@ def test_arrow_bombs_are_refused_before_they_are_unpacked(arrow):
 
 def test_an_old_pyarrow_that_unpickles_is_refused(arrow, monkeypatch):
     arrow[1]()
-    monkeypatch.setattr(pytest.importorskip("pyarrow"), "__version__", "14.0.0")
+    monkeypatch.setattr(pa, "__version__", "14.0.0")
     with pytest.raises(BadInput, match="pyarrow 14.0.0 may unpickle; pip install"):
         load_dataset("toy/x-v0")
