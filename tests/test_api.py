@@ -16,7 +16,7 @@ from mbrl.api import GymAgent
 from mbrl.cli import main
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
-from tests.contracts.test_agent import SMALL, flat
+from tests.contracts.test_agent import SMALL, TRAINING, flat
 
 PETS = {
     "experiment": "none",
@@ -27,7 +27,7 @@ PETS = {
 }
 MBPO = {
     "experiment": "none",
-    "dynamics": SMALL["dynamics"]["ensemble"],
+    "dynamics": SMALL["dynamics"]["ensemble"] | {"training": TRAINING | {"bootstrap": True}},
     "learner": SMALL["learner"]["sac"],
     **{f"agent.{key}": value for key, value in SMALL["agent"]["mbpo"].items()},
 }

@@ -25,7 +25,6 @@ SMALL = [
 
 
 ONE = [f"agent.{name}_actions.num_candidates=1" for name in ("rollout", "exploration")]
-MBPO_MODEL = "dynamics.training.bootstrap=false"
 
 
 def run(path, *arguments, stop_at=None):
@@ -59,9 +58,7 @@ def test_one_candidate_is_mbpo_bit_for_bit(env, variant, tmp_path):
     """Weights, optimiser, both buffers, generator and evaluations of whole training runs."""
     others = [f"agent.{name}_actions.variant={variant}" for name in ("rollout", "exploration")]
     base, base_scores, _ = run(tmp_path / "mbpo", f"env={env}", "agent=mbpo")
-    ours, scores, _ = run(
-        tmp_path / "one", f"env={env}", "agent=coplanner", MBPO_MODEL, *ONE, *others
-    )
+    ours, scores, _ = run(tmp_path / "one", f"env={env}", "agent=coplanner", *ONE, *others)
     own = {key for key in ours if "/selectors/" in key}
     assert len(own) == 4 and ours.keys() - own == base.keys()
     assert {"/buffer/rows", "/agent/imagined/rows", "/agent/generator"} < base.keys()

@@ -45,7 +45,7 @@ def test_help_says_what_a_value_may_be_where_it_comes_from_and_what_for():
     for line in (
         "  learner.tau=0.1  (typed)",
         "  learner.hidden=128  (experiment=mbpo_hopper)",
-        "  dynamics.num_elites=5  (dynamics=ensemble)",
+        "  dynamics.num_elites=5  (dynamics=bootstrapped_ensemble)",
         "  dynamics.training.learning_rate=0.001  (default)",
         "  seed=0  (train.yaml)",
         "  total_steps=20000  (experiment=mbpo_hopper)",

@@ -251,7 +251,7 @@ MEANT = st.fixed_dictionaries(
         "learner.learning_rate": st.floats(1e-300, 1.0),
         "dynamics.hidden": st.integers(1, 512) | st.integers(1, 512).map(float),
         "env": st.fixed_dictionaries({"num_envs": st.integers(1, 9)}),
-        "dynamics": st.just("ensemble"),
+        "dynamics": st.just("bootstrapped_ensemble"),
     },
 )
 
