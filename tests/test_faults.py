@@ -165,7 +165,7 @@ def test_a_checkpoint_of_other_parts_is_refused_in_one_line(tmp_path):
     folder = RunFolder.open(tmp_path / "run")
     options = {"make_eval_env": ToyEnv, "seed": 0, "total_steps": 200, "eval_every": 40,
                "eval_episodes": 2, "save_every": 10}  # fmt: skip
-    for env, agent, part in ((ToyEnv(2), Dyna, "agent"), (ToyEnv(3), ToyAgent, "env")):
+    for env, agent, part in ((ToyEnv(2), Dyna, "agent"), (ToyEnv(3), ToyAgent, "loop")):
         made = agent() if agent is ToyAgent else Dyna(
             action=ACTION, dynamics=ensemble(), learner=sac(), generator=generator()
         )  # fmt: skip
