@@ -165,9 +165,12 @@ def test_a_checkpoint_of_other_parts_is_refused_in_one_line(tmp_path):
     folder = RunFolder.open(tmp_path / "run")
     options = {"make_eval_env": ToyEnv, "seed": 0, "total_steps": 200, "eval_every": 40,
                "eval_episodes": 2, "save_every": 10}  # fmt: skip
-    for env, agent, part in ((ToyEnv(2), Dyna, "agent"), (ToyEnv(3), ToyAgent, "loop")):
+    for env, agent, part in ((ToyEnv(2), Dyna, "agent"), (ToyEnv(3), ToyAgent, "env")):
         made = agent() if agent is ToyAgent else Dyna(
             action=ACTION, dynamics=ensemble(), learner=sac(), generator=generator()
         )  # fmt: skip
+        record = Record()
+        record.rows = [{"step": step} for step in range(100)]
         with pytest.raises(BadInput, match=f"the checkpoint's {part} does not fit"):
-            train(env, made, buffer=ReplayBuffer(102, 2, 1), run=folder, logger=Record(), **options)
+            train(env, made, buffer=ReplayBuffer(102, 2, 1), run=folder, logger=record, **options)
+        assert len(record.rows) == 100, "what was recorded stays"

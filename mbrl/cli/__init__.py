@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     """Run a command; return its exit status, and write what went wrong in one line."""
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        return say("the current folder was deleted; change to another one", 2)
+    try:
         with _warnings_in_one_line():
             status = _dispatch(arguments)
         if sys.stdout is not None:

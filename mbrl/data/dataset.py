@@ -157,10 +157,10 @@ def report_outside(id: str, name: str, values: Tensor, low: Tensor, high: Tensor
 
 
 def check_known(dataset: Dataset, task: Task) -> None:
-    """Check what is known of an environment against the first 1,000 rows of a dataset.
+    """Check what is known of an environment against the first rows of a dataset, 1,000 of a kind.
 
     Where an episode was cut by its time limit, files do not say whether it would have terminated
-    as well, so that these rows are left out.
+    as well, so that the known end is not checked in these rows; the known reward is.
 
     Args:
         dataset: of the environment.
@@ -169,19 +169,19 @@ def check_known(dataset: Dataset, task: Task) -> None:
     Raises:
         BadInput: naming the function, what it gives and what the dataset holds, and where.
     """
-    data, checked = dataset.data, torch.ones_like(dataset.data.terminated)
-    if dataset.recorded is not None:
-        checked = dataset.recorded.to(checked)
-    last = torch.ones_like(checked)
+    data = dataset.data
+    recorded = torch.ones_like(data.terminated) if dataset.recorded is None else dataset.recorded
+    last = torch.ones_like(data.terminated)
     last[:-1] = data.episode[1:] != data.episode[:-1]
-    checked = checked & (data.terminated | ~(last | data.truncated))
-    rows = torch.nonzero(checked)[:1000, 0]
-    if len(rows):
-        try:
-            check = TaskCheck(task, data.obs.shape[1], unit="row")
-            check.add(data.select(rows), rows=rows.tolist(), last=True)
-        except BadInput as error:
-            raise BadInput(f"dataset={dataset.id}: {error}") from None
+    is_cut = ~data.terminated & (last | data.truncated)
+    for part, is_in in ((task, ~is_cut), (task._replace(terminated=None), is_cut)):
+        rows = torch.nonzero(recorded.to(is_cut) & is_in)[:1000, 0]
+        if len(rows):
+            try:
+                check = TaskCheck(part, data.obs.shape[1], unit="row")
+                check.add(data.select(rows), rows=rows.tolist(), last=True)
+            except BadInput as error:
+                raise BadInput(f"dataset={dataset.id}: {error}") from None
 
 
 def line_of(error: Exception) -> str:

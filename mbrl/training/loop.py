@@ -166,13 +166,14 @@ def _restore(
     logger: Recorder,
 ) -> Tensor:
     """Restore a checkpoint; return the observations (E, obs_dim) to act on next."""
-    logger.rewind(restore_loop(run, saved["loop"], counters))
     for name, part in parts.items():
         load_part(run.path, name, part, saved.get(name))
+    position = restore_loop(run, saved["loop"], counters)
     with checkpoint_mismatch(run.path, "loop"):
         obs, shape = saved["loop"]["obs"], (counters.episode.shape[0], parts["env"].obs_dim)
         if obs.shape != shape or not obs.isfinite().all():
             raise ValueError(f"obs: shape {tuple(obs.shape)} should be {shape}, of finite numbers")
+    logger.rewind(position)  # only now: a checkpoint that is refused leaves the record as it is
     return obs
 
 

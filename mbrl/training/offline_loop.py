@@ -93,8 +93,8 @@ def train_offline(
         position = restore_loop(run, saved["loop"], counters)
         _check_dataset(run, saved["loop"].get("dataset"), digest)
         evaluator.resume(saved["loop"])
-        logger.rewind(position)
         load_part(run.path, "agent", agent, saved.get("agent"))
+        logger.rewind(position)
 
     evaluates = eval_every if make_eval_env is not None else None
     marks = [every for every in (log_every, evaluates, save_every) if every is not None]

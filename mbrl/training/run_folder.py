@@ -44,6 +44,7 @@ _REMEDY = "no checkpoint before it is good; put it back, or begin a new run"
 _FORGED = "it was not written by this package; remove that checkpoint folder"
 _SUMMARY = {"finished", "step", "evaluations", "time/cpu_seconds", "time/wall_seconds"}
 _CONFIG, _NEXT_CONFIG = "config.yaml", "config.yaml.next"  # the latter while it is changed
+_LARGEST = 1e60  # sums of float32 over any episode are smaller
 _FILE = re.compile(r"\w+\.(json|safetensors)")  # of a checkpoint
 _LIMITS = {".json": 64 * MB, ".safetensors": 8192 * MB}  # bytes of a file of a checkpoint
 _RECORD_LIMIT = 16 * MB  # bytes of summary.json and versions.json
@@ -456,8 +457,8 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a number that a float can be."""
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+    """Return whether a value is a number, or a NaN, of a size that sums and pictures can take."""
+    return type(value) in (int, float) and not abs(value) > _LARGEST
 
 
 def _check_wandb(folder: Path) -> None:

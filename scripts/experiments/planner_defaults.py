@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mbrl.planners import CEM, ICEM, MPPI, Gradient
 from mbrl.types import ActionSpec, Prediction
+from scripts.experiments import icem_vs_cem
 from scripts.experiments.table import write_table
 
 RESULTS = Path(__file__).parents[2] / "results" / "experiments"
@@ -115,17 +116,9 @@ def chain() -> tuple[Tensor, Tensor]:
 
 def pendulum(starts: int) -> System:
     """Return gymnasium's Pendulum-v1: state (angle, speed), 200 steps."""
-    draws = torch.Generator().manual_seed(7)
-    start = (2 * torch.rand(starts, 2, generator=draws) - 1) * torch.tensor([math.pi, 1.0])
-
-    def move(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        angle, speed, torque = state[:, 0], state[:, 1], action[:, 0]
-        reward = -(angle.square() + 0.1 * speed.square() + 0.001 * torque.square())
-        speed = (speed + (15 * angle.sin() + 3 * torque) * 0.05).clamp(-8, 8)
-        angle = (angle + 0.05 * speed + math.pi).remainder(2 * math.pi) - math.pi
-        return torch.stack([angle, speed], 1), reward
-
-    return System(ActionSpec.box([-2.0], [2.0]), start, move, 200)
+    known, draws = icem_vs_cem.pendulum(), torch.Generator().manual_seed(7)
+    start = torch.stack([known.start(draws) for _ in range(starts)])
+    return System(known.act, start, known.move, known.length)
 
 
 def swing_up(starts: int) -> System:

@@ -94,3 +94,10 @@ def test_a_result_with_letters_that_stdout_lacks_is_escaped(monkeypatch):
     with readers_may_leave():
         print("runs/n\u00e4her")
     assert raw.getvalue() == b"runs/n\\xe4her\n"
+
+
+def test_a_current_folder_that_was_deleted_is_named(tmp_path):
+    gone = tmp_path / "gone"
+    said = shell(f"mkdir {gone} && cd {gone} && rmdir {gone} && $MBRL doctor")
+    assert said.returncode == 2
+    assert said.stderr == "mbrl: the current folder was deleted; change to another one\n"

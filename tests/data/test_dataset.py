@@ -71,3 +71,12 @@ def test_a_known_end_may_fall_on_a_time_limit_but_not_within_an_episode():
     within = within._replace(terminated=torch.tensor([False, False, False, False, True]))
     with pytest.raises(BadInput, match=r"dataset=a: task.terminated .*\(row 3\)"):
         check_known(Dataset(within, "a", "", ACTION), task)
+
+
+def test_a_known_reward_is_checked_where_an_episode_was_cut_too():
+    task = Task(reward=lambda obs, action, next_obs: obs[:, 0])
+    data = rows(0, 0, 0, 1, 1)
+    check_known(Dataset(data, "a", "", ACTION), task)
+    wrong = data._replace(reward=torch.tensor([0.0, 1, 2, 3, 5]))
+    with pytest.raises(BadInput, match=r"dataset=a: task.reward .*\(row 4\)"):
+        check_known(Dataset(wrong, "a", "", ACTION), task)

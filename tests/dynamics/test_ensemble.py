@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
+from mbrl.dynamics.ensemble import OVERFITTING
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.mlp import CHUNK
@@ -209,12 +210,15 @@ def test_nothing_ends_before_an_end_was_seen(data):
     assert not pred.terminated.any()
 
 
-def test_a_refit_starts_from_the_last_weights_and_is_no_worse(data):
-    model = make(training=EnsembleTraining(min_updates=1, patience=1))
+@pytest.mark.parametrize(("annealed", "factor"), [(0, 1.0001), (250, OVERFITTING)])
+def test_a_refit_starts_from_the_last_weights_and_keeps_the_best(data, annealed, factor):
+    """Those that are annealed are kept unless they overfit, even if others were a little better."""
+    training = EnsembleTraining(min_updates=1, patience=1, anneal_updates=annealed)
+    model = make(training=training)
     first = model.fit(data, generator=generator(1))["model/holdout_mse"]
     for _ in range(3):
         again = model.fit(data, generator=generator(2))["model/holdout_mse"]
-        assert again <= first * 1.02  # where the last steps end differs a little
+        assert again <= first * factor
         first = again
 
 

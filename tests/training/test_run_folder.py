@@ -345,6 +345,7 @@ def test_a_part_of_another_form_is_refused_by_its_file(tmp_path):
     [{"step": "<script>"}, {"step": -1}, {"step": 2**70}, {"step": True}, {"evaluations": {}},
      {"evaluations": [{"step": 1, "rewards": []}]},
      {"evaluations": [{"step": 1, "rewards": ["x"]}]},
+     {"evaluations": [{"step": 1, "rewards": [1e308, 1e308]}]},
      {"evaluations": [3]}, {"time/cpu_seconds": "1"}, {"time/wall_seconds": None}],
 )  # fmt: skip
 def test_a_summary_with_anything_but_numbers_is_refused_by_its_entry(tmp_path, changes):
