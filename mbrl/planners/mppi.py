@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, final
 
 import torch
@@ -106,9 +107,14 @@ def _spread_above(returns: Tensor) -> Tensor:
     """Return the root mean square (E, 1) of returns (E, K) above their median, times sqrt(2).
 
     That is the standard deviation where returns are normal. Where some are very bad, as in an
-    unstable system, these do not count, and the weights still tell good candidates apart.
+    unstable system, or ruled out (-inf), their size does not count, and the weights still tell good
+    candidates apart. Where more than half are ruled out, the median is that of the others.
     """
-    finite = torch.where(returns > -torch.inf, returns, torch.nan)
-    above = (finite - finite.nanmedian(1, keepdim=True).values).clamp_(min=0)
-    most = above.nan_to_num().amax(1, keepdim=True)  # squares of small or large units would be lost
-    return most * (2 * (above / most).square_().nanmean(1, keepdim=True)).sqrt_().nan_to_num_()
+    median = returns.median(1, keepdim=True).values
+    if not math.isfinite(median.sum()):
+        finite = torch.where(returns > -torch.inf, returns, torch.nan)
+        median = finite.nanmedian(1, keepdim=True).values
+    above = (returns - median).clamp_(min=0)
+    most = above.amax(1, keepdim=True)  # squares of small or large units would be lost
+    norm = torch.linalg.vector_norm(above.div_(most), dim=1, keepdim=True)  # NaN if all are equal
+    return norm.mul_(most).mul_((2 / returns.shape[1]) ** 0.5)

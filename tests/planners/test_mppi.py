@@ -48,11 +48,12 @@ def test_very_bad_and_ruled_out_candidates_do_not_even_out_the_weights_of_the_ot
     planner = MPPI(action=bounds(1.0))
     returns = torch.randn(1, 500, generator=generator(0))
     worst = returns < returns.quantile(0.3)
-    bad = planner.weights(torch.where(worst, -1e6, returns))
-    torch.testing.assert_close(bad[~worst], planner.weights(returns)[~worst], rtol=1e-2, atol=0)
-    out = planner.weights(torch.where(worst, -torch.inf, returns))
-    torch.testing.assert_close(out[~worst], planner.weights(returns[~worst][None])[0])
-    assert bad[worst].sum() == out[worst].sum() == 0
+    for bad in (-1e6, -torch.inf):
+        changed = planner.weights(torch.where(worst, bad, returns))
+        torch.testing.assert_close(
+            changed[~worst], planner.weights(returns)[~worst], rtol=1e-2, atol=0
+        )
+        assert changed[worst].sum() == 0
     assert planner.weights(torch.zeros(1, 5)).tolist() == [[pytest.approx(0.2)] * 5]
 
 
@@ -61,3 +62,13 @@ def test_weights_do_not_depend_on_the_unit_of_returns(unit):
     planner = MPPI(action=bounds(1.0))
     returns = torch.randn(2, 500, generator=generator(0))
     torch.testing.assert_close(planner.weights(unit * returns), planner.weights(returns))
+
+
+def test_where_most_candidates_are_ruled_out_the_others_are_weighted():
+    returns = torch.full((1, 9), -torch.inf)
+    returns[0, :3] = torch.tensor([1.0, 2.0, 4.0])  # 2 above the median of the three
+    weights = MPPI(action=bounds(1.0), temperature=1.0).weights(returns)
+    spread = 2 * (2 / 9) ** 0.5
+    expected = torch.softmax(returns / spread, 1)
+    torch.testing.assert_close(weights, expected)
+    assert weights[0, 3:].sum() == 0
