@@ -2,7 +2,7 @@
 
 from typing import final
 
-import numpy as np
+from array_api_compat import array_namespace
 
 from mbrl.envs import MujocoTask, task_outcome
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform
@@ -37,7 +37,8 @@ class Hold(MujocoTask):
 
     def observe(self, now):
         """Return positions and velocities."""
-        return np.concatenate((now["qpos"], now["qvel"]), axis=1)
+        xp = array_namespace(now["qpos"])
+        return xp.concat((now["qpos"], now["qvel"]), axis=1)
 
     def outcome(self, before, action, now, dt):
         """Return reward and termination of the task."""

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from mbrl.envs.guards import as_flags, as_numbers, as_pair, call_task
-from mbrl.envs.mujoco_rollout import SequenceSimulator, StateLayout
-from mbrl.envs.mujoco_task import Fields, MujocoTask
+from mbrl.envs.mujoco_rollout import NumpyFields, SequenceSimulator, StateLayout
+from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.mujoco_warnings import describe_warnings
 from mbrl.envs.simulation import (
     Action,
@@ -114,7 +114,7 @@ class MujocoSimulation(Simulation):
         self._sequences = None
         self._bind()
 
-    def _empty(self, rows: int) -> Fields:
+    def _empty(self, rows: int) -> NumpyFields:
         """Allocate the fields of some environments."""
         shapes = [view.shape for view in self._views[0]]
         return {n: np.zeros((rows, *s)) for n, s in zip(self._names, shapes, strict=True)}
@@ -150,7 +150,7 @@ class MujocoSimulation(Simulation):
                 self._now[name][i] = view
         return self._observe({name: field[indices] for name, field in self._now.items()}, indices)
 
-    def _observe(self, now: Fields, indices: list[int] | None = None) -> Array:
+    def _observe(self, now: NumpyFields, indices: list[int] | None = None) -> Array:
         """Return observations (B, obs_dim) of fields (B, ...)."""
         obs = call_task("observe", self._task.observe, now, indices=indices)
         return as_numbers("the observation", obs, (len(now["qpos"]), self.obs_dim))

@@ -22,12 +22,13 @@ import mujoco.rollout
 import numpy as np
 from numpy.typing import NDArray
 
-from mbrl.envs.mujoco_task import Fields, MujocoTask
+from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.simulation import Array, SimulatedSequences
 from mbrl.envs.workers import DaemonPool
 
 State = mujoco.mjtState
 INTEGRATION = State.mjSTATE_INTEGRATION
+NumpyFields = dict[str, Array]  # MjData field -> (E, ...)
 PIECE = 4  # steps after which rows that have ended are left out
 
 
@@ -55,12 +56,12 @@ class StateLayout:
         mujoco.mj_extractState(self._model, numbered, INTEGRATION, columns, part)
         return columns.astype(np.int64)
 
-    def pack(self, integration: Array, fields: Fields) -> Array:
+    def pack(self, integration: Array, fields: NumpyFields) -> Array:
         """Join mjSTATE_INTEGRATION (E, size) and fields (E, ...)."""
         lagged = [fields[name].reshape(len(integration), -1) for name in self._lagged]
         return np.concatenate((integration, *lagged), axis=1)
 
-    def fields(self, state: Array) -> Fields:
+    def fields(self, state: Array) -> NumpyFields:
         """Read qpos, qvel and the lagged fields (E, ...) of a state."""
         fields = {"qpos": state[:, self._qpos], "qvel": state[:, self._qvel]}
         start = self.size
@@ -150,10 +151,10 @@ class SequenceSimulator:
         flat = _flatten(now)
         with np.errstate(all="ignore"):  # of what has blown up; it is marked
             bounded = [np.abs(now[name]) < mujoco.mjMAXVAL for name in ("qpos", "qvel")]
-            obs = self._task.observe(flat).reshape(rows, horizon, -1)
+            obs = np.asarray(self._task.observe(flat)).reshape(rows, horizon, -1)
             actions = action.reshape(rows * horizon, -1)
-            rewards, ends = self._task.outcome(_flatten(before), actions, flat, self._dt)
-        reward, terminated = rewards.reshape(rows, horizon), ends.reshape(rows, horizon)
+            outcome = self._task.outcome(_flatten(before), actions, flat, self._dt)
+        reward, terminated = (np.asarray(part).reshape(rows, horizon) for part in outcome)
         valid = bounded[0].all(-1) & bounded[1].all(-1) & advanced
         valid &= np.isfinite(obs).all(-1) & np.isfinite(reward)
         valid = np.logical_and.accumulate(valid, axis=1)
@@ -161,7 +162,9 @@ class SequenceSimulator:
             last = self.layout.pack(last, {name: field[:, -1] for name, field in now.items()})
         return SimulatedSequences(obs, reward, terminated, valid, last)
 
-    def _roll(self, state: Array, action: NDArray[np.float32]) -> tuple[Fields, NDArray[np.bool_]]:
+    def _roll(
+        self, state: Array, action: NDArray[np.float32]
+    ) -> tuple[NumpyFields, NDArray[np.bool_]]:
         """Simulate in one call; MuJoCo has abandoned the rows whose time does not advance."""
         skip = self._task.frame_skip
         path: Any = self._threads.rollout(
@@ -177,7 +180,9 @@ class SequenceSimulator:
         now = {"qpos": path[:, :, 1 : 1 + nq], "qvel": path[:, :, 1 + nq : 1 + nq + nv]}
         return now, np.diff(time, axis=1) > 0
 
-    def _step_rows(self, state: Array, action: NDArray[np.float32], last: Array | None) -> Fields:
+    def _step_rows(
+        self, state: Array, action: NDArray[np.float32], last: Array | None
+    ) -> NumpyFields:
         """Simulate row by row and read every field; last (B, size) is filled in."""
         shape = action.shape[:2]
         views = zip(self._names, self._views[0], strict=True)
@@ -199,7 +204,7 @@ class SequenceSimulator:
         rows: list[int],
         state: Array,
         action: NDArray[np.float32],
-        now: Fields,
+        now: NumpyFields,
         last: Array | None,
     ) -> None:
         """Simulate the rows of one thread."""
@@ -224,6 +229,6 @@ class SequenceSimulator:
             self._pool.close()
 
 
-def _flatten(fields: Fields) -> Fields:
+def _flatten(fields: NumpyFields) -> NumpyFields:
     """Reshape fields (B, H, ...) into one batch (B * H, ...)."""
     return {name: field.reshape(-1, *field.shape[2:]) for name, field in fields.items()}

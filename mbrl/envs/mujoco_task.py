@@ -9,16 +9,20 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.types import Task
 
-Fields = dict[str, Array]  # MjData field -> (E, ...), always with qpos and qvel
+# MjData field -> (E, ...), always with qpos and qvel; all of them of the same library
+Fields = Mapping[str, ArrayOrTensor]
 
 
 class MujocoTask(ABC):
     """Equations that make a MuJoCo model an environment; a new one is one final subclass.
+
+    All methods but `start` are given numpy arrays, float64, or torch tensors, on any device and in
+    any number format, and return arrays of the same library and device. Operators, slices and
+    the functions of `array_api_compat.array_namespace(now["qpos"])` are the same in both.
 
     Attributes:
         model_path: of the MJCF file.
@@ -51,28 +55,28 @@ class MujocoTask(ABC):
         """
 
     @abstractmethod
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return observations (E, obs_dim)."""
 
     @abstractmethod
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return reward (E,) and terminated (E,) of a step of dt seconds with action (E, nu).
 
         Actions are float32, or float64 where gymnasium's caller passed such.
         """
 
-    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+    def start_info(self, now: Fields) -> dict[str, ArrayOrTensor]:
         """Return what gymnasium's `info` holds after a reset: one array (E,) for each key."""
         return {}
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return what gymnasium's `info` holds after a step: one array (E,) for each key."""
         return {}
 
-    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
+    def control(self, before: Fields, action: ArrayOrTensor) -> ArrayOrTensor:
         """Return the actuators' controls (E, nu) for actions (E, nu); called if steers is True."""
         return action

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, final, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mbrl.task_check import check_task
 from mbrl.types import ActionSpec, Prediction, Task, as_numbers
 
 Array = NDArray[np.float64]
+ArrayOrTensor = np.ndarray | Tensor  # of numpy, or of torch on any device
 Action = NDArray[np.floating]  # float32, or float64 where a caller's are
 
 
@@ -125,10 +126,24 @@ class Simulation(ABC):
         """Release threads and memory."""
 
 
+@overload
 def task_outcome(
     task: Task, obs: Array, action: Action, next_obs: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Compute reward (B,) and terminated (B,) by the functions of a Task, in float64.
+) -> tuple[Array, NDArray[np.bool_]]: ...
+
+
+@overload
+def task_outcome(
+    task: Task, obs: ArrayOrTensor, action: ArrayOrTensor, next_obs: ArrayOrTensor
+) -> tuple[ArrayOrTensor, ArrayOrTensor]: ...
+
+
+def task_outcome(
+    task: Task, obs: ArrayOrTensor, action: ArrayOrTensor, next_obs: ArrayOrTensor
+) -> tuple[ArrayOrTensor, ArrayOrTensor]:
+    """Compute reward (B,) and terminated (B,) by the functions of a Task.
+
+    They are computed in the number format of observations and returned as arrays of their library.
 
     Args:
         task: with a reward function; without one of termination, nothing terminates.
@@ -137,11 +152,16 @@ def task_outcome(
         next_obs: (B, obs_dim) after it.
     """
     assert task.reward is not None, "the task has no reward function"
-    step = (torch.from_numpy(obs), torch.from_numpy(action).double(), torch.from_numpy(next_obs))
-    reward = task.reward(*step).numpy()
+    before, after = torch.as_tensor(obs), torch.as_tensor(next_obs)
+    step = (before, torch.as_tensor(action).to(before), after)
+    reward = task.reward(*step)
     if task.terminated is None:
-        return reward, np.zeros(len(reward), dtype=bool)
-    return reward, task.terminated(*step).numpy()
+        terminated = torch.zeros_like(reward, dtype=torch.bool)
+    else:
+        terminated = task.terminated(*step)
+    if isinstance(obs, Tensor):
+        return reward, terminated
+    return reward.numpy(), terminated.numpy()
 
 
 @final

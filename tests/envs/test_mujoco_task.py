@@ -2,11 +2,12 @@
 
 import copy
 
+import mujoco
 import numpy as np
 import pytest
 import torch
 
-from mbrl.envs import MujocoTask, threaded_mujoco
+from mbrl.envs import MujocoTask, tasks, threaded_mujoco
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
 
@@ -306,3 +307,81 @@ def test_an_outcome_that_is_no_pair_is_named(make, returned, what):
     env.reset(0)
     with pytest.raises(EnvironmentFault, match=rf"step 1: outcome\(\) returned a {what}, not"):
         env.step(torch.ones(1, 1))
+
+
+TASKS = {
+    "hopper": tasks.Hopper,
+    "hopper_v4_with_x": lambda: tasks.Hopper("v4", with_x=True),
+    "walker2d": tasks.Walker2d,
+    "halfcheetah": tasks.HalfCheetah,
+    "swimmer": tasks.Swimmer,
+    "inverted_pendulum": tasks.InvertedPendulum,
+    "inverted_double_pendulum": tasks.InvertedDoublePendulum,
+    "reacher": tasks.Reacher,
+    "cartpole": tasks.CartpoleSwingup,
+    "cartpole_sparse": lambda: tasks.CartpoleSwingup(sparse=True),
+    "push": tasks.Push,
+    "push_box_pose": lambda: tasks.Push("box", "pose"),
+    "sort": tasks.Sort,
+    "rope": tasks.Rope,
+}
+
+
+def test_the_list_of_tasks_is_whole():
+    made = {type(make()) for make in TASKS.values()}
+    named = {getattr(tasks, name) for name in tasks.__all__}
+    assert made == {c for c in named if isinstance(c, type) and issubclass(c, MujocoTask)}
+
+
+def random_fields(task, draws, rows=64):
+    """Fields around the model's own posture, some of them out of every bound."""
+    model = mujoco.MjModel.from_xml_path(str(task.model_path))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    scale = np.geomspace(1e-2, 20, rows)
+    fields = {}
+    for name in ("qpos", "qvel", *task.fields):
+        value = getattr(data, name)
+        noise = draws.standard_normal((rows, *value.shape))
+        fields[name] = value + noise * scale.reshape(-1, *[1] * value.ndim)
+    return fields
+
+
+def equations(task, before, action, now):
+    """All that a task computes, by name."""
+    reward, terminated = task.outcome(before, action, now, 0.01)
+    return {
+        "obs": task.observe(now),
+        "reward": reward,
+        "terminated": terminated,
+        "control": task.control(before, action),
+        **{f"start {name}": value for name, value in task.start_info(now).items()},
+        **{
+            f"step {name}": value
+            for name, value in task.step_info(before, action, now, 0.01).items()
+        },
+    }
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_equations_are_those_of_numpy_in_torch(name, dtype, tolerance):
+    task, draws = TASKS[name](), np.random.default_rng(0)
+    before, now = random_fields(task, draws), random_fields(task, draws)
+    nu = mujoco.MjModel.from_xml_path(str(task.model_path)).nu
+    action = draws.uniform(-1, 1, (64, nu)).astype(dtype)
+    fields = [{n: x.astype(dtype) for n, x in f.items()} for f in (before, now)]
+    tensors = [{n: torch.from_numpy(x) for n, x in f.items()} for f in fields]
+    ours = equations(task, tensors[0], torch.from_numpy(action), tensors[1])
+    theirs = equations(task, fields[0], action, fields[1])
+    assert list(ours) == list(theirs)
+    for key, value in ours.items():
+        assert isinstance(value, torch.Tensor) and isinstance(theirs[key], np.ndarray), key
+        assert value.shape == theirs[key].shape, key
+        same = value.numpy()
+        assert same.dtype.kind == theirs[key].dtype.kind, key
+        if same.dtype.kind == "f":
+            size = np.abs(theirs[key]).max()
+            np.testing.assert_allclose(same, theirs[key], rtol=tolerance, atol=tolerance * size)
+        else:
+            np.testing.assert_array_equal(same, theirs[key])

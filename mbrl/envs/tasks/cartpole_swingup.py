@@ -12,11 +12,11 @@ from typing import Annotated, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.simulation import Array, ArrayOrTensor, task_outcome
 from mbrl.envs.tasks.common import never
 from mbrl.types import Task
 from mbrl.values import checked
@@ -87,14 +87,15 @@ class CartpoleSwingup(MujocoTask):
         qpos[1] = np.pi + 0.01 * generator.standard_normal()
         qvel[:] = 0.01 * generator.standard_normal(2)
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return cart position, cos and sin of the angle (0 = up), velocities."""
         x, angle = now["qpos"][:, :1], now["qpos"][:, 1:]
-        return np.concatenate((x, np.cos(angle), np.sin(angle), now["qvel"]), axis=1)
+        xp = array_namespace(x)
+        return xp.concat((x, xp.cos(angle), xp.sin(angle), now["qvel"]), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return the reward of the task and no termination."""
         obs = self.observe(now)
         return task_outcome(self.task, obs, action, obs)

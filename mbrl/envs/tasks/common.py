@@ -8,11 +8,11 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.types import Task
 
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
@@ -24,32 +24,33 @@ def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
     x += generator.uniform(low=-scale, high=scale, size=x.shape)
 
 
-def control_cost(action: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Compute weight * sum of squares (E,), float32 as in gymnasium."""
-    return weight * np.sum(np.square(action), axis=-1)
+def control_cost(action: ArrayOrTensor, weight: float) -> ArrayOrTensor:
+    """Compute weight * sum of squares (E,), in the number format of actions, as gymnasium."""
+    xp = array_namespace(action)
+    return weight * xp.sum(xp.square(action), axis=-1)
 
 
-def forward_speed(before: Fields, now: Fields, dt: float) -> Array:
+def forward_speed(before: Fields, now: Fields, dt: float) -> ArrayOrTensor:
     """Compute the mean speed (E,) along x during a step of dt seconds."""
     return (now["qpos"][:, 0] - before["qpos"][:, 0]) / dt
 
 
 def locomotion_reward(
-    before: Fields, action: NDArray[np.float32], now: Fields, dt: float, paid: NDArray[np.bool_]
-) -> Array:
+    before: Fields, action: ArrayOrTensor, now: Fields, dt: float, paid: ArrayOrTensor
+) -> ArrayOrTensor:
     """Compute forward speed, plus 1 where paid (E,), minus 0.001 of the control cost: (E,)."""
     return forward_speed(before, now, dt) + paid * 1.0 - control_cost(action, 1e-3)
 
 
-def place_info(now: Fields) -> dict[str, np.ndarray]:
+def place_info(now: Fields) -> dict[str, ArrayOrTensor]:
     """Return place and height over the model's own posture, by gymnasium's names: (E,) each."""
     qpos = now["qpos"]
     return {"x_position": qpos[:, 0], "z_distance_from_origin": qpos[:, 1] - _REST}
 
 
 def locomotion_info(
-    before: Fields, action: NDArray[np.float32], now: Fields, dt: float, paid: NDArray[np.bool_]
-) -> dict[str, np.ndarray]:
+    before: Fields, action: ArrayOrTensor, now: Fields, dt: float, paid: ArrayOrTensor
+) -> dict[str, ArrayOrTensor]:
     """Return place_info, speed and the terms of locomotion_reward, by gymnasium's names."""
     speed = forward_speed(before, now, dt)
     terms = {"reward_forward": speed, "reward_ctrl": -control_cost(action, 1e-3)}
@@ -62,9 +63,10 @@ def never(obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
     return torch.zeros_like(next_obs[:, 0], dtype=torch.bool)
 
 
-def all_false(fields: Array) -> NDArray[np.bool_]:
-    """Return no termination (E,)."""
-    return np.zeros(len(fields), dtype=bool)
+def all_false(reward: ArrayOrTensor) -> ArrayOrTensor:
+    """Return no termination (E,) beside rewards (E,)."""
+    xp = array_namespace(reward)
+    return xp.zeros_like(reward, dtype=xp.bool)
 
 
 def with_x_first(task: Task) -> Task:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import (
     GYMNASIUM_ASSETS,
     add_uniform,
@@ -58,24 +58,25 @@ class HalfCheetah(MujocoTask):
         add_uniform(qpos, 0.1, generator)
         qvel += 0.1 * generator.standard_normal(qvel.shape)
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return positions and velocities."""
-        return np.concatenate((now["qpos"][:, self._begin :], now["qvel"]), axis=1)
+        xp = array_namespace(now["qpos"])
+        return xp.concat((now["qpos"][:, self._begin :], now["qvel"]), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 0.1), all_false(velocity)
 
-    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+    def start_info(self, now: Fields) -> dict[str, ArrayOrTensor]:
         """Return the place, as gymnasium does."""
         return {"x_position": now["qpos"][:, 0]}
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return place, speed and the terms of the reward, as gymnasium does."""
         speed = forward_speed(before, now, dt)
         terms = {"reward_forward": speed, "reward_ctrl": -control_cost(action, 0.1)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import (
     GYMNASIUM_ASSETS,
     add_uniform,
@@ -71,34 +71,34 @@ class Hopper(MujocoTask):
         add_uniform(qpos, 5e-3, generator)
         add_uniform(qvel, 5e-3, generator)
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return positions, and velocities clipped to 10."""
-        return np.concatenate(
-            (now["qpos"][:, self._begin :], np.clip(now["qvel"], -10, 10)), axis=1
-        )
+        xp = array_namespace(now["qpos"])
+        return xp.concat((now["qpos"][:, self._begin :], now["qvel"].clip(-10, 10)), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return forward speed and health, less the control cost."""
         healthy = self._healthy(now)
         paid = healthy | self._pays_fall
         return locomotion_reward(before, action, now, dt, paid), ~healthy
 
-    def _healthy(self, now: Fields) -> NDArray[np.bool_]:
+    def _healthy(self, now: Fields) -> ArrayOrTensor:
         """Return where it stands (E,)."""
         qpos, qvel = now["qpos"], now["qvel"]
+        xp = array_namespace(qpos)
         z, angle = qpos[:, 1], qpos[:, 2]
-        bounded = (np.abs(qpos[:, 2:]) < 100).all(1) & (np.abs(qvel) < 100).all(1)
+        bounded = xp.all(abs(qpos[:, 2:]) < 100, axis=1) & xp.all(abs(qvel) < 100, axis=1)
         return bounded & (z > 0.7) & (angle > -0.2) & (angle < 0.2)
 
-    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+    def start_info(self, now: Fields) -> dict[str, ArrayOrTensor]:
         """Return place and height, as gymnasium does."""
         return place_info(now)
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return place, height, speed and the terms of the reward, as gymnasium does."""
         paid = self._healthy(now) | self._pays_fall
         return locomotion_info(before, action, now, dt, paid)

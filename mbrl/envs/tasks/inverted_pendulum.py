@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform
 from mbrl.types import Task
 
@@ -44,22 +44,23 @@ class InvertedPendulum(MujocoTask):
         add_uniform(qpos, 0.01, generator)
         add_uniform(qvel, 0.01, generator)
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return positions and velocities."""
-        return np.concatenate((now["qpos"], now["qvel"]), axis=1)
+        xp = array_namespace(now["qpos"])
+        return xp.concat((now["qpos"], now["qvel"]), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return 1 while the pole stands."""
-        fell = np.abs(now["qpos"][:, 1]) > 0.2
-        return (~fell).astype(np.float64), fell
+        fell = abs(now["qpos"][:, 1]) > 0.2
+        return ~fell * 1.0, fell
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return the reward, a whole number as in gymnasium."""
-        return {"reward_survive": (np.abs(now["qpos"][:, 1]) <= 0.2).astype(np.int64)}
+        return {"reward_survive": (abs(now["qpos"][:, 1]) <= 0.2) * 1}
 
 
 @final
@@ -86,34 +87,36 @@ class InvertedDoublePendulum(MujocoTask):
         add_uniform(qpos, 0.1, generator)
         qvel += generator.standard_normal(qvel.shape) * 0.1
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return the cart, the angles as sin and cos, clipped velocities and constraint force."""
         qpos = now["qpos"]
-        velocity = np.clip(now["qvel"], -10, 10)
-        force = np.clip(now["qfrc_constraint"], -10, 10)[:, :1]
-        parts = (qpos[:, :1], np.sin(qpos[:, 1:]), np.cos(qpos[:, 1:]), velocity, force)
-        return np.concatenate(parts, axis=1)
+        xp = array_namespace(qpos)
+        velocity = now["qvel"].clip(-10, 10)
+        force = now["qfrc_constraint"][:, :1].clip(-10, 10)
+        parts = (qpos[:, :1], xp.sin(qpos[:, 1:]), xp.cos(qpos[:, 1:]), velocity, force)
+        return xp.concat(parts, axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return 10 while the tip is above 1, less its distance from 2 and the spin."""
         distance, spin, fell = self._terms(now)
         return 10.0 * ~fell - distance - spin, fell
 
-    def _terms(self, now: Fields) -> tuple[Array, Array, NDArray[np.bool_]]:
+    def _terms(self, now: Fields) -> tuple[ArrayOrTensor, ArrayOrTensor, ArrayOrTensor]:
         """Return the prices of distance and spin, and where the tip is too low: (E,) each."""
         x, y = now["site_xpos"][:, 0, 0], now["site_xpos"][:, 0, 2]
         spin_1, spin_2 = now["qvel"][:, 1], now["qvel"][:, 2]
         fell = y <= 1
+        power = array_namespace(x).float_power
         # gymnasium squares scalars with pow(), whose last bit can differ from a product's
-        distance = 0.01 * np.float_power(x, 2) + np.float_power(y - 2, 2)
-        spin = 1e-3 * np.float_power(spin_1, 2) + 5e-3 * np.float_power(spin_2, 2)
+        distance = 0.01 * power(x, 2) + power(y - 2, 2)
+        spin = 1e-3 * power(spin_1, 2) + 5e-3 * power(spin_2, 2)
         return distance, spin, fell
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return the terms of the reward, as gymnasium does."""
         distance, spin, fell = self._terms(now)
         penalties = {"distance_penalty": -distance, "velocity_penalty": -spin}

@@ -13,11 +13,11 @@ from typing import Annotated, Literal, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.simulation import Array, ArrayOrTensor, task_outcome
 from mbrl.envs.tasks.common import never
 from mbrl.errors import BadInput
 from mbrl.relu import PiecewiseLinearCost, Term
@@ -148,30 +148,30 @@ class Push(MujocoTask):
         angle = generator.uniform(-np.pi, np.pi)
         qpos[4] = angle / 2 if self._pose else angle
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return pusher - slider and slider - goal in cm; for a pose the angle in (-pi, pi]."""
         qpos = now["qpos"]
-        places = 100 * np.concatenate((qpos[:, :2] - qpos[:, 2:4], qpos[:, 2:4]), axis=1)
+        xp = array_namespace(qpos)
+        places = 100 * xp.concat((qpos[:, :2] - qpos[:, 2:4], qpos[:, 2:4]), axis=1)
         if not self._turns:
             return places
         angle = qpos[:, 4]
-        places = np.concatenate(
-            (_turn(places[:, :2], -angle), _turn(places[:, 2:], -angle)), axis=1
-        )
+        places = xp.concat((_turn(places[:, :2], -angle), _turn(places[:, 2:], -angle)), axis=1)
         if not self._pose:
             return places
         wrapped = np.pi - (np.pi - angle) % (2 * np.pi)
-        return np.concatenate((places, wrapped[:, None]), axis=1)
+        return xp.concat((places, wrapped[:, None]), axis=1)
 
-    def control(self, before: Fields, action: NDArray[np.float32]) -> NDArray[np.float32]:
+    def control(self, before: Fields, action: ArrayOrTensor) -> ArrayOrTensor:
         """Rotate velocities from the box's frame into the table's."""
         if not self._turns:
             return action
-        return _turn(action.clip(-1, 1), before["qpos"][:, 4]).astype(np.float32)
+        xp = array_namespace(action)
+        return xp.astype(_turn(action.clip(-1, 1), before["qpos"][:, 4]), xp.float32)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return the reward of the task and no termination."""
         return task_outcome(self.task, self.observe(before), action, self.observe(now))
 
@@ -181,8 +181,9 @@ def unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=1, keepdim=True).clamp(min=1e-3)
 
 
-def _turn(x: np.ndarray, angle: Array) -> np.ndarray:
+def _turn(x: ArrayOrTensor, angle: ArrayOrTensor) -> ArrayOrTensor:
     """Rotate rows (E, 2) by angles (E,)."""
-    cosine, sine = np.cos(angle), np.sin(angle)
+    xp = array_namespace(x)
+    cosine, sine = xp.cos(angle), xp.sin(angle)
     turned = (cosine * x[:, 0] - sine * x[:, 1], sine * x[:, 0] + cosine * x[:, 1])
-    return np.stack(turned, axis=1)
+    return xp.stack(turned, axis=1)

@@ -8,12 +8,12 @@ from typing import final
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
-from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, all_false, never
+from mbrl.envs.simulation import Array, ArrayOrTensor
+from mbrl.envs.tasks.common import GYMNASIUM_ASSETS, add_uniform, all_false, control_cost, never
 from mbrl.types import Task
 
 
@@ -58,29 +58,31 @@ class Reacher(MujocoTask):
         add_uniform(qvel, 0.005, generator)
         qvel[-2:] = 0
 
-    def _gap(self, now: Fields) -> Array:
+    def _gap(self, now: Fields) -> ArrayOrTensor:
         """Return fingertip minus target (E, 3) of the simulator's last substep."""
         return now["xpos"][:, self._tip] - now["xpos"][:, self._target]
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return joint angles as cos and sin, the target, joint velocities, and the gap."""
         qpos, gap = now["qpos"], self._gap(now)
+        xp = array_namespace(qpos)
         angle, velocity = qpos[:, :2], now["qvel"][:, :2]
-        parts = (np.cos(angle), np.sin(angle), qpos[:, 2:], velocity, gap[:, :2])
-        return np.concatenate(parts, axis=1)
+        parts = (xp.cos(angle), xp.sin(angle), qpos[:, 2:], velocity, gap[:, :2])
+        return xp.concat(parts, axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return minus the distance to the target and the squared torques."""
         terms = self.step_info(before, action, now, dt)
         reward = terms["reward_dist"] + terms["reward_ctrl"]
         return reward, all_false(reward)
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return the terms of the reward, as gymnasium does."""
         gap = self._gap(now)
-        distance, effort = np.sqrt(np.vecdot(gap, gap)), np.square(action).sum(axis=-1)
-        return {"reward_dist": -distance, "reward_ctrl": -effort}
+        xp = array_namespace(gap)
+        distance = xp.sqrt(xp.vecdot(gap, gap))
+        return {"reward_dist": -distance, "reward_ctrl": -control_cost(action, 1.0)}

@@ -11,11 +11,11 @@ from typing import Annotated, Literal, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from numpy.typing import NDArray
+from array_api_compat import array_namespace, device
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import all_false, never
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import Task
@@ -90,17 +90,19 @@ class Rope(MujocoTask):
         places += generator.uniform(-0.05, 0.05, 2) - places.mean(0)
         qpos[:] = places.flatten()
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return the pusher's place, and the beads' relative to it, in cm."""
         places = 100 * now["qpos"].reshape(-1, 1 + BEADS, 2)
         beads = places[:, 1:] - places[:, :1]
-        return np.concatenate([places[:, 0], beads.reshape(len(places), -1)], 1)
+        xp = array_namespace(places)
+        return xp.concat((places[:, 0], beads.reshape(len(places), -1)), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return minus the cost, summed row by row: the same whatever the batch."""
         obs = self.observe(now)
         place = obs[:, None, :2] + obs[:, 2:].reshape(-1, BEADS, 2)
-        distance = np.abs(place - self._goal).reshape(len(obs), -1)
-        return -SCALE * distance.sum(axis=1), all_false(obs)
+        goal = array_namespace(obs).asarray(self._goal, dtype=obs.dtype, device=device(obs))
+        reward = -SCALE * abs(place - goal).reshape(len(obs), -1).sum(axis=1)
+        return reward, all_false(reward)

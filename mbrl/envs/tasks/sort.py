@@ -12,11 +12,10 @@ from typing import Annotated, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array, task_outcome
+from mbrl.envs.simulation import Array, ArrayOrTensor, task_outcome
 from mbrl.envs.tasks.common import never
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import InteractionEdges, Task
@@ -149,12 +148,12 @@ class Sort(MujocoTask):
         qpos[2:] = np.concatenate(placed)
         qpos[:2] = generator.uniform([-0.05, -0.16], [0.05, -0.14])
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return all places in cm."""
         return 100 * now["qpos"]
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return the reward of the task and no termination."""
         return task_outcome(self.task, self.observe(before), action, self.observe(now))

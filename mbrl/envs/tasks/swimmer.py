@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import array_namespace
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
-from mbrl.envs.simulation import Array
+from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import (
     GYMNASIUM_ASSETS,
     add_uniform,
@@ -42,32 +42,33 @@ class Swimmer(MujocoTask):
         add_uniform(qpos, 0.1, generator)
         add_uniform(qvel, 0.1, generator)
 
-    def observe(self, now: Fields) -> Array:
+    def observe(self, now: Fields) -> ArrayOrTensor:
         """Return positions without x and y, and velocities."""
-        return np.concatenate((now["qpos"][:, 2:], now["qvel"]), axis=1)
+        xp = array_namespace(now["qpos"])
+        return xp.concat((now["qpos"][:, 2:], now["qvel"]), axis=1)
 
     def outcome(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> tuple[Array, NDArray[np.bool_]]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> tuple[ArrayOrTensor, ArrayOrTensor]:
         """Return forward speed, less the control cost."""
         velocity = forward_speed(before, now, dt)
         return velocity - control_cost(action, 1e-4), all_false(velocity)
 
-    def start_info(self, now: Fields) -> dict[str, np.ndarray]:
+    def start_info(self, now: Fields) -> dict[str, ArrayOrTensor]:
         """Return the place, as gymnasium does."""
         place = now["qpos"][:, :2]
-        distance = np.sqrt(np.vecdot(place, place))
+        xp = array_namespace(place)
         return {
             "x_position": place[:, 0],
             "y_position": place[:, 1],
-            "distance_from_origin": distance,
+            "distance_from_origin": xp.sqrt(xp.vecdot(place, place)),
         }
 
     def step_info(
-        self, before: Fields, action: NDArray[np.float32], now: Fields, dt: float
-    ) -> dict[str, np.ndarray]:
+        self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
+    ) -> dict[str, ArrayOrTensor]:
         """Return place, speed and the terms of the reward, as gymnasium does."""
         speed = (now["qpos"][:, :2] - before["qpos"][:, :2]) / dt
         terms = {"reward_forward": speed[:, 0], "reward_ctrl": -control_cost(action, 1e-4)}
         speeds = {"x_velocity": speed[:, 0], "y_velocity": speed[:, 1]}
-        return self.start_info(now) | speeds | terms
+        return {**self.start_info(now), **speeds, **terms}

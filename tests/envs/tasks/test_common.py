@@ -36,7 +36,7 @@ def test_uniform_noise_is_added_in_place():
 
 def test_nothing_ends():
     rows = torch.zeros(3, 2)
-    assert never(rows, rows, rows).tolist() == all_false(np.zeros((3, 2))).tolist() == [False] * 3
+    assert never(rows, rows, rows).tolist() == all_false(np.zeros(3)).tolist() == [False] * 3
 
 
 def test_a_task_is_told_of_x():
