@@ -200,11 +200,14 @@ class MujocoSimulation(Simulation):
     ) -> None:
         """Step the environments of one thread and read their fields."""
         model, skip = self.model, self._task.frame_skip
+        forces = self._task.needs_forces
         for i in self._blocks[block]:
             self._at[block] = i
             if active is None or active[i]:
                 self._controls[i][:] = control[i]
                 mujoco.mj_step(model, self._data[i], skip)
+                if forces:
+                    mujoco.mj_rnePostConstraint(model, self._data[i])
             for out, view in zip(outs, self._read[i], strict=True):
                 out[i] = view
 

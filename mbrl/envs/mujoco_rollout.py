@@ -209,7 +209,7 @@ class SequenceSimulator:
     ) -> None:
         """Simulate the rows of one thread."""
         model, data, skip = self._model, self._data[thread], self._task.frame_skip
-        steers = self._task.steers
+        steers, forces = self._task.steers, self._task.needs_forces
         control, views, outs = data.ctrl, self._views[thread], tuple(now.values())
         current = {name: view[None] for name, view in zip(self._names, views, strict=True)}
         for row in rows:
@@ -217,6 +217,8 @@ class SequenceSimulator:
             for t, u in enumerate(action[row]):
                 control[:] = self._task.control(current, u[None])[0] if steers else u
                 mujoco.mj_step(model, data, skip)
+                if forces:
+                    mujoco.mj_rnePostConstraint(model, data)
                 for out, view in zip(outs, views, strict=True):
                     out[row, t] = view
             if last is not None:

@@ -16,6 +16,8 @@ from mbrl.types import Task
 # MjData field -> (E, ...), always with qpos and qvel; all of them of the same library
 Fields = Mapping[str, ArrayOrTensor]
 
+_AFTER_STEP = frozenset(("cacc", "cfrc_int", "cfrc_ext"))
+
 
 class MujocoTask(ABC):
     """Equations that make a MuJoCo model an environment; a new one is one final subclass.
@@ -29,7 +31,8 @@ class MujocoTask(ABC):
         frame_skip: simulation steps per environment step.
         max_episode_steps: when an episode is truncated.
         task: what is known in closed form.
-        fields: MjData fields read beside qpos and qvel.
+        fields: MjData fields read beside qpos and qvel. After a step, as in gymnasium, cacc,
+            cfrc_int and cfrc_ext are those of mj_rnePostConstraint.
         ends: whether any state terminates an episode.
         steers: whether control() changes the actions.
         camera: settings of MuJoCo's free camera by the names of mjvCamera, for pictures.
@@ -43,6 +46,11 @@ class MujocoTask(ABC):
     ends: bool = True
     steers: bool = False
     camera: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def needs_forces(self) -> bool:
+        """Return whether it reads what only mj_rnePostConstraint computes, after a step."""
+        return not _AFTER_STEP.isdisjoint(self.fields)
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:

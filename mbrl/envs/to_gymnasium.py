@@ -346,7 +346,7 @@ def _floats(action: Any, shape: tuple[int, ...]) -> Action:
 
 def _first(info: Info) -> Info:
     """Return the info of the first environment."""
-    return {key: values[0] for key, values in info.items()}
+    return {key: values[0].copy() for key, values in info.items()}
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -212,14 +212,16 @@ def options(id: str) -> None:
         each.close()
 
 
-def follow(own: Any, other: Any, mode: AutoresetMode, steps: int) -> int:
+def follow(
+    own: Any, other: Any, mode: AutoresetMode, steps: int, seed: Sequence[int] = (5, 1, 9)
+) -> int:
     """Step two vector environments side by side; return the number of episodes that ended."""
     assert own.metadata["autoreset_mode"] is mode is other.metadata["autoreset_mode"]
     spaces = ("observation_space", "action_space")
     for name in (*spaces, *(f"single_{space}" for space in spaces)):
         assert getattr(own, name) == getattr(other, name), name
-    seed, ended = [5, 1, 9], 0
-    same(own.reset(seed=seed), other.reset(seed=seed), "reset")
+    ended = 0
+    same(own.reset(seed=list(seed)), other.reset(seed=list(seed)), "reset")
     draws = actions(own)
     for t in range(steps):
         action = next(draws)
@@ -263,7 +265,13 @@ def original(id: str, steps: int = 300) -> None:
 
 
 def original_long(id: str) -> None:
-    """Check 1,000 steps of three environments in each mode, twice."""
+    """Check 200 steps of eight seeds, and 1,000 steps of three twice, in each mode."""
+    if id in gymnasium.registry:
+        for mode in MODES:
+            own = several(f"mbrl/{id}", num_envs=8, autoreset_mode=mode)
+            kwargs: Any = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+            other = several(id, num_envs=8, **kwargs)
+            follow(own, other, mode, steps=200, seed=range(8))
     original(id, steps=1000)
 
 
@@ -277,11 +285,17 @@ def single(id: str, steps: int) -> None:
         a, b = own.step(action.copy()), other.step(action.copy())
         same(a[0], b[0], f"step {t}: observation")
         assert float(a[1]) == float(b[1]) and a[2:4] == b[2:4], f"step {t}: {a[1:4]} {b[1:4]}"
-        assert a[4].keys() == b[4].keys() and all(a[4][k] == b[4][k] for k in a[4]), f"step {t}"
+        _same_info(a[4], b[4], f"step {t}: info")
         if a[2] or a[3] or t % 70 == 69:
             same(own.reset()[0], other.reset()[0], f"reset in step {t}")
     own.close()
     other.close()
+
+
+def _same_info(a: dict[str, Any], b: dict[str, Any], where: str) -> None:
+    """Check two infos of single environments, whose numbers may be of numpy or of Python."""
+    assert a.keys() == b.keys(), where
+    assert all(np.array_equal(a[key], b[key]) for key in a), where
 
 
 def wrapped(id: str) -> None:
@@ -462,7 +476,7 @@ def habits(id: str) -> None:
         space.seed(1)
         each.reset(seed=5)
         assert np.array_equal(first, space.sample()), "reset seeds the action space"
-        wrong = (action[..., :-1], action[None], float(action.flat[0]), np.full(7, 0.1))
+        wrong = (action[..., :-1], action[None], float(action.flat[0]), np.full(99, 0.1))
         for each_wrong in wrong:
             refused(partial(each.step, each_wrong), BadInput, "action: shape should be")
         for each_wrong in (np.array(["a"]), [[1.0, 2.0], [3.0]], {"a": 1}, None):

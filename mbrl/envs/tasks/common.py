@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import numpy as np
 import torch
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields
@@ -16,12 +17,34 @@ from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.types import Task
 
 GYMNASIUM_ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+# of bodies that float: positions without x and y, velocities; then the forces of a contact
+FREE_JOINT = (
+    ("z", "quat_w", "quat_x", "quat_y", "quat_z"),
+    ("x_dot", "y_dot", "z_dot", "spin_x", "spin_y", "spin_z"),
+)
+FORCES = ("torque_x", "torque_y", "torque_z", "force_x", "force_y", "force_z")
 _REST = 1.25  # m: height of hopper and walker in their models' own postures
 
 
 def add_uniform(x: Array, scale: float, generator: np.random.Generator) -> None:
     """Add uniform noise of [-scale, scale) in place."""
     x += generator.uniform(low=-scale, high=scale, size=x.shape)
+
+
+def constant(values: tuple[float, ...], like: ArrayOrTensor) -> ArrayOrTensor:
+    """Return numbers as an array of the library, device and number format of another.
+
+    It is made once, so that a GPU need not wait for the CPU in every step.
+    """
+    return _constant(array_namespace(like), values, like.dtype, device(like))
+
+
+@functools.lru_cache(64)
+def _constant(
+    xp: ModuleType, values: tuple[float, ...], dtype: object, device: object
+) -> ArrayOrTensor:
+    """Build the array of `constant`."""
+    return xp.asarray(values, dtype=dtype, device=device)
 
 
 def control_cost(action: ArrayOrTensor, weight: float) -> ArrayOrTensor:
@@ -40,6 +63,17 @@ def locomotion_reward(
 ) -> ArrayOrTensor:
     """Compute forward speed, plus 1 where paid (E,), minus 0.001 of the control cost: (E,)."""
     return forward_speed(before, now, dt) + paid * 1.0 - control_cost(action, 1e-3)
+
+
+def plane_info(now: Fields) -> dict[str, ArrayOrTensor]:
+    """Return the place in the plane and its distance, by gymnasium's names: (E,) each."""
+    place = now["qpos"][:, :2]
+    xp = array_namespace(place)
+    return {
+        "x_position": place[:, 0],
+        "y_position": place[:, 1],
+        "distance_from_origin": xp.sqrt(xp.vecdot(place, place)),
+    }
 
 
 def place_info(now: Fields) -> dict[str, ArrayOrTensor]:

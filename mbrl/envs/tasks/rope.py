@@ -11,12 +11,12 @@ from typing import Annotated, Literal, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 from torch import Tensor
 
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, ArrayOrTensor
-from mbrl.envs.tasks.common import all_false, never
+from mbrl.envs.tasks.common import all_false, constant, never
 from mbrl.relu import PiecewiseLinearCost, Term
 from mbrl.types import Task
 from mbrl.values import checked
@@ -103,6 +103,7 @@ class Rope(MujocoTask):
         """Return minus the cost, summed row by row: the same whatever the batch."""
         obs = self.observe(now)
         place = obs[:, None, :2] + obs[:, 2:].reshape(-1, BEADS, 2)
-        goal = array_namespace(obs).asarray(self._goal, dtype=obs.dtype, device=device(obs))
-        reward = -SCALE * abs(place - goal).reshape(len(obs), -1).sum(axis=1)
+        goal = constant(tuple(self._goal.flatten()), place).reshape(BEADS, 2)
+        distance = abs(place - goal).reshape(len(obs), -1)
+        reward = -SCALE * array_namespace(obs).sum(distance, axis=1)
         return reward, all_false(reward)

@@ -16,6 +16,7 @@ from mbrl.envs.tasks.common import (
     control_cost,
     forward_speed,
     never,
+    plane_info,
 )
 from mbrl.types import Task
 
@@ -56,13 +57,7 @@ class Swimmer(MujocoTask):
 
     def start_info(self, now: Fields) -> dict[str, ArrayOrTensor]:
         """Return the place, as gymnasium does."""
-        place = now["qpos"][:, :2]
-        xp = array_namespace(place)
-        return {
-            "x_position": place[:, 0],
-            "y_position": place[:, 1],
-            "distance_from_origin": xp.sqrt(xp.vecdot(place, place)),
-        }
+        return plane_info(now)
 
     def step_info(
         self, before: Fields, action: ArrayOrTensor, now: Fields, dt: float
