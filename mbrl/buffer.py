@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.types import Transitions, as_numbers, as_rows
+from mbrl.types import Transitions, as_numbers, as_rows, read_waits
 
 
 class ReplayBuffer:
@@ -36,6 +36,9 @@ class ReplayBuffer:
         self._rows = torch.zeros(capacity, width, device=device)
         self._episode = torch.zeros(capacity, dtype=torch.int64, device=device)
         self._unrecorded = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self._held = torch.zeros(
+            (), dtype=torch.int64, device=device
+        )  # len(self), for a CUDA graph
 
     def __len__(self) -> int:
         """Count the rows held."""
@@ -61,7 +64,7 @@ class ReplayBuffer:
         }
         ends = (columns[name][:, None] for name in ("reward", "terminated", "truncated"))
         rows = torch.cat([obs, action, next_obs, *ends], dim=1)
-        if rows.is_cpu and not torch.isfinite(rows).all():
+        if not read_waits(rows) and not torch.isfinite(rows).all():
             data.validated()  # names the field
         rows = rows.to(self._rows)
         first = max(0, rows.shape[0] - self.capacity)
@@ -71,7 +74,7 @@ class ReplayBuffer:
         self._rows[where] = rows[first:]
         self._episode[where] = columns["episode"].to(self._episode)[first:]
         self._unrecorded[where] = False if recorded is None else ~recorded.to(rows.device)[first:]
-        self.num_added += rows.shape[0]
+        self._count(self.num_added + rows.shape[0])
 
     def sample(self, batch_size: int, *, generator: torch.Generator) -> Transitions:
         """Draw transitions (batch_size, ...) uniformly, with replacement."""
@@ -79,9 +82,11 @@ class ReplayBuffer:
 
     def sample_rows(self, batch_size: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw packed rows (batch_size, width) and their episodes (batch_size,)."""
-        index = torch.randint(
-            len(self), (batch_size,), generator=generator, device=self._rows.device
-        )
+        if not read_waits(self._rows):
+            index = torch.randint(len(self), (batch_size,), generator=generator)
+        else:  # a CUDA graph reads the number of rows anew at each replay only from a tensor
+            index = torch.empty(batch_size, dtype=torch.int64, device=self.device)
+            index.random_(generator=generator).remainder_(self._held)
         return self._rows.index_select(0, index), self._episode.index_select(0, index)
 
     def rows(self, index: Tensor) -> Transitions:
@@ -121,7 +126,12 @@ class ReplayBuffer:
 
     def clear(self) -> None:
         """Remove every row."""
-        self.num_added = 0
+        self._count(0)
+
+    def _count(self, num_added: int) -> None:
+        """Set the number of rows ever added."""
+        self.num_added = num_added
+        self._held.fill_(len(self))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows held and their count."""
@@ -148,7 +158,7 @@ class ReplayBuffer:
             )
         if not rows.isfinite().all():
             raise ValueError("replay rows hold a NaN or an infinity")
-        self.num_added = state["num_added"]
+        self._count(state["num_added"])
         self._rows[:size] = rows
         self._episode[:size] = state["episode"]
         self._unrecorded[:size] = state.get("unrecorded", False)

@@ -124,12 +124,9 @@ def test_sac_takes_the_same_steps(backward):
         other.copy_(mine)
     buffer = ReplayBuffer(1000, 2, 1)
     buffer.add(transitions(1000))
-    batches = learners["cpu"]._batches(buffer, None, 4)
-    for batch in batches:
+    for batch in learners["cpu"]._updates.batches(((buffer, None),), 4):
         for device, learner in learners.items():
-            there = type(batch)(*(x.to(device) for x in batch))
-            learner._critic_adam.step(*learner._gradients.critic(there))
-            learner._actor_adam.step(learner._gradients.actor())
+            learner._updates.step(type(batch)(*(x.to(device) for x in batch)))
     for mine, other in zip(learners["cpu"].networks[2:], learners[CUDA].networks[2:], strict=True):
         assert torch.allclose(mine, other.cpu(), atol=1e-4)
 
@@ -217,7 +214,7 @@ def test_sac_replays_its_updates_as_a_graph(batch_size):
             batch_size=batch_size, backward=backward,
         )  # fmt: skip
         learners.append(learner)
-    learners[1]._update = learners[1]._take_step  # one by one
+    learners[1]._updates._chunk = learners[1]._updates._run_eagerly
     found = []
     for learner in learners:
         buffer = ReplayBuffer(1000, 2, 1, CUDA)

@@ -1,33 +1,24 @@
 """Soft actor-critic: off-policy learning of a stochastic policy with an automatic temperature.
 
-AutogradGradients are the losses as in the paper; sac_fused.py has the same gradients, faster.
+sac_losses.py has the losses as in the paper, sac_fused.py the same gradients, faster, and
+sac_updates.py an update.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, final
 
 import torch
 from annotated_types import Gt, Le
 from torch import Tensor
 
-from mbrl.buffer import ReplayBuffer, mix
-from mbrl.errors import BadInput, NumericalFault
-from mbrl.learners.sac_fused import ManualGradients
-from mbrl.learners.sac_networks import (
-    Adam,
-    Batch,
-    Gradients,
-    Networks,
-    forward,
-    gaussian_log_prob,
-    initial,
-    layers,
-    squash,
-)
+from mbrl.buffer import ReplayBuffer
+from mbrl.errors import BadInput
+from mbrl.learners.sac_networks import Networks, forward, initial, squash
+from mbrl.learners.sac_updates import Settings, Updates, merged
 from mbrl.learners.unit_actions import UnitActions
-from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, as_rows
@@ -42,87 +33,6 @@ from mbrl.values import (
     Width,
     checked,
 )
-
-CHUNK = 16  # batches sampled at once
-
-
-@final
-class AutogradGradients:
-    """Gradients of SAC's losses, written as in the paper, by autograd.
-
-    Args:
-        networks: the parameters, changed in place between the calls.
-        target_entropy: entropy of the policy that the temperature is adapted to.
-        conservatism: weight of COMBO's term in the critics' loss; 0 is plain SAC.
-        num_real: first rows of a batch, which are real: that term raises their values.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,
-        *,
-        target_entropy: float,
-        conservatism: float = 0.0,
-        num_real: int = 0,
-    ):
-        """Store the parameters."""
-        self._nets = networks
-        self._target_entropy = target_entropy
-        self._conservatism, self._num_real = conservatism, num_real
-
-    def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the gradients of the critics' and the temperature's loss, flat."""
-        nets, size = self._nets, batch.reward.shape[0]
-        num_obs = nets.actor_sizes[0]
-        obs, next_obs = batch.taken[:, :num_obs], batch.next_obs
-        noise, next_noise = batch.noise.split(size, dim=1)
-        base, next_base = batch.noise_log_prob.split(size)
-        log_temperature = nets.log_temperature.detach().requires_grad_()
-        temperature = log_temperature.detach().exp()
-
-        self._actor = nets.actor.detach().requires_grad_()
-        actor = layers(self._actor, 1, nets.actor_sizes)
-        self._sample = squash(forward(obs[None], actor)[0], noise, base)
-        entropy_gap = self._sample.log_prob.detach() + self._target_entropy
-        temperature_loss = -(log_temperature * entropy_gap).mean()
-
-        with torch.no_grad():
-            next_sample = squash(forward(next_obs[None], actor)[0], next_noise, next_base)
-            pair = torch.cat([next_obs, next_sample.action.T], 1).expand(2, -1, -1)
-            next_q = forward(pair, layers(nets.target, 2, nets.critic_sizes)).amin(0)[0]
-            target = batch.reward + batch.discount * (next_q - temperature * next_sample.log_prob)
-
-        critic = nets.critic.detach().requires_grad_()
-        q = forward(batch.taken.expand(2, -1, -1), layers(critic, 2, nets.critic_sizes))
-        critic_loss = 0.5 * (q[:, 0] - target).square().mean(1).sum()
-        if self._conservatism and self._num_real < size:  # the policy's actions in imagined states
-            pair = torch.cat([obs, self._sample.action.detach().T], 1).expand(2, -1, -1)
-            imagined = forward(pair, layers(critic, 2, nets.critic_sizes))[:, 0, self._num_real :]
-            gap = imagined.mean(1) - q[:, 0, : self._num_real].mean(1)
-            critic_loss = critic_loss + self._conservatism * gap.sum()
-        self._obs, self._temperature = obs, temperature
-        self._metrics = {
-            "train/critic_loss": critic_loss.detach(),
-            "train/temperature": temperature[0],
-            "train/entropy": -self._sample.log_prob.detach().mean(),
-            "train/mean_q": q.detach().mean(),
-        }
-        (critic_gradient,) = torch.autograd.grad(critic_loss, critic)
-        (temperature_gradient,) = torch.autograd.grad(temperature_loss, log_temperature)
-        return critic_gradient, temperature_gradient
-
-    def actor(self) -> Tensor:
-        """Return the actor's gradient on the same batch, through the updated critics."""
-        pair = torch.cat([self._obs, self._sample.action.T], 1).expand(2, -1, -1)
-        critic = layers(self._nets.critic, 2, self._nets.critic_sizes)
-        q = forward(pair, critic)[:, 0].min(0).values
-        loss = (self._temperature * self._sample.log_prob - q).mean()
-        self._metrics["train/actor_loss"] = loss.detach()
-        return torch.autograd.grad(loss, self._actor)[0]
-
-    def metrics(self) -> dict[str, Tensor]:
-        """Return the losses of the last update."""
-        return self._metrics
 
 
 @final
@@ -188,17 +98,12 @@ class SAC:
         device = generator.device
         self._units = UnitActions(action, device)
         self._obs_dim, self._act_dim = obs_dim, self._units.dim
-        self._env_act_dim = action.dim
         self._generator = generator
-        self._discount = discount
-        self._tau = tau
-        self._batch_size = batch_size
-        self._real_ratio = real_ratio
 
         actor_sizes = (obs_dim, *[hidden] * num_layers, 2 * self._act_dim)
         critic_sizes = (obs_dim + self._act_dim, *[hidden] * num_layers, 1)
         critic = initial(2, critic_sizes, generator=generator).to(device)
-        self.networks = Networks(
+        networks = Networks(
             actor_sizes,
             critic_sizes,
             actor=initial(1, actor_sizes, generator=generator).to(device),
@@ -206,33 +111,48 @@ class SAC:
             target=critic.clone(),
             log_temperature=torch.full((1,), math.log(initial_temperature), device=device),
         )
-        entropy = -float(self._act_dim) if target_entropy is None else target_entropy
-        self._gradients: Gradients
-        num_real = round(real_ratio * batch_size)
-        if conservatism > 0 and not 0 < num_real < batch_size:
+        settings = Settings(
+            batch_size=batch_size,
+            real_ratio=real_ratio,
+            discount=discount,
+            tau=tau,
+            target_entropy=-float(self._act_dim) if target_entropy is None else target_entropy,
+            learning_rate=learning_rate,
+            actor_learning_rate=actor_learning_rate or learning_rate,
+            conservatism=conservatism,
+            manual=backward == "manual" and conservatism == 0,
+        )
+        if conservatism > 0 and not 0 < settings.num_real < batch_size:
             raise BadInput(
                 f"real_ratio={real_ratio}: conservatism compares real and imagined transitions, a "
                 "batch needs both, for example real_ratio=0.5"
             )
-        if backward == "manual" and conservatism == 0:
-            self._gradients = ManualGradients(
-                self.networks, target_entropy=entropy, batch_size=batch_size
-            )
-        else:
-            self._gradients = AutogradGradients(
-                self.networks,
-                target_entropy=entropy,
-                conservatism=conservatism,
-                num_real=num_real,
-            )
-        self._critic_adam = Adam(
-            self.networks.critic, self.networks.log_temperature, learning_rate=learning_rate
-        )
-        self._actor_adam = Adam(
-            self.networks.actor, learning_rate=actor_learning_rate or learning_rate
-        )
-        manual = isinstance(self._gradients, ManualGradients)
-        self._update = Graphed(self._update_networks) if manual else self._update_networks
+        self._join(Updates(networks, settings, self._units, [generator]), 0)
+
+    def _join(self, updates: Updates, seed: int) -> None:
+        """Store which updates this learner takes part in, and as which of their seeds."""
+        self._updates, self._seed = updates, seed
+        self._actor, self._critic = updates.actor(seed), updates.critic(seed)
+
+    @property
+    def networks(self) -> Networks:
+        """Return all parameters; copies of them in a stack of learners."""
+        return self._updates.networks_of(self._seed)
+
+    @staticmethod
+    def stack(learners: Sequence[SAC]) -> SACStack:
+        """Return learners that differ in their seeds as one that updates them all as a batch.
+
+        Args:
+            learners: of one seed each; they act, and are saved, as before.
+
+        Raises:
+            BadInput: if they differ in more than their numbers.
+        """
+        updates = merged([each._updates for each in learners])
+        for seed, each in enumerate(learners):
+            each._join(updates, seed)
+        return SACStack(updates)
 
     @torch.no_grad()
     def select(
@@ -266,59 +186,23 @@ class SAC:
             num_updates: updates of critics, temperature, actor and target critics.
 
         Returns:
-            Metrics of the last step; empty without one.
+            Metrics of the last step; empty without one. On a GPU those of one call in a hundred,
+            because reading them waits for the updates.
 
         Raises:
-            NumericalFault: if a loss of the last step is not finite.
+            NumericalFault: if a loss of the last step is not finite; on a GPU, of one that is read.
+            BadInput: if it learns in a stack.
         """
+        if self._updates.num_seeds > 1:
+            raise BadInput("learner: is one of a stack of learners; update the stack")
         if num_updates < 1:
             return {}
-        for done in range(0, num_updates, CHUNK):
-            for batch in self._batches(real, imagined, min(CHUNK, num_updates - done)):
-                self._update(*batch)
-        losses = self._gradients.metrics()
-        metrics = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise NumericalFault(f"SAC: {name} is {value}; the data or learning_rate is off")
-        return metrics
-
-    def _update_networks(self, *batch: Tensor) -> None:
-        """Update critics, temperature, actor and target critics on the tensors of a Batch."""
-        nets = self.networks
-        self._critic_adam.step(*self._gradients.critic(Batch(*batch)))
-        self._actor_adam.step(self._gradients.actor())
-        nets.target.lerp_(nets.critic, self._tau)
-
-    def _batches(self, real: ReplayBuffer, imagined: ReplayBuffer | None, num: int) -> list[Batch]:
-        """Sample num batches and their noise at once."""
-        size, num_obs, num_act = self._batch_size, self._obs_dim, self._act_dim
-        rows = mix(
-            real,
-            imagined,
-            size,
-            real_ratio=self._real_ratio,
-            num_batches=num,
-            generator=self._generator,
-        )
-        obs, action, next_obs, reward, terminated, _ = rows.split(
-            [num_obs, self._env_act_dim, num_obs, 1, 1, 1], dim=2
-        )
-        noise = torch.randn(num, num_act, 2 * size, generator=self._generator, device=rows.device)
-        stacked = Batch(
-            torch.cat([obs, self._units.from_env(action)], 2),
-            next_obs,
-            reward[:, :, 0],
-            self._discount * (1 - terminated[:, :, 0]),
-            noise,
-            gaussian_log_prob(noise),
-        )
-        return [Batch(*parts) for parts in zip(*(x.unbind() for x in stacked), strict=True)]
+        return self._updates.run([real], [imagined], num_updates)[0]
 
     @property
     def num_policy_parameters(self) -> int:
         """Return the number of the actor's weights."""
-        return self.networks.actor.numel()
+        return sum(x.numel() for layer in self._actor for x in layer)
 
     @torch.no_grad()
     def value(self, obs: Tensor) -> Tensor:
@@ -328,8 +212,7 @@ class SAC:
         """
         obs = self._rows(obs)
         pair = torch.cat([obs, self._mean_action(obs)], 1).expand(2, -1, -1)
-        critic = layers(self.networks.critic, 2, self.networks.critic_sizes)
-        return forward(pair, critic).amin(0)[0]
+        return forward(pair, self._critic).amin(0)[0]
 
     def _rows(self, obs: Tensor) -> Tensor:
         """Return checked observations (B, obs_dim)."""
@@ -337,15 +220,21 @@ class SAC:
 
     def _actor_output(self, obs: Tensor) -> Tensor:
         """Return means above log standard deviations (2 A, B) for obs (B, obs_dim)."""
-        return forward(obs[None], layers(self.networks.actor, 1, self.networks.actor_sizes))[0]
+        return forward(obs[None], self._actor)[0]
 
     def _mean_action(self, obs: Tensor) -> Tensor:
         """Return the mean actions (B, A) in [-1, 1] for obs (B, obs_dim)."""
         return self._actor_output(obs)[: self._act_dim].T.tanh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return networks, optimizer moments and the generator's state."""
-        state = self._tensors() | {"generator": self._generator.get_state()}
+        """Return networks, optimizer moments and the generator's state.
+
+        Raises:
+            NumericalFault: if a loss that was not read yet is not finite.
+        """
+        self._updates.check_unread()
+        tensors = self._updates.tensors(self._seed)
+        state = tensors | {"generator": self._generator.get_state()}
         return {name: tensor.clone() for name, tensor in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -354,19 +243,63 @@ class SAC:
         Raises:
             BadInput: if it is of networks of other sizes.
         """
-        own = self._tensors()
-        for name, tensor in own.items():
+        for name, tensor in self._updates.tensors(self._seed).items():
             if name not in state or state[name].shape != tensor.shape:
                 raise BadInput(f"the saved SAC does not fit: {name} is not {tuple(tensor.shape)}")
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
+        self._updates.load(self._seed, state)
         restore(self._generator, state["generator"])
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """Return every tensor that learning changes, by name."""
-        nets = self.networks._asdict()
-        tensors = {name: x for name, x in nets.items() if isinstance(x, Tensor)}
-        for name, adam in (("critic", self._critic_adam), ("actor", self._actor_adam)):
-            for kind, parts in adam.state().items():
-                tensors |= {f"{name}_adam.{kind}.{i}": part for i, part in enumerate(parts)}
-        return tensors
+
+@final
+class SACStack:
+    """SAC learners of S seeds, updated as one batch; SAC.stack makes it.
+
+    Args:
+        updates: of all of them.
+    """
+
+    def __init__(self, updates: Updates):
+        """Store the updates."""
+        self._updates = updates
+        self._actor = updates.actor()
+
+    @torch.no_grad()
+    def select(
+        self, obs: Sequence[Tensor], *, generators: Sequence[torch.Generator]
+    ) -> list[Tensor]:
+        """Return actions (B, act_dim) in environment units for each seed's obs (B, obs_dim).
+
+        Args:
+            obs: of each seed.
+            generators: source of each seed's noise.
+        """
+        rows = torch.stack(list(obs))
+        head = forward(rows, self._actor)  # (S, 2 A, B)
+        size = (head.shape[1] // 2, rows.shape[1])
+        noise = torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators])
+        action = squash(head, noise, noise[:, 0]).action.mT
+        return list(self._updates.units.to_env(action).unbind())
+
+    def improve(
+        self,
+        real: Sequence[ReplayBuffer],
+        imagined: Sequence[ReplayBuffer | None],
+        *,
+        num_updates: int = 1,
+    ) -> list[dict[str, float]]:
+        """Update all networks of all seeds num_updates times; see SAC.improve.
+
+        Args:
+            real: transitions of each seed's environment.
+            imagined: those of its model.
+            num_updates: of each seed.
+
+        Returns:
+            Metrics of each seed.
+
+        Raises:
+            NumericalFault: if a loss that was read is not finite.
+        """
+        if num_updates < 1:
+            return [{} for _ in real]
+        return self._updates.run(real, imagined, num_updates)

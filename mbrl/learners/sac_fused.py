@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mbrl.learners.sac_networks import Batch, Layers, Networks, layers, squash
+from mbrl.learners.sac_networks import Batch, Layers, Networks, layers, squash, twice
 
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -93,56 +93,57 @@ class ManualGradients:
     def __init__(self, networks: Networks, *, target_entropy: float, batch_size: int):
         """Allocate gradients and activations."""
         nets = networks
-        self._log_temperature = nets.log_temperature
+        self._log_temperature = nets.log_temperature[:, None]  # (S, 1)
         self._target_entropy = target_entropy
         self._actor_gradient = torch.empty_like(nets.actor)
         self._critic_gradient = torch.empty_like(nets.critic)
+        seeds, size, num_obs = nets.num_seeds, batch_size, nets.actor_sizes[0]
         critic, critic_gradient, target = (
-            layers(flat, 2, nets.critic_sizes)
+            layers(flat, 2 * seeds, nets.critic_sizes)
             for flat in (nets.critic, self._critic_gradient, nets.target)
         )
         actor, actor_gradient = (
-            layers(flat, 1, nets.actor_sizes) for flat in (nets.actor, self._actor_gradient)
+            layers(flat, seeds, nets.actor_sizes) for flat in (nets.actor, self._actor_gradient)
         )
-        size, num_obs = batch_size, nets.actor_sizes[0]
         self._size = size
         self._actor = ManualMlp(actor, actor_gradient, num_rows=2 * size, num_back=size)
         self._critic = ManualMlp(critic, critic_gradient, num_rows=size, num_back=size)
         self._target = ManualMlp(target, target, num_rows=size, num_back=size)
-        self._action_weight = critic[0][0][:, num_obs:]  # (2, A, hidden)
+        self._action_weight = critic[0][0][:, num_obs:]  # (2 S, A, hidden)
 
-        pairs = nets.actor.new_empty(2 * size, nets.critic_sizes[0])  # obs above next_obs | action
-        self._obs, self._next_obs = pairs[:, :num_obs].split(size)
-        self._both_obs = pairs[None, :, :num_obs]  # (1, 2B, D)
-        self._action = pairs[:, num_obs:].T  # (A, 2B)
-        self._pair, self._next_pair = pairs.view(2, 1, size, -1).expand(-1, 2, -1, -1)
-        self._smaller = nets.actor.new_empty(2, 1, size)
+        # obs above next_obs | action
+        pairs = nets.actor.new_empty(seeds, 2 * size, nets.critic_sizes[0])
+        self._both_obs = pairs[:, :, :num_obs]  # (S, 2B, D)
+        self._obs, self._next_obs = self._both_obs.split(size, 1)
+        self._action = pairs[:, :, num_obs:].mT  # (S, A, 2B)
+        self._pair, self._next_pair = pairs.split(size, 1)
+        self._smaller = nets.actor.new_empty(seeds, 2, size)
 
     @torch.no_grad()
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gradients of the critics' and the temperature's loss, flat."""
         size = self._size
-        self._temperature = self._log_temperature.exp()
+        self._temperature = self._log_temperature.exp()  # (S, 1)
 
         # the policy's actions at obs (for the actor's loss) and at next_obs (for the target)
-        self._obs.copy_(batch.taken[:, : self._obs.shape[1]])
+        self._obs.copy_(batch.taken[:, :, : self._obs.shape[2]])
         self._next_obs.copy_(batch.next_obs)
-        head = self._actor.forward(self._both_obs)[0]  # (2A, 2B)
+        head = self._actor.forward(self._both_obs)  # (S, 2A, 2B)
         self._sample = squash(head, batch.noise, batch.noise_log_prob)
         self._action.copy_(self._sample.action)
-        log_prob, next_log_prob = self._sample.log_prob.split(size)
+        log_prob, next_log_prob = self._sample.log_prob.split(size, 1)
 
-        next_q = self._target.forward(self._next_pair).amin(0)[0]
+        next_q = self._of_seeds(self._target.forward(twice(self._next_pair))).amin(1)
         target = batch.reward + batch.discount * (next_q - self._temperature * next_log_prob)
 
         # loss = 1/2 sum_k mean_b (q - target)^2
-        self._q = self._critic.forward(batch.taken.expand(2, -1, -1))  # (2, 1, B)
-        self._td = self._q - target
-        self._critic.backward(self._td / size)
+        self._q = self._of_seeds(self._critic.forward(twice(batch.taken)))  # (S, 2, B)
+        self._td = self._q - target[:, None]
+        self._critic.backward((self._td / size).view(-1, 1, size))
 
         # loss = -log_temperature * mean_b (log_prob + target_entropy)
-        self._mean_log_prob = log_prob.mean()
-        return self._critic_gradient, -(self._mean_log_prob + self._target_entropy).view(1)
+        self._mean_log_prob = log_prob.mean(1)
+        return self._critic_gradient, -(self._mean_log_prob + self._target_entropy)
 
     @torch.no_grad()
     def actor(self) -> Tensor:
@@ -150,28 +151,34 @@ class ManualGradients:
         size = self._size
 
         # loss = mean_b (temperature * log_prob - min_k q); only the smaller critic has a gradient
-        self._policy_q = self._critic.forward(self._pair)  # (2, 1, B)
-        first, second = self._policy_q
-        torch.le(first, second, out=self._smaller[0])
-        torch.gt(first, second, out=self._smaller[1])
-        error = self._critic.backward(self._smaller / -size, weights=False)
-        by_action = torch.bmm(self._action_weight, error.mT).sum(0)  # (A, B)
+        self._policy_q = self._of_seeds(self._critic.forward(twice(self._pair)))  # (S, 2, B)
+        first, second = self._policy_q.unbind(1)
+        torch.le(first, second, out=self._smaller[:, 0])
+        torch.gt(first, second, out=self._smaller[:, 1])
+        error = self._critic.backward((self._smaller / -size).view(-1, 1, size), weights=False)
+        by_critic = torch.bmm(self._action_weight, error.mT)  # (2 S, A, B)
+        by_action = by_critic.view(-1, 2, *by_critic.shape[1:]).sum(1)  # (S, A, B)
 
         # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
-        weight = self._temperature / size
+        weight = (self._temperature / size)[..., None]
         action, _, spread, slope, safe_slope, clamped = (x[..., :size] for x in self._sample)
         by_mean = slope * (by_action + (2 * weight) * action / safe_slope)
         by_log_std = (by_mean * spread - weight).masked_fill_(clamped, 0)
-        self._actor.backward(torch.cat([by_mean, by_log_std])[None])
+        self._actor.backward(torch.cat([by_mean, by_log_std], 1))
         return self._actor_gradient
 
+    def _of_seeds(self, q: Tensor) -> Tensor:
+        """Return values (2 S, 1, B) of the critics seed by seed: (S, 2, B)."""
+        return q.view(-1, 2, self._size)
+
     def metrics(self) -> dict[str, Tensor]:
-        """Return the losses of the last update."""
-        temperature = self._temperature[0]
+        """Return the losses (S,) of the last update."""
+        temperature = self._temperature[:, 0]
+        least = self._policy_q.amin(1)
         return {
-            "train/critic_loss": 0.5 * self._td.square().mean(2).sum(),
+            "train/critic_loss": 0.5 * self._td.square().mean(2).sum(1),
             "train/temperature": temperature,
             "train/entropy": -self._mean_log_prob,
-            "train/mean_q": self._q.mean(),
-            "train/actor_loss": temperature * self._mean_log_prob - self._policy_q.amin(0).mean(),
+            "train/mean_q": self._q.mean((1, 2)),
+            "train/actor_loss": temperature * self._mean_log_prob - least.mean(1),
         }

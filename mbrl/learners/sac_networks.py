@@ -1,10 +1,12 @@
 """SAC's networks on flat parameters, the batch of an update, and Adam.
 
-N networks of one shape are stacked, so that both critics are one batched matrix product. All their
-parameters are one flat tensor, so that Adam and the target's average are one kernel each.
+N networks of one shape are stacked, so that both critics, and those of S seeds that learn side by
+side, are one batched matrix product. All their parameters are one flat tensor, so that Adam and the
+target's average are one kernel each.
 A hidden layer is a weight (N, in, out) and a bias (N, 1, out). The last layer is transposed, with
 (N, out, in) and (N, out, 1), and so is its output (N, out, B): a product with few rows is up to 4x
-faster than one with few columns. B transitions, D = obs_dim, A = act_dim.
+faster than one with few columns. B transitions, D = obs_dim, A = act_dim, S seeds (1 of a learner
+alone); N is S for actors and 2 S for critics, both of a seed side by side.
 """
 
 from __future__ import annotations
@@ -41,6 +43,30 @@ def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
     return [*hidden, (weight.view(num, sizes[-1], -1), bias.mT)]
 
 
+def merge(flats: Sequence[Tensor], num: int, sizes: Sequence[int]) -> Tensor:
+    """Return the flat parameters of several groups of num networks as those of one, in turn."""
+    groups = zip(*(layers(flat, num, sizes) for flat in flats), strict=True)
+    parts = [torch.cat(group).flatten() for layer in groups for group in zip(*layer, strict=True)]
+    return torch.cat(parts)
+
+
+def group_of(flat: Tensor, num: int, sizes: Sequence[int], *, index: int, of: int) -> Tensor:
+    """Return the flat parameters of one of several merged groups, not copied where it is all.
+
+    Args:
+        flat: of all groups.
+        num: networks of a group.
+        sizes: of their layers.
+        index: of the group.
+        of: number of groups.
+    """
+    if of == 1:
+        return flat
+    own = slice(index * num, (index + 1) * num)
+    parts = [x[own].flatten() for layer in layers(flat, of * num, sizes) for x in layer]
+    return torch.cat(parts)
+
+
 def forward(x: Tensor, net: Layers) -> Tensor:
     """Return the outputs (N, out, B) of ReLU networks for x (N, B, in)."""
     weights, biases = zip(*net, strict=True)
@@ -50,12 +76,12 @@ def forward(x: Tensor, net: Layers) -> Tensor:
 class Sample(NamedTuple):
     """Actions of a tanh-Gaussian policy, with terms of their gradient."""
 
-    action: Tensor  # (A, B) in [-1, 1]
-    log_prob: Tensor  # (B,)
-    spread: Tensor  # (A, B) std * noise
-    slope: Tensor  # (A, B) of tanh: 1 - action^2
-    safe_slope: Tensor  # (A, B) slope + EPSILON
-    clamped: Tensor  # (A, B) bool: log_std was out of bounds
+    action: Tensor  # (..., A, B) in [-1, 1]
+    log_prob: Tensor  # (..., B)
+    spread: Tensor  # (..., A, B) std * noise
+    slope: Tensor  # (..., A, B) of tanh: 1 - action^2
+    safe_slope: Tensor  # (..., A, B) slope + EPSILON
+    clamped: Tensor  # (..., A, B) bool: log_std was out of bounds
 
 
 def gaussian_log_prob(noise: Tensor) -> Tensor:
@@ -67,40 +93,50 @@ def squash(head: Tensor, noise: Tensor, noise_log_prob: Tensor) -> Sample:
     """Return the actions for an actor's output.
 
     Args:
-        head: means above log standard deviations (2A, B).
-        noise: standard normal (A, B).
-        noise_log_prob: its log density (B,); see gaussian_log_prob.
+        head: means above log standard deviations (..., 2A, B).
+        noise: standard normal (..., A, B).
+        noise_log_prob: its log density (..., B); see gaussian_log_prob.
     """
-    mean, raw = head.chunk(2)
+    mean, raw = head.chunk(2, -2)
     log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
     spread = log_std.exp() * noise
     action = (mean + spread).tanh()
     slope = 1 - action * action
     safe_slope = slope + EPSILON
-    log_prob = noise_log_prob - safe_slope.log().add_(log_std).sum(0)
+    log_prob = noise_log_prob - safe_slope.log().add_(log_std).sum(-2)
     return Sample(action, log_prob, spread, slope, safe_slope, raw != log_std)
 
 
 class Networks(NamedTuple):
-    """All parameters of SAC, each group flat."""
+    """All parameters of SAC, those of S seeds together, each group flat."""
 
     actor_sizes: tuple[int, ...]  # D, hidden ..., 2A
     critic_sizes: tuple[int, ...]  # D + A, hidden ..., 1
     actor: Tensor
-    critic: Tensor  # both critics
+    critic: Tensor  # both critics of each seed
     target: Tensor  # their moving average
-    log_temperature: Tensor  # (1,)
+    log_temperature: Tensor  # (S,)
+
+    @property
+    def num_seeds(self) -> int:
+        """Return S."""
+        return self.log_temperature.shape[0]
 
 
 class Batch(NamedTuple):
-    """Batch of one update; actions are in [-1, 1]."""
+    """Batch of one update of S seeds; actions are in [-1, 1]."""
 
-    taken: Tensor  # (B, D + A) [obs | action]
-    next_obs: Tensor  # (B, D)
-    reward: Tensor  # (B,)
-    discount: Tensor  # (B,) 0 where the episode terminated
-    noise: Tensor  # (A, 2B) for obs, then for next_obs
-    noise_log_prob: Tensor  # (2B,)
+    taken: Tensor  # (S, B, D + A) [obs | action]
+    next_obs: Tensor  # (S, B, D)
+    reward: Tensor  # (S, B)
+    discount: Tensor  # (S, B) 0 where the episode terminated
+    noise: Tensor  # (S, A, 2B) for obs, then for next_obs
+    noise_log_prob: Tensor  # (S, 2B)
+
+
+def twice(x: Tensor) -> Tensor:
+    """Return the rows of each seed (S, B, n) once for each of its two critics: (2 S, B, n)."""
+    return x[:, None].expand(-1, 2, -1, -1).flatten(0, 1)
 
 
 class Gradients(Protocol):
@@ -115,7 +151,7 @@ class Gradients(Protocol):
         ...
 
     def metrics(self) -> dict[str, Tensor]:
-        """Return the losses of the last update."""
+        """Return the losses (S,) of the last update."""
         ...
 
 

@@ -48,6 +48,14 @@ class UnitActions:
         self._low, self._high = low, high
         self._middle, self._half = middle[self._free], half[self._free]
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether the bounds are the same."""
+        return (
+            isinstance(other, UnitActions)
+            and self._low.equal(other._low)
+            and self._high.equal(other._high)
+        )
+
     def from_env(self, action: Tensor) -> Tensor:
         """Return a policy's actions (..., dim) for an environment's (..., act_dim)."""
         return (self.select(action) - self._middle) / self._half

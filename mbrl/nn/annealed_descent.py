@@ -50,7 +50,6 @@ class AnnealedDescent:
         self._loss = last_loss = torch.zeros((), device=rows.device)
         self.updates = 0
 
-        @Graphed
         def take_step(rows: Tensor) -> None:
             value = loss(rows)
             optimizer.zero_grad()
@@ -58,7 +57,7 @@ class AnnealedDescent:
             optimizer.step()
             last_loss.copy_(value.detach())
 
-        self._take_step = take_step
+        self._take_step = Graphed(take_step, rows.device)
 
     def run_epoch(self, limit: int) -> None:
         """Run an epoch, or until there are limit updates.

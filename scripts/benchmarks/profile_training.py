@@ -113,7 +113,7 @@ def ensemble_products(model: Any, x: Any, weights: Any, biases: Any) -> Iterator
 
 def sac_products(learner: SAC, *args: Any, num_updates: int = 1) -> Counter[Shape]:
     """Name the products of some updates."""
-    nets, rows = learner.networks, learner._batch_size
+    nets, rows = learner.networks, learner._updates.settings.batch_size
     critic = nets.critic_sizes
     through = [(2, rows, above, below) for below, above in zip(critic, critic[1:], strict=False)]
     one = [

@@ -54,25 +54,34 @@ def small(backward: Backward = "manual", seed: int = 0, **changes) -> SAC:
 
 
 def problem(
-    seed: int, obs_dim: int, act_dim: int, hidden: list[int], size: int, gain: float, dtype
+    seed: int,
+    obs_dim: int,
+    act_dim: int,
+    hidden: list[int],
+    size: int,
+    gain: float,
+    dtype,
+    num_seeds: int = 1,
 ) -> tuple[Networks, Batch]:
     g = seeded(seed)
     actor_sizes, critic_sizes = (
         (obs_dim, *hidden, 2 * act_dim),
         (obs_dim + act_dim, *hidden, 1),
     )
-    actor = initial(1, actor_sizes, generator=g).to(dtype)
-    layers(actor, 1, actor_sizes)[-1][0].mul_(gain)  # a large one drives log_std out of bounds
-    critic, target = (initial(2, critic_sizes, generator=g).to(dtype) for _ in range(2))
-    temperature = 0.3 * torch.randn(1, generator=g).to(dtype)
+    actor = initial(num_seeds, actor_sizes, generator=g).to(dtype)
+    last = layers(actor, num_seeds, actor_sizes)[-1][0]
+    last.mul_(gain)  # a large one drives log_std out of bounds
+    critics = 2 * num_seeds
+    critic, target = (initial(critics, critic_sizes, generator=g).to(dtype) for _ in range(2))
+    temperature = 0.3 * torch.randn(num_seeds, generator=g).to(dtype)
     networks = Networks(actor_sizes, critic_sizes, actor, critic, target, temperature)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=g).to(dtype)
+        return torch.randn(num_seeds, *shape, generator=g).to(dtype)
 
     noise = draw(act_dim, 2 * size)
     batch = Batch(
-        torch.cat([draw(size, obs_dim), draw(size, act_dim).tanh()], 1),
+        torch.cat([draw(size, obs_dim), draw(size, act_dim).tanh()], 2),
         draw(size, obs_dim),
         draw(size),
         0.9 * (draw(size) < 0.5).to(dtype),
@@ -84,7 +93,7 @@ def problem(
 
 def gradients(kind: type, networks: Networks, batch: Batch) -> dict[str, Tensor]:
     """One update's gradients and metrics; the critics move in between."""
-    size = {"batch_size": batch.reward.shape[0]} if kind is ManualGradients else {}
+    size = {"batch_size": batch.reward.shape[1]} if kind is ManualGradients else {}
     networks = copy.deepcopy(networks)
     found = kind(networks, target_entropy=-1.5, **size)
     critic, temperature = found.critic(batch)

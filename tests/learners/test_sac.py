@@ -14,7 +14,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners import SAC
-from mbrl.learners.sac import AutogradGradients
+from mbrl.learners.sac_losses import AutogradGradients
 from mbrl.learners.sac_networks import (
     Batch,
     forward,
@@ -57,7 +57,7 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
     """Same weights, batches and noise give the same weights after five updates."""
     learner = small(backward, action=bounds((-1.0, 1.0), (-1.0, 1.0)))
     real = experience(200, action=bounds((-1.0, 1.0), (-1.0, 1.0)))
-    batches = copy.deepcopy(learner)._batches(real, None, 5)
+    batches = copy.deepcopy(learner)._updates.batches(((real, None),), 5)
     nets = learner.networks
 
     with torch.random.fork_rng():
@@ -77,17 +77,17 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
 
     samples = iter(
         ReplayBufferSamples(
-            b.taken[:, :3],
-            b.taken[:, 3:],
-            b.next_obs,
-            (b.discount == 0).float()[:, None],
-            b.reward[:, None],
+            b.taken[0, :, :3],
+            b.taken[0, :, 3:],
+            b.next_obs[0],
+            (b.discount[0] == 0).float()[:, None],
+            b.reward[0, :, None],
         )
         for b in batches
     )
     assert sb3.replay_buffer is not None
     monkeypatch.setattr(sb3.replay_buffer, "sample", lambda *_, **__: next(samples))
-    noises = iter(x.T for b in batches for x in b.noise.split(32, dim=1))
+    noises = iter(x.T for b in batches for x in b.noise[0].split(32, dim=1))
     normal = "torch.distributions.normal._standard_normal"
     monkeypatch.setattr(normal, lambda *_, **__: next(noises))
     sb3.train(gradient_steps=5, batch_size=32)
@@ -260,7 +260,8 @@ def test_no_updates_change_nothing():
 def test_batches_hold_scaled_actions_and_discounts():
     learner, real = small(batch_size=64), experience(40)
     data = real.all()
-    for batch in learner._batches(real, None, 3):
+    for seeds in learner._updates.batches(((real, None),), 3):
+        batch = Batch(*(x[0] for x in seeds))
         row = (batch.taken[:, None, :3] == data.obs[None]).all(2).float().argmax(1)
         scaled = 2 * (data.action - SQUARE.low) / (SQUARE.high - SQUARE.low) - 1
         torch.testing.assert_close(batch.taken[:, 3:], scaled[row])
@@ -283,10 +284,11 @@ def test_the_conservative_term_is_the_gap_of_the_two_means():
     """Its gradient, against one of the gap written out on the same batch."""
     sac = SAC(obs_dim=2, action=UNIT, generator=generator(1), hidden=8, batch_size=12)
     nets, draws = sac.networks, generator(4)
-    noise = torch.randn(1, 24, generator=draws)
+    noise = torch.randn(1, 1, 24, generator=draws)
     batch = Batch(
-        torch.randn(12, 3, generator=draws), torch.randn(12, 2, generator=draws),
-        torch.randn(12, generator=draws), torch.full((12,), 0.9), noise, gaussian_log_prob(noise),
+        torch.randn(1, 12, 3, generator=draws), torch.randn(1, 12, 2, generator=draws),
+        torch.randn(1, 12, generator=draws), torch.full((1, 12), 0.9), noise,
+        gaussian_log_prob(noise),
     )  # fmt: skip
     plain, _ = AutogradGradients(nets, target_entropy=-1.0).critic(batch)
     options = {"target_entropy": -1.0, "conservatism": 3.0, "num_real": 5}
@@ -294,10 +296,10 @@ def test_the_conservative_term_is_the_gap_of_the_two_means():
 
     flat = nets.critic.detach().requires_grad_()
     critic = layers(flat, 2, nets.critic_sizes)
-    mean, log_std = forward(batch.taken[None, :, :2], layers(nets.actor, 1, nets.actor_sizes))[0]
-    action = (mean + log_std.exp() * noise[0, :12]).tanh()[:, None].detach()
-    imagined = torch.cat([batch.taken[5:, :2], action[5:]], 1).expand(2, -1, -1)
-    real = batch.taken[:5].expand(2, -1, -1)
+    mean, log_std = forward(batch.taken[..., :2], layers(nets.actor, 1, nets.actor_sizes))[0]
+    action = (mean + log_std.exp() * noise[0, 0, :12]).tanh()[:, None].detach()
+    imagined = torch.cat([batch.taken[0, 5:, :2], action[5:]], 1).expand(2, -1, -1)
+    real = batch.taken[0, :5].expand(2, -1, -1)
     gap = forward(imagined, critic).mean(2) - forward(real, critic).mean(2)
     (expected,) = torch.autograd.grad(3.0 * gap.sum(), flat)
     torch.testing.assert_close(pushed - plain, expected, atol=1e-5, rtol=1e-4)

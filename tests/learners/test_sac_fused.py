@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mbrl.learners.sac import AutogradGradients
 from mbrl.learners.sac_fused import ManualGradients
+from mbrl.learners.sac_losses import AutogradGradients
 from tests.learners.sac_problems import gradients, problem
 
 
@@ -18,9 +18,11 @@ from tests.learners.sac_problems import gradients, problem
     hidden=st.lists(st.integers(1, 33), min_size=1, max_size=3),
     size=st.integers(1, 9),
     gain=st.sampled_from([1.0, 50.0]),
+    num_seeds=st.integers(1, 3),
 )
-def test_manual_gradients_are_autograds(seed, obs_dim, act_dim, hidden, size, gain):
-    given_problem = problem(seed, obs_dim, act_dim, hidden, size, gain, torch.float64)
+def test_manual_gradients_are_autograds(seed, obs_dim, act_dim, hidden, size, gain, num_seeds):
+    sizes = (obs_dim, act_dim, hidden, size, gain)
+    given_problem = problem(seed, *sizes, torch.float64, num_seeds)
     manual = gradients(ManualGradients, *given_problem)
     reference = gradients(AutogradGradients, *given_problem)
     assert manual.keys() == reference.keys()
