@@ -82,6 +82,7 @@ def _rename_node(node: Any, key: str) -> None:
             for part in parts:
                 inner = _part(inner, part)
             inner[last] = _merged(inner.get(last), node.pop(old))
+    _drop_unset(node)
     values = moved.entry(moved.VALUES, _full_name(node))
     for name, old in node.items():
         if isinstance(old, str) and old in values.get(name, {}):
@@ -89,6 +90,13 @@ def _rename_node(node: Any, key: str) -> None:
             moved.warn(f"{key}.{name}={old}", f"{key}.{name}={node[name]}")
     for name, child in node.items():
         _rename_node(child, f"{key}.{name}")
+
+
+def _drop_unset(node: Node) -> None:
+    """Remove the nulls of parameters that only another class has now: they asked for nothing."""
+    for name in moved.entry(moved.SPLIT, _full_name(node)):
+        if name in node and node[name] is None:
+            del node[name]
 
 
 def _full_name(node: Node) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mbrl.envs.guards import action_array, check_finite, is_reward_term
 from mbrl.envs.mujoco_warnings import MujocoWatch
 from mbrl.envs.spaces import NativeActions, observation_width, short
-from mbrl.envs.workers import DaemonPool, Hang
+from mbrl.envs.time_limit import Hang, LimitedThread
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import VecStep
 from mbrl.task_check import check_task
@@ -212,7 +212,7 @@ class GymnasiumVecEnv:
         self._returned: list[Any] = [None] * num_envs  # latest, to see whether it is overwritten
         self._seed = seed
         self._time_limit = time_limit
-        self._pool = DaemonPool(1) if time_limit is not None else None
+        self._thread = LimitedThread(time_limit) if time_limit is not None else None
         self._steps = 0  # since construction, to name a fault
         self.turn = ctypes.c_int(0)  # the environment being run
         self._last = np.zeros((num_envs, self.obs_dim))  # the latest observations
@@ -347,10 +347,10 @@ class GymnasiumVecEnv:
     def _guarded(self, work: Callable[[], Any]) -> None:
         """Run work; raise an EnvironmentFault that names the environment that raised or hung."""
         try:
-            if self._pool is None:
+            if self._thread is None:
                 work()
             else:
-                self._pool.run([work], self._time_limit)
+                self._thread.run(work)
         except Hang:
             what = f"no answer within {self._time_limit} s"
             raise EnvironmentFault(what, index=self.turn.value, step=self._steps) from None
@@ -458,8 +458,8 @@ class GymnasiumVecEnv:
 
     def close(self) -> None:
         """Close the copies."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._thread is not None:
+            self._thread.close()
         for i, env in enumerate(self._envs):
             try:
                 env.close()

@@ -1,14 +1,10 @@
-"""MuJoCo in threads: one persistent MjData per environment, equations batched over all.
-
-Each MjData is kept from step to step, since gymnasium's numbers depend on `qacc_warmstart` and on
-lagged fields such as `xpos`: so results agree with gymnasium's to the last bit.
-"""
+"""MuJoCo in threads: the simulations of one model, and a task's equations batched over all."""
 
 # mujoco has no type stubs
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
-from functools import partial
+import math
 from pathlib import Path
 from typing import Any, final
 
@@ -18,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from mbrl.envs.guards import as_flags, as_numbers, as_pair, call_task
-from mbrl.envs.mujoco_rollout import NumpyFields, SequenceSimulator, StateLayout
+from mbrl.envs.mujoco_batch import NumpyFields, Physics
 from mbrl.envs.mujoco_task import MujocoTask
-from mbrl.envs.mujoco_warnings import describe_warnings
+from mbrl.envs.mujoco_warnings import blown_up, describe_warnings
 from mbrl.envs.simulation import (
     Action,
     Array,
@@ -28,9 +24,8 @@ from mbrl.envs.simulation import (
     SimulatedVecEnv,
     Simulation,
 )
-from mbrl.envs.workers import DaemonPool, Hang
 from mbrl.errors import BadInput, EnvironmentFault
-from mbrl.values import Count, NumEnvs, NumThreads, Positive, check_value, checked
+from mbrl.values import Count, NumEnvs, NumThreads, check_value, checked
 
 
 @final
@@ -40,84 +35,52 @@ class MujocoSimulation(Simulation):
     Args:
         task: the model and its equations.
         num_envs: E.
-        num_threads: threads that step or simulate them; with one and no time limit, the calling
-            thread.
-        time_limit: seconds that a step of all environments may take; None for no limit.
+        num_threads: threads that step or simulate them; with one, the calling thread.
 
     Raises:
         BadInput: if the model cannot be loaded, or an attribute of the task does not fit it.
     """
 
     @checked
-    def __init__(
-        self,
-        task: MujocoTask,
-        *,
-        num_envs: NumEnvs = 1,
-        num_threads: NumThreads = 1,
-        time_limit: Positive | None = None,
-    ):
-        """Load the model and allocate its data."""
+    def __init__(self, task: MujocoTask, *, num_envs: NumEnvs = 1, num_threads: NumThreads = 1):
+        """Load the model and allocate its simulations."""
         self.model = load_model(task)
         # MuJoCo would silently reset a simulation that has blown up: it must be reported
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._task = task
         self._dt = self.model.opt.timestep * task.frame_skip
-        self._data = [mujoco.MjData(self.model) for _ in range(num_envs)]
-        self._start_qpos, self._start_qvel = self._data[0].qpos.copy(), self._data[0].qvel.copy()
-        self._names = ("qpos", "qvel", *task.fields)
-        self._bind()
-        self._layout = StateLayout(self.model, task.fields)
-        self._sequences: SequenceSimulator | None = None  # made when first used
-        self._sequence_threads = num_threads
-        self._now, self._before = self._empty(num_envs), self._empty(num_envs)
+        self._num_threads = num_threads
+        self.physics = self._simulations(num_envs)
+        self._sequences: Physics | None = None  # of simulate(), made when first used
+        posture = mujoco.MjData(self.model)
+        self._start_qpos, self._start_qvel = posture.qpos.copy(), posture.qvel.copy()
+        self._now = self._before = self.physics.read()
         self._action: Action = np.zeros((num_envs, self.model.nu), dtype=np.float32)
-        self._counts = np.zeros((num_envs, len(self._data[0].warning.number)), dtype=np.int64)
-
-        num_threads = min(num_threads, num_envs)
-        self._blocks = [
-            block.tolist() for block in np.array_split(np.arange(num_envs), num_threads)
-        ]
-        self._at = [0] * num_threads  # the environment each thread is on
-        threaded = num_threads > 1 or time_limit is not None
-        self._pool = DaemonPool(num_threads) if threaded else None
-        self._time_limit = time_limit
 
         self.num_envs = num_envs
         self.task = task.task
         self.max_episode_steps = task.max_episode_steps
         self.low, self.high = control_bounds(self.model, task.model_path)
-        mujoco.mj_forward(self.model, self._data[0])  # so that its fields are those of a posture
-        first = {n: view[None] for n, view in zip(self._names, self._views[0], strict=True)}
+        first = {name: field[:1] for name, field in self._now.items()}
         obs = as_numbers("the observation", call_task("observe", task.observe, first), (1, None))
         self.obs_dim = obs.shape[1]
         if not self.obs_dim:
             raise BadInput("observe: returned observations of no number; should be at least one")
 
-    def _bind(self) -> None:
-        """Find the arrays of each MjData that are read or written in a step."""
-        self._views = [tuple(getattr(d, name) for name in self._names) for d in self._data]
-        self._controls = [d.ctrl for d in self._data]
-        # MuJoCo's counters of what it found wrong: they are read as the fields are
-        self._read = [
-            (*views, d.warning.number) for views, d in zip(self._views, self._data, strict=True)
-        ]
+    def _simulations(self, num_sims: int, keep_data: bool = False) -> Physics:
+        """Return simulations of the model with the fields that the task reads."""
+        options: Any = {"num_sims": num_sims, "num_threads": min(self._num_threads, num_sims)}
+        return Physics(self.model, self._task.fields, keep_data=keep_data, **options)
+
+    def keep_data(self) -> None:
+        """Keep the MjData of each environment from now on, so that pictures show gymnasium's."""
+        state = self.get_state()
+        self.physics = self._simulations(self.num_envs, keep_data=True)
+        self.set_state(state)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs: not the arrays, which belong to the MjData of this one."""
-        own = ("_views", "_controls", "_read", "_sequences")
-        return {name: value for name, value in vars(self).items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copy, which goes on as the other does."""
-        vars(self).update(state)
-        self._sequences = None
-        self._bind()
-
-    def _empty(self, rows: int) -> NumpyFields:
-        """Allocate the fields of some environments."""
-        shapes = [view.shape for view in self._views[0]]
-        return {n: np.zeros((rows, *s)) for n, s in zip(self._names, shapes, strict=True)}
+        """Return what a copy needs."""
+        return {**vars(self), "_sequences": None}
 
     @property
     def equations(self) -> MujocoTask:
@@ -129,26 +92,22 @@ class MujocoSimulation(Simulation):
         """Return the seconds of a step."""
         return self._dt
 
-    @property
-    def data(self) -> list[mujoco.MjData]:
-        """Return the simulation of each environment."""
-        return self._data
-
     def start(self, indices: list[int], generators: list[np.random.Generator]) -> Array:
         """Start new episodes; see Simulation.start."""
-        for i, generator in zip(indices, generators, strict=True):
-            data = self._data[i]
-            mujoco.mj_resetData(self.model, data)
-            qpos, qvel = self._start_qpos.copy(), self._start_qvel.copy()
-            returned = call_task("start", self._task.start, qpos, qvel, generator, indices=[i])
+        qpos = np.tile(self._start_qpos, (len(indices), 1))
+        qvel = np.tile(self._start_qvel, (len(indices), 1))
+        for row, (i, generator) in enumerate(zip(indices, generators, strict=True)):
+            arguments = qpos[row], qvel[row], generator
+            returned = call_task("start", self._task.start, *arguments, indices=[i])
             if returned is not None:
                 what = "start() returned a value: it should write into qpos and qvel instead"
                 raise EnvironmentFault(what, index=i, step=0)
-            data.qpos[:], data.qvel[:] = qpos, qvel
-            mujoco.mj_forward(self.model, data)
-            for name, view in zip(self._names, self._views[i], strict=True):
-                self._now[name][i] = view
-        return self._observe({name: field[indices] for name, field in self._now.items()}, indices)
+        rows = np.array(indices, dtype=np.int32)
+        self.physics.reset(rows, qpos, qvel)
+        first = self.physics.read(rows)
+        for name, field in first.items():
+            self._now[name][rows] = field
+        return self._observe(first, indices)
 
     def _observe(self, now: NumpyFields, indices: list[int] | None = None) -> Array:
         """Return observations (B, obs_dim) of fields (B, ...)."""
@@ -159,66 +118,36 @@ class MujocoSimulation(Simulation):
         self, action: Action, active: NDArray[np.bool_] | None = None
     ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Step environments; see Simulation.advance."""
-        before, self._now = self._now, self._empty(self.num_envs)
-        self._before, self._action = before, action
-        outs = (*self._now.values(), self._counts)
-        control = action
+        before, control = self._now, action
         if self._task.steers:
             control = call_task("control", self._task.control, before, action)
             control = as_numbers("what control() returned", control, action.shape)
-        try:
-            if self._pool is None:
-                self._step_block(0, control, outs, active)
-            else:
-                jobs = [
-                    partial(self._step_block, k, control, outs, active)
-                    for k in range(len(self._blocks))
-                ]
-                self._pool.run(jobs, self._time_limit)
-        except Hang as hang:
-            raise EnvironmentFault(
-                f"no answer within {self._time_limit} s", index=self._at[hang.jobs[0]], step=0
-            ) from None
-        self._check_warnings(active)
-        obs = self._observe(self._now)
-        arguments = (before, action, self._now, self._dt)
+        rows = None if active is None else np.flatnonzero(active).astype(np.int32)
+        skip = self._task.frame_skip
+        self.physics.step(control if rows is None else control[rows], num_substeps=skip, rows=rows)
+        self._check_warnings(rows)
+        now = self.physics.read()
+        self._before, self._action, self._now = before, action, now
+        obs = self._observe(now)
+        arguments = before, action, now, self._dt
         outcome = call_task("outcome", self._task.outcome, *arguments)
         reward, terminated = as_pair("outcome", outcome)
-        rows = (self.num_envs,)
+        shape = (self.num_envs,)
         return (
             obs,
-            as_numbers("the reward", reward, rows),
-            as_flags("terminated", terminated, rows),
+            as_numbers("the reward", reward, shape),
+            as_flags("terminated", terminated, shape),
         )
 
-    def _step_block(
-        self,
-        block: int,
-        control: Action,
-        outs: tuple[np.ndarray, ...],
-        active: NDArray[np.bool_] | None,
-    ) -> None:
-        """Step the environments of one thread and read their fields."""
-        model, skip = self.model, self._task.frame_skip
-        forces = self._task.needs_forces
-        for i in self._blocks[block]:
-            self._at[block] = i
-            if active is None or active[i]:
-                self._controls[i][:] = control[i]
-                mujoco.mj_step(model, self._data[i], skip)
-                if forces:
-                    mujoco.mj_rnePostConstraint(model, self._data[i])
-            for out, view in zip(outs, self._read[i], strict=True):
-                out[i] = view
-
-    def _check_warnings(self, active: NDArray[np.bool_] | None) -> None:
+    def _check_warnings(self, rows: NDArray[np.int32] | None) -> None:
         """Raise an EnvironmentFault where MuJoCo has found something wrong."""
-        if not self._counts.any():
-            return
-        for i, counts in enumerate(self._counts):
-            what = describe_warnings(counts)
-            if what is not None and (active is None or active[i]):
-                raise EnvironmentFault(f"MuJoCo found {what}", index=i, step=0)
+        counts = self.physics.warnings(rows)
+        wrong = np.flatnonzero(blown_up(counts))
+        if len(wrong):
+            what = f"MuJoCo found {describe_warnings(counts[wrong[0]])}"
+            raise EnvironmentFault(
+                what, index=int((wrong if rows is None else rows[wrong])[0]), step=0
+            )
 
     def start_info(self) -> dict[str, np.ndarray]:
         """Return gymnasium's `info` of a reset; see Simulation.start_info."""
@@ -231,31 +160,74 @@ class MujocoSimulation(Simulation):
 
     def get_state(self) -> Array:
         """Return each mjSTATE_INTEGRATION, qacc_warmstart included, and the lagged fields."""
-        state = np.empty((self.num_envs, self._layout.size))
-        for row, data in zip(state, self._data, strict=True):
-            mujoco.mj_getState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
-        return self._layout.pack(state, self._now)
+        return self._pack(self.physics.state, self._now)
 
     def set_state(self, state: Array) -> None:
         """Restore a state of get_state; nothing is recomputed, so stepping goes on exactly."""
-        self._now = self._layout.fields(state)
-        for row, data in zip(state[:, : self._layout.size], self._data, strict=True):
-            mujoco.mj_setState(self.model, data, row, mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._now = self._load(self.physics, state)
+
+    def _pack(self, integration: Array, fields: NumpyFields) -> Array:
+        """Join mjSTATE_INTEGRATION (B, size) and the task's fields (B, ...)."""
+        lagged = [fields[name].reshape(len(integration), -1) for name in self._task.fields]
+        return np.concatenate((integration, *lagged), axis=1)
+
+    def _load(self, physics: Physics, state: Array) -> NumpyFields:
+        """Write states (B, state_dim) into the first B simulations; return their fields."""
+        rows = np.arange(len(state), dtype=np.int32)
+        start = physics.state.shape[1]
+        physics.load(state[:, :start])
+        fields = physics.read(rows)
+        for name in self._task.fields:  # those of the last step, which nothing recomputes
+            shape = fields[name].shape
+            width = math.prod(shape[1:])
+            fields[name] = state[:, start : start + width].reshape(shape).copy()
+            start += width
+        return fields
 
     def simulate(
         self, state: Array, action: NDArray[np.float32], *, with_state: bool = False
     ) -> SimulatedSequences:
-        """Simulate action sequences from given states; see Simulation.simulate."""
-        if self._sequences is None:
-            self._sequences = SequenceSimulator(self.model, self._task, self._sequence_threads)
-        return self._sequences.simulate(state, action, with_state=with_state)
+        """Simulate action sequences; see Simulation.simulate.
+
+        Rows that have terminated stand still: the steps after a fall are wasted.
+        """
+        num_rows, horizon = action.shape[:2]
+        physics = self._sequences
+        if physics is None or len(physics.state) < num_rows:
+            physics = self._sequences = self._simulations(num_rows)
+        now = self._load(physics, state)
+        obs, reward = np.zeros((num_rows, horizon, self.obs_dim)), np.zeros((num_rows, horizon))
+        terminated, valid = np.zeros((2, num_rows, horizon), dtype=bool)
+        rows = np.arange(num_rows, dtype=np.int32)
+        for t in range(horizon):
+            before, chosen = now, action[rows, t]
+            steers = self._task.steers
+            control = np.asarray(self._task.control(before, chosen)) if steers else chosen
+            physics.step(control, num_substeps=self._task.frame_skip, rows=rows)
+            now = physics.read(rows)
+            with np.errstate(all="ignore"):  # of what has blown up; it is marked
+                seen = np.asarray(self._task.observe(now))
+                paid, ended = map(np.asarray, self._task.outcome(before, chosen, now, self._dt))
+                sound = ~blown_up(physics.warnings(rows)) & np.isfinite(paid)
+                sound &= np.isfinite(seen).all(1)
+                for name in ("qpos", "qvel"):
+                    sound &= (np.abs(now[name]) < mujoco.mjMAXVAL).all(1)
+            if t:
+                sound &= valid[rows, t - 1]
+            # what leaves out keeps its last row
+            obs[rows, t:], reward[rows, t] = seen[:, None], paid
+            terminated[rows, t:], valid[rows, t:] = ended[:, None], sound[:, None]
+            if self._task.ends and not with_state:
+                alive = sound & ~ended
+                rows, now = rows[alive], {name: field[alive] for name, field in now.items()}
+                if not len(rows):
+                    break
+        last = self._pack(physics.state[:num_rows], now) if with_state else None
+        return SimulatedSequences(obs, reward, terminated, valid, last)
 
     def close(self) -> None:
-        """Stop the threads."""
-        if self._pool is not None:
-            self._pool.close()
-        if self._sequences is not None:
-            self._sequences.close()
+        """Release the simulations of sequences."""
+        self._sequences = None
 
 
 def load_model(task: MujocoTask) -> mujoco.MjModel:
@@ -279,11 +251,23 @@ def load_model(task: MujocoTask) -> mujoco.MjModel:
             f"model_path={task.model_path}: its timestep is {model.opt.timestep:g} s; should be "
             "above 0"
         )
-    known = mujoco.MjData(model)
-    for name in task.fields:
-        if not isinstance(getattr(known, name, None), np.ndarray):
-            raise BadInput(f"fields: {name} should be the name of an array of MjData")
+    problem = _unsupported(model, task.model_path)
+    if problem is not None:
+        raise BadInput(f"model_path={task.model_path}: {problem}")
     return model
+
+
+def _unsupported(model: mujoco.MjModel, path: Path) -> str | None:
+    """Return what of a model no saved state could go on from, None if nothing."""
+    for name, bit in (("sleep", "mjENBL_SLEEP"), ("ipc", "mjENBL_IPC")):
+        if model.opt.enableflags & getattr(mujoco.mjtEnableBit, bit):
+            return f'its option flag {name}="enable" keeps what no state holds; should be "disable"'
+    if model.nplugin:
+        plugins = {plugin.plugin_name for plugin in mujoco.MjSpec.from_file(str(path)).plugins}
+        strange = sorted(name for name in plugins if not name.startswith("mujoco."))
+        if strange:  # MuJoCo's own keep their state in MuJoCo's
+            return f"its plugin {strange[0]} may keep what no state holds; should be MuJoCo's own"
+    return None
 
 
 def control_bounds(
@@ -323,7 +307,6 @@ def threaded_mujoco(
     num_envs: NumEnvs = 1,
     seed: int = 0,
     num_threads: NumThreads = 1,
-    time_limit: Positive | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
@@ -334,11 +317,8 @@ def threaded_mujoco(
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
         num_threads: threads that step or simulate them.
-        time_limit: seconds that a step of all environments may take; null for no limit.
         dtype: of observations and rewards.
         device: of the tensors that are returned.
     """
-    simulation = MujocoSimulation(
-        task, num_envs=num_envs, num_threads=num_threads, time_limit=time_limit
-    )
+    simulation = MujocoSimulation(task, num_envs=num_envs, num_threads=num_threads)
     return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)

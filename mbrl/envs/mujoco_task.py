@@ -16,7 +16,7 @@ from mbrl.types import Task
 # MjData field -> (E, ...), always with qpos and qvel; all of them of the same library
 Fields = Mapping[str, ArrayOrTensor]
 
-_AFTER_STEP = frozenset(("cacc", "cfrc_int", "cfrc_ext"))
+FORCES = ("cacc", "cfrc_int", "cfrc_ext")  # fields that only mj_rnePostConstraint computes
 
 
 class MujocoTask(ABC):
@@ -46,11 +46,6 @@ class MujocoTask(ABC):
     ends: bool = True
     steers: bool = False
     camera: Mapping[str, Any] = MappingProxyType({})
-
-    @property
-    def needs_forces(self) -> bool:
-        """Return whether it reads what only mj_rnePostConstraint computes, after a step."""
-        return not _AFTER_STEP.isdisjoint(self.fields)
 
     @abstractmethod
     def start(self, qpos: Array, qvel: Array, generator: np.random.Generator) -> None:

@@ -29,6 +29,15 @@ def describe_warnings(counts: NDArray[np.integer]) -> str | None:
     return next((text for kind, text in _MEANING.items() if counts[kind]), None)
 
 
+def blown_up(counts: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return whether MuJoCo found something wrong with each simulation: (B,).
+
+    Args:
+        counts: (B, 7) of each kind of warning.
+    """
+    return np.logical_or.reduce(counts[:, list(_MEANING)] > 0, axis=1)
+
+
 @final
 class MujocoWatch:
     """Watch over the MuJoCo simulations of a gymnasium environment.

@@ -1,11 +1,14 @@
 """Pictures of simulations: MuJoCo's own, and for closed forms the course of the observations."""
 
+# mujoco has no type stubs
+# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import os
 import sys
 from typing import Any, Protocol, final
 
+import mujoco
 import numpy as np
 from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from numpy.typing import NDArray
@@ -73,9 +76,10 @@ class MujocoCamera:
         view = model.vis.global_
         view.offwidth, view.offheight = max(view.offwidth, width), max(view.offheight, height)
         self._simulation = simulation
+        simulation.keep_data()
         self._options = {"width": width, "height": height}
         self._options |= {"camera_id": camera_id, "camera_name": camera_name}
-        self._renderers: dict[int, MujocoRenderer] = {}
+        self._renderers: dict[int, tuple[MujocoRenderer, Any]] = {}  # with the data it shows
 
     def picture(self, index: int) -> Picture:
         """Return a picture of an environment.
@@ -87,11 +91,13 @@ class MujocoCamera:
             os.environ.setdefault("MUJOCO_GL", "egl")
         try:
             if index not in self._renderers:
-                data, task = self._simulation.data[index], self._simulation.equations
-                camera = dict(task.camera) or None
-                options: Any = {"default_cam_config": camera, **self._options}
-                self._renderers[index] = MujocoRenderer(self._simulation.model, data, **options)
-            picture: Any = self._renderers[index].render("rgb_array")
+                model, task = self._simulation.model, self._simulation.equations
+                data = mujoco.MjData(model)
+                options: Any = {"default_cam_config": dict(task.camera) or None, **self._options}
+                self._renderers[index] = MujocoRenderer(model, data, **options), data
+            renderer, data = self._renderers[index]
+            self._simulation.physics.copy_data(index, data)
+            picture: Any = renderer.render("rgb_array")
         except Exception as error:  # whatever a driver raises
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BadInput(
@@ -109,7 +115,7 @@ class MujocoCamera:
 
     def close(self) -> None:
         """Close the renderers."""
-        for renderer in self._renderers.values():
+        for renderer, _ in self._renderers.values():
             renderer.close()
         self._renderers.clear()
 

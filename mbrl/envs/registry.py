@@ -84,7 +84,7 @@ def make_own(name: str, **kwargs: Any) -> SimulatedVecEnv:
 
     Args:
         name: key of OWN.
-        kwargs: num_envs, seed, dtype, device; of a MuJoCo environment num_threads, time_limit.
+        kwargs: num_envs, seed, dtype, device; of a MuJoCo environment num_threads.
 
     Raises:
         BadInput: if the name is unknown, or a keyword.
@@ -113,7 +113,7 @@ def make_vec(
             "threads": the framework, in num_threads threads.
             "gymnasium": gymnasium's own implementation of that id.
         seed: environment i is seeded with seed + i.
-        kwargs: num_threads, time_limit, dtype, device; of a gymnasium environment also `kwargs`.
+        kwargs: num_threads, dtype, device; of a gymnasium environment time_limit, `kwargs`.
 
     Raises:
         BadInput: if id or backend is unknown, naming the nearest.

@@ -51,7 +51,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
         height: of a picture, pixels.
         camera_id: number of a camera of the MuJoCo model.
         camera_name: name of a camera of the MuJoCo model.
-        kwargs: num_threads and time_limit of a MuJoCo environment.
+        kwargs: num_threads of a MuJoCo environment.
 
     Raises:
         BadInput: if a keyword is unknown or out of range.
@@ -199,7 +199,7 @@ class MbrlEnv(gymnasium.Env):
         height: of a picture, pixels.
         camera_id: number of a camera of the MuJoCo model.
         camera_name: name of a camera of the MuJoCo model.
-        kwargs: time_limit of a MuJoCo environment.
+        kwargs: num_threads of a MuJoCo environment.
 
     Raises:
         BadInput: if a keyword is unknown or out of range.

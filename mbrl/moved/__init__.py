@@ -161,8 +161,9 @@ VALUES: dict[str, dict[str, dict[str, str]]] = {
         "calibration": {"choices": "selected", "transitions": "data"},
     },
 }
-# parameters that only another class has now: class -> parameter -> what has it
+# parameters that only another class has now: class or function -> parameter -> what has it
 SPLIT: dict[str, dict[str, str]] = {
+    "mbrl.envs.threaded_mujoco": {"time_limit": "mbrl.envs.GymnasiumProcess (env=gym_process)"},
     "mbrl.agents.Dyna": dict.fromkeys(
         ("updates_per_refit", "max_episode_steps", "action_hold", "rollback", "value_outside"),
         "mbrl.agents.InModelAgent (agent=sindy_rl)",

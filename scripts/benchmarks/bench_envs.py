@@ -1,34 +1,43 @@
 # mujoco has no type stubs
 # pyright: reportAttributeAccessIssue=false
-"""Environment steps a CPU second, and a second: `threads` against gymnasium's vector environments.
+"""Environment steps a CPU second, and a second: `threads` against what else steps environments.
 
-python -m scripts.benchmarks.bench_envs [--seconds 2] [--num-envs 256]
+python -m scripts.benchmarks.bench_envs [--rounds 7] [--envs Hopper-v5 ...] [--num-envs 64 256]
 
-Full observation, reward and reset everywhere, the same random actions. CPU seconds are user and
-system time of this process and all workers during the timed steps (read from /proc, so Linux only).
-Prints ratios against the best AsyncVectorEnv and the best SyncVectorEnv of the same run; the latter
-is the stronger rival by CPU time. Writes results/benchmarks/env_throughput.csv.
+Full observation, reward and reset everywhere, the same random actions: the framework's environments
+with 1 and 2 threads, gymnasium's SyncVectorEnv and AsyncVectorEnv (8 copies; by CPU time neither
+gains by more) and envpool, if it is installed (`pip install --no-deps envpool`). Beside them bare
+`mujoco.batch`: the same physics, but nothing is observed, paid or reset. All take turns, one second
+each, for some rounds. CPU seconds are user and system time of this process and all workers (read
+from /proc, so Linux only). Prints and writes medians of steps a CPU second and a second, their
+spread, and the ratio of `threads` to each: results/benchmarks/env_throughput.csv.
 """
 
 import argparse
 import csv
+import gc
+import importlib.util
 import os
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
+from mujoco.batch import Batch
 
 import mbrl
 
 RESULTS = Path(__file__).parents[2] / "results" / "benchmarks" / "env_throughput.csv"
-IDS = ["Hopper-v5", "HalfCheetah-v5", "InvertedPendulum-v5"]
+IDS = ["Hopper-v5", "HalfCheetah-v5", "Humanoid-v5", "InvertedPendulum-v5"]
 TICK = os.sysconf("SC_CLK_TCK")
+COLUMNS = ("env", "num_envs", "vector", "steps_per_cpu_s", "lowest", "highest", "threads_times")
+COLUMNS += ("steps_per_s", "threads_times_per_s")
+Step = Callable[[np.ndarray], object]
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -40,107 +49,147 @@ def cpu_seconds(pids: list[int]) -> float:
     return total
 
 
-def rate(
-    step: Callable[[np.ndarray], object], actions: np.ndarray, pids, seconds: float
-) -> tuple[float, float]:
-    """Return environment steps per CPU second and per second; actions (T, E, act_dim)."""
-    for action in actions[:20]:
-        step(action)
-    steps, began, clock = 0, cpu_seconds(pids), time.monotonic()
-    while time.monotonic() - clock < seconds:
-        for action in actions:
-            step(action)
-        steps += actions.shape[0] * actions.shape[1]
-    return steps / (cpu_seconds(pids) - began), steps / (time.monotonic() - clock)
+class Rival:
+    """One way to step environments, and what it reached in each round.
+
+    Args:
+        step: with actions (num_envs, act_dim).
+        actions: (T, num_envs, act_dim), used again and again.
+        pids: of processes that work for it.
+    """
+
+    def __init__(self, step: Step, actions: np.ndarray, pids: list[int] | None = None):
+        """Store them; nothing is measured yet."""
+        self._step, self._actions, self._pids = step, actions, pids or []
+        self.per_cpu_second: list[float] = []
+        self.per_second: list[float] = []
+
+    def measure(self, seconds: float) -> None:
+        """Step for some seconds and store the rates."""
+        for action in self._actions[:3]:
+            self._step(action)
+        steps, began, clock = 0, cpu_seconds(self._pids), time.monotonic()
+        while time.monotonic() - clock < seconds:
+            for action in self._actions:
+                self._step(action)
+            steps += self._actions.shape[0] * self._actions.shape[1]
+        self.per_cpu_second.append(steps / (cpu_seconds(self._pids) - began))
+        self.per_second.append(steps / (time.monotonic() - clock))
 
 
-def draw(space, num_envs: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    shape = (50, num_envs, *space.shape)
-    return rng.uniform(space.low, space.high, shape).astype(np.float32)
+def draw(space: Any, num_envs: int) -> np.ndarray:
+    """Sample actions (T, num_envs, act_dim), about 2,000 in all."""
+    shape = (max(4, 2048 // num_envs), num_envs, *space.shape)
+    return np.random.default_rng(0).uniform(space.low, space.high, shape).astype(np.float32)
 
 
-def threads(id: str, num_envs: int, num_threads: int, seconds: float) -> tuple[float, float]:
+def threads(id: str, num_envs: int, num_threads: int, actions: np.ndarray) -> Rival:
+    """Build the framework's environments."""
     env = mbrl.make_vec(id, num_envs=num_envs, num_threads=num_threads, seed=0)
     env.reset(0)
-    space = gymnasium.make(id).action_space
-    found = rate(lambda a: env.step(torch.from_numpy(a)), draw(space, num_envs), [], seconds)
-    env.close()
-    return found
+    return Rival(lambda action: env.step(torch.from_numpy(action)), actions)
 
 
-def peer(id: str, num_envs: int, kind: str, seconds: float) -> tuple[float, float]:
+def bare(id: str, num_envs: int, num_threads: int, actions: np.ndarray) -> Rival:
+    """Build MuJoCo's own batch of the same model, from the same starts."""
+    env: Any = mbrl.make_vec(id, num_envs=num_envs, seed=0)
+    env.reset(0)
+    simulation = env.simulation
+    batch = Batch(simulation.model, num_envs, num_threads)
+    batch.state[:] = simulation.physics.state
+    skip = simulation.equations.frame_skip
+
+    def step(action: np.ndarray) -> None:
+        batch.ctrl[:] = action
+        batch.step(nstep=skip)
+
+    return Rival(step, actions)
+
+
+def gymnasiums(id: str, kind: str, space: Any) -> Rival:
+    """Build gymnasium's vector environment of 8 copies."""
     env = gymnasium.make_vec(
         id,
-        num_envs=num_envs,
+        num_envs=8,
         vectorization_mode=kind,
         vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
     )
     env.reset(seed=0)
-    pids = [p.pid for p in getattr(env, "processes", [])]
-    found = rate(env.step, draw(env.single_action_space, num_envs), pids, seconds)
-    env.close()
+    return Rival(env.step, draw(space, 8), [p.pid for p in getattr(env, "processes", [])])
+
+
+def envpools(id: str, num_envs: int, num_threads: int, actions: np.ndarray) -> Rival:
+    """Build envpool's environments."""
+    envpool = importlib.import_module("envpool")
+    env = envpool.make(id, env_type="gymnasium", num_envs=num_envs, num_threads=num_threads, seed=0)
+    env.reset()
+    return Rival(env.step, actions.astype(np.float64))
+
+
+def rivals(id: str, num_envs: int) -> dict[str, Rival]:
+    """Build all ways to step an environment, by name."""
+    space = gymnasium.make(id).action_space
+    actions = draw(space, num_envs)
+    found = {
+        "threads, 1 thread": threads(id, num_envs, 1, actions),
+        "bare mujoco.batch, 1 thread": bare(id, num_envs, 1, actions),
+        "threads, 2 threads": threads(id, num_envs, 2, actions),
+        "bare mujoco.batch, 2 threads": bare(id, num_envs, 2, actions),
+        "SyncVectorEnv": gymnasiums(id, "sync", space),
+        "AsyncVectorEnv": gymnasiums(id, "async", space),
+    }
+    if importlib.util.find_spec("envpool") is not None:
+        found["envpool, 1 thread"] = envpools(id, num_envs, 1, actions)
     return found
 
 
-def physics_alone(id: str, num_envs: int, seconds: float) -> tuple[float, float]:
-    """The floor: mj_step on the same data, nothing read, nothing computed, nothing reset."""
-    env: Any = mbrl.make_vec(id, num_envs=num_envs, seed=0)
-    env.reset(0)
-    simulation = env.simulation
-    space = gymnasium.make(id).action_space
-
-    def step(action: np.ndarray) -> None:
-        for data, control in zip(simulation._data, action, strict=True):
-            data.ctrl[:] = control
-            mujoco.mj_step(simulation.model, data, simulation._task.frame_skip)
-
-    return rate(step, draw(space, num_envs), [], seconds)
+def rows_of(id: str, num_envs: int, found: dict[str, Rival]) -> list[list[Any]]:
+    """Return a row for each way: medians over rounds, of ratios within a round."""
+    rows = []
+    for name, rival in found.items():
+        ours = found["threads, 2 threads" if name.endswith("2 threads") else "threads, 1 thread"]
+        cpu, wall = (
+            statistics.median(a / b for a, b in zip(mine, other, strict=True))
+            for mine, other in (
+                (ours.per_cpu_second, rival.per_cpu_second),
+                (ours.per_second, rival.per_second),
+            )
+        )
+        rates = rival.per_cpu_second
+        rates = statistics.median(rates), min(rates), max(rates)
+        wall_rate = round(statistics.median(rival.per_second))
+        rows.append(
+            [id, num_envs, name, *map(round, rates), round(cpu, 3), wall_rate, round(wall, 3)]
+        )
+    return rows
 
 
 def main() -> None:
+    """Measure all and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--num-envs", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--envs", nargs="+", default=IDS)
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for id in IDS:
-        rates = {f"async {n}": peer(id, n, "async", options.seconds) for n in (2, 4, 8, 16)}
-        best = [max(column) for column in zip(*rates.values(), strict=True)]
-        sync = {f"sync {n}": peer(id, n, "sync", options.seconds) for n in (1, 8, 32)}
-        best_sync = max(cpu for cpu, _ in sync.values())
-        rates |= sync
-        for count in (1, 2):
-            name = f"threads {options.num_envs}, {count} thread{'s' * (count > 1)}"
-            rates[name] = threads(id, options.num_envs, count, options.seconds)
-        rates[f"mj_step alone {options.num_envs}"] = physics_alone(
-            id, options.num_envs, options.seconds
-        )
-        rates["threads 1"] = threads(id, 1, 1, options.seconds)
-        for name, (cpu, wall) in rates.items():
-            ratios = [round(x, 2) for x in (cpu / best[0], cpu / best_sync, wall / best[1])]
-            rows.append([id, name, round(cpu), *ratios[:2], round(wall), ratios[2]])
-            print(
-                f"{id:22} {name:24} {cpu:9.0f} steps/CPU s {ratios[0]:6.2f}x {ratios[1]:6.2f}x"
-                f" {wall:9.0f} steps/s {ratios[2]:6.2f}x",
-                flush=True,
-            )
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("w", newline="") as file:
+    for id in options.envs:
+        for num_envs in options.num_envs:
+            found = rivals(id, num_envs)
+            for _ in range(options.rounds):
+                for rival in found.values():
+                    rival.measure(options.seconds)
+            rows += rows_of(id, num_envs, found)
+            for row in rows[-len(found) :]:
+                print(*row, sep="\t", flush=True)
+            del found
+            gc.collect()  # processes and threads of this environment
+    with options.output.open("w", newline="") as file:
         file.write("# python -m scripts.benchmarks.bench_envs\n")
         writer = csv.writer(file)
-        writer.writerow(
-            [
-                "env",
-                "vector",
-                "steps_per_cpu_s",
-                "times_async_per_cpu_s",
-                "times_sync_per_cpu_s",
-                "steps_per_s",
-                "times_async_per_s",
-            ]
-        )
+        writer.writerow(COLUMNS)
         writer.writerows(rows)
 
 

@@ -54,6 +54,13 @@ def test_old_keys_become_the_present_ones():
     assert config == {"dynamics": node(size=3)}
 
 
+def test_a_null_that_only_another_class_takes_is_dropped(monkeypatch):
+    monkeypatch.setitem(moved.SPLIT, f"{HERE}.Model", {"patience": "Training"})
+    config = {"dynamics": node(size=3, patience=None), "other": node(patience=5)}
+    rename(config)
+    assert config == {"dynamics": node(size=3), "other": node(patience=5)}
+
+
 def test_a_key_that_is_now_of_a_part_makes_the_part():
     config = {"dynamics": node(rate=0.5)}
     assert renamed(config) == ["dynamics.rate is now dynamics.training.rate"]

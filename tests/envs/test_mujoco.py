@@ -4,7 +4,6 @@ import importlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gymnasium
@@ -23,28 +22,12 @@ def test_two_threads_change_nothing():
     compare("Hopper-v5", seeds=2, steps=100, tolerance=0.0, num_threads=2, num_envs=5)
 
 
-def test_a_hanging_simulation_is_named(monkeypatch):
-    import mujoco
-
-    env = mbrl.make_vec("InvertedPendulum-v5", num_envs=4, num_threads=2, time_limit=0.3)
-    env.reset(0)
-    env.step(torch.zeros(4, 1))
-    step, stuck = mujoco.mj_step, env.simulation._data[2]
-
-    def slow(model, data, count):
-        if data is stuck:
-            time.sleep(30)
-        step(model, data, count)
-
-    monkeypatch.setattr(mujoco, "mj_step", slow)
-    with pytest.raises(EnvironmentFault, match=r"environment 2, step 2: no answer within 0.3 s"):
-        env.step(torch.zeros(4, 1))
-
-
 def test_a_simulation_that_blows_up_is_named():
     env = mbrl.make_vec("Hopper-v5", num_envs=3)
     env.reset(0)
-    env.simulation._data[1].qvel[:] = 1e200
+    state = env.simulation.get_state()
+    state[1, 1 + env.simulation.model.nq] = 1e200  # the first velocity
+    env.simulation.set_state(state)
     with pytest.raises(
         EnvironmentFault, match="environment 1, step 1: MuJoCo found .* number in its"
     ):
@@ -93,5 +76,3 @@ def test_wrong_values_are_refused():
     for name, value in (("num_envs", 0), ("num_threads", 0), ("num_threads", 5000)):
         with pytest.raises(BadInput, match=f"{name}={value}: should be at least 1"):
             threaded_mujoco(tasks.Hopper(), **{name: value})
-    with pytest.raises(BadInput, match="time_limit=nan: should be"):
-        threaded_mujoco(tasks.Hopper(), time_limit=float("nan"))

@@ -10,8 +10,8 @@ from mbrl.envs.tasks import Push
 def place(env, qpos):
     env.reset(0)
     simulation = env.simulation
-    state = np.zeros((env.num_envs, simulation._layout.size))
-    state[:, simulation._layout._qpos] = qpos
+    state = np.zeros_like(simulation.get_state())
+    state[:, 1 : 1 + simulation.model.nq] = qpos  # after the time
     simulation.set_state(state)
 
 

@@ -39,8 +39,8 @@ def test_friction_hardly_depends_on_the_direction():
     ways = np.stack([np.cos(angle), np.sin(angle)], 1)
     place(env, np.concatenate([-0.3 * ways, np.zeros((8, 3))], 1))
     state = env.simulation.get_state()
-    speed = env.simulation._layout.columns(4)[2:4]  # mjSTATE_QVEL of the slider
-    state[:, speed] = 0.5 * ways
+    nq = env.simulation.model.nq
+    state[:, 1 + nq + 2 : 1 + nq + 4] = 0.5 * ways  # after time and qpos: the slider's qvel
     env.simulation.set_state(state)
     coasted = drive(env, torch.zeros(4, 2))[:, -1, 2:4].norm(dim=1)
     assert coasted.min() > 1.5 and coasted.max() / coasted.min() < 1.05

@@ -1,4 +1,4 @@
-"""Unrolling given states against plain stepping: MuJoCo's own, and the environments'."""
+"""Sequences from given states against plain stepping: MuJoCo's own, and the environments'."""
 
 import mujoco
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.envs.mujoco_rollout import PIECE
 from mbrl.envs.registry import OWN
 from tests.toys import generator
 
@@ -42,11 +41,9 @@ def test_states_are_those_of_sequential_mj_steps(id):
     env = begin(id, warm=60 if id == "HalfCheetah-v5" else 12)
     simulation, state = env.simulation, spread(env).numpy()
     actions = draw(env, 50, 2, len(state)).numpy()
-    model, skip = simulation.model, simulation._task.frame_skip
-    simulation.simulate(state, actions[:, :1])
-    now, advanced = simulation._sequences._roll(state, actions)
-    assert advanced.all()
-    touching = 0
+    model, skip = simulation.model, simulation.equations.frame_skip
+    last = simulation.simulate(state, actions, with_state=True).state
+    touching, found = 0, np.empty(mujoco.mj_stateSize(model, INTEGRATION))
     for row in range(len(state)):
         data = mujoco.MjData(model)
         mujoco.mj_setState(model, data, state[row], INTEGRATION)
@@ -55,8 +52,8 @@ def test_states_are_those_of_sequential_mj_steps(id):
             for _ in range(skip):
                 mujoco.mj_step(model, data)
             touching += data.nefc > 0
-            assert (now["qpos"][row, t] == data.qpos).all()
-            assert (now["qvel"][row, t] == data.qvel).all()
+        mujoco.mj_getState(model, data, found, INTEGRATION)
+        assert (last[row] == found).all()
     assert touching > 20 or id == "CartpoleSwingup-v0"
 
 
@@ -102,17 +99,13 @@ def test_what_is_left_out_after_an_end_changes_nothing_before(id):
     env = begin(id)
     state, actions = spread(env), draw(env, 60, 9, 12)
     short = env.simulate(state, actions)[0]
-    sequences = env.simulation._sequences
-    whole = sequences._simulate_whole(state.numpy(), actions.numpy(), with_state=False)
-    over = torch.from_numpy(np.logical_or.accumulate(whole.terminated, axis=1))
+    whole = env.simulate(state, actions, with_state=True)[0]
+    over = whole.terminated.cumsum(1) > 0
     assert over[:, -1].sum() > 8 and not over[:, 8].all()
     before = torch.cat([torch.ones(12, 1, dtype=torch.bool), ~over[:, :-1]], 1)
     for a, b in zip(short[:4], whole[:4], strict=True):
-        assert a[before].equal(torch.from_numpy(b)[before])
-    end = over.long().argmax(1)
-    for row in torch.nonzero(over[:, -1]).flatten().tolist():
-        later = slice(int(end[row]) // PIECE * PIECE + PIECE, None)
-        assert short.terminated[row, later].all() and (short.reward[row, later] == 0).all()
+        assert a[before].equal(b[before])
+    assert short.terminated[over].all() and (short.reward[~before] == 0).all()
 
 
 @pytest.mark.parametrize("id", ["Hopper-v5", "Reacher-v5", "Pendulum-v1"])
@@ -126,32 +119,20 @@ def test_the_environments_stay_as_they_are(id):
 
 
 def test_forces_in_the_state_are_kept():
-    """mujoco.rollout drops them: such states must be stepped one by one."""
     env = begin("HalfCheetah-v5")
-    for data in env.simulation._data:
-        data.xfrc_applied[1] = [30, 0, 0, 0, 0, 0]
+    state = env.env_state()
+    size = env.simulation.physics.state.shape[1]
+    forces = mujoco.MjData(env.simulation.model)
+    forces.xfrc_applied[1] = [30, 0, 0, 0, 0, 0]
+    pushed = np.empty(size)
+    mujoco.mj_getState(env.simulation.model, forces, pushed, INTEGRATION)
+    at = int(np.flatnonzero(pushed == 30)[0])
+    state[:, at] = 30
+    env.simulation.set_state(state.numpy())
     actions = draw(env, 10, 7)
-    seen = env.simulate(env.env_state(), actions)[0]
+    seen = env.simulate(state, actions)[0]
     for t in range(10):
         assert env.step(actions[:, t]).next_obs.equal(seen.next_obs[:, t])
-
-
-def test_a_row_that_mujoco_gives_up_is_marked_though_all_is_finite(monkeypatch):
-    env = begin("CartpoleSwingup-v0")
-    state, actions = env.env_state(), draw(env, 6, 8)
-    assert env.simulate(state, actions)[0].valid.all()
-    sequences = env.simulation._sequences
-    rollout = sequences._threads.rollout
-
-    def given_up(*args, **kwargs):
-        """On a warning, such as of too many contacts, the rest repeats the last state."""
-        path, sensors = rollout(*args, **kwargs)
-        path[1, 4:] = path[1, 3]
-        return path, sensors
-
-    monkeypatch.setattr(sequences._threads, "rollout", given_up)
-    valid = env.simulate(state, actions)[0].valid
-    assert valid[[0, 2]].all() and valid[1].tolist() == [True] * 4 + [False] * 2
 
 
 def test_lagged_fields_are_part_of_the_state():
@@ -179,7 +160,7 @@ def test_what_blows_up_is_marked_from_there_on_and_harms_no_other(id):
 
 def test_what_blows_up_without_terminating_is_not_marked_as_terminated_later():
     env = begin("InvertedDoublePendulum-v5")
-    state, actions = env.env_state(), draw(env, 3 * PIECE, 8)
+    state, actions = env.env_state(), draw(env, 12, 8)
     state[1, 1 + env.simulation.model.nq] = 1e200  # the first velocity
     prediction = env.simulate(state, actions)[0]
     assert not prediction.valid[1].any() and not prediction.terminated[1].any()
