@@ -73,7 +73,7 @@ class MujocoSimulation(Simulation):
         return Physics(self.model, self._task.fields, keep_data=keep_data, **options)
 
     def keep_data(self) -> None:
-        """Keep the MjData of each environment from now on, so that pictures show gymnasium's."""
+        """Allocate an MjData for each environment, so that pictures are those of gymnasium."""
         state = self.get_state()
         self.physics = self._simulations(self.num_envs, keep_data=True)
         self.set_state(state)

@@ -47,7 +47,7 @@ def test_names_say_what_an_observation_holds(name):
 
 def test_positions_are_the_integrals_of_their_velocities():
     env = mbrl.make_vec("Humanoid-v5", dtype=torch.float64)
-    env.simulation.model.opt.timestep = 1e-7
+    env.simulation.physics._batch.expand("opt.timestep")[:] = 1e-7
     obs = env.reset(3)
     step = env.step(torch.zeros(1, 17))
     for position, speed in env.task.positions:
