@@ -118,7 +118,7 @@ def checked(function: Any) -> Any:
         for name, annotation in annotations.items():
             if name in given.arguments:
                 check_value(name, given.arguments[name], annotation, given.arguments)
-        if given.arguments.get("device", "cpu") != "cpu":
+        if given.arguments.get("device") not in (None, "cpu"):
             _check_device(given.arguments["device"])
         return function(*args, **kwargs)
 

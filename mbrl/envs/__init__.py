@@ -1,5 +1,6 @@
 """Environments, stepped many at once. Importing this registers the `mbrl/...` ids of gymnasium."""
 
+from mbrl.envs.backend import mujoco_env
 from mbrl.envs.check import check_env
 from mbrl.envs.closed_form import ClosedFormSimulation, ClosedFormTask, closed_form
 from mbrl.envs.from_gymnasium import GymnasiumVecEnv
@@ -14,6 +15,7 @@ from mbrl.envs.tasks.pendulum import pendulum
 from mbrl.envs.tasks.piecewise_affine import piecewise_affine
 from mbrl.envs.tasks.refrigerator import refrigerator
 from mbrl.envs.to_gymnasium import register
+from mbrl.envs.warp import WarpVecEnv
 from mbrl.roles import VecEnv, VecStep
 
 # The one piece of work at import in this package, as gymnasium's own extensions do it:
@@ -32,10 +34,12 @@ __all__ = [
     "Simulation",
     "VecEnv",
     "VecStep",
+    "WarpVecEnv",
     "check_env",
     "closed_form",
     "kuramoto_sivashinsky",
     "make_vec",
+    "mujoco_env",
     "pendulum",
     "piecewise_affine",
     "refrigerator",

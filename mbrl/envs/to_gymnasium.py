@@ -11,14 +11,16 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from mbrl.envs.mujoco import MujocoSimulation
 from mbrl.envs.pictures import Camera, Picture, camera_of
 from mbrl.envs.registry import LIMITS, make_own
-from mbrl.envs.simulation import Action, CheckedSimulation, Simulation
+from mbrl.envs.simulation import Action, CheckedSimulation, SimulatedVecEnv, Simulation
+from mbrl.envs.warp import WarpVecEnv
 from mbrl.errors import BadInput
+from mbrl.imagination.gymnasium_env import ModelVectorEnv
 from mbrl.imagination.vector_env import (
     AutoresetVectorEnv,
     Info,
@@ -76,7 +78,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
         **kwargs: Any,
     ):
         """Build the simulation and the spaces."""
-        simulation = make_own(name, num_envs=num_envs, **kwargs).simulation
+        simulation = _simulation(name, num_envs=num_envs, **kwargs)
         super().__init__(num_envs, *_spaces(simulation), autoreset_mode)
         self.metadata = {**self.metadata, "render_fps": _fps(simulation)}
         if max_episode_steps is None:
@@ -221,7 +223,7 @@ class MbrlEnv(gymnasium.Env):
         **kwargs: Any,
     ):
         """Build the simulation and the spaces."""
-        simulation = make_own(name, **kwargs).simulation
+        simulation = _simulation(name, **kwargs)
         self.observation_space, self.action_space = _spaces(simulation)
         self.metadata = {**_METADATA, "render_fps": _fps(simulation)}
         self.render_mode = render_mode
@@ -282,6 +284,49 @@ class MbrlEnv(gymnasium.Env):
     def close(self) -> None:
         """Close the simulation and its pictures."""
         _close(self)
+
+
+def make_vector_env(
+    name: str, num_envs: Count = 1, *, backend: str = "threads", **kwargs: Any
+) -> VectorEnv:
+    """Build a gymnasium VectorEnv of one of the framework's environments.
+
+    Args:
+        name: of the framework's own environments, such as "Hopper-v5".
+        num_envs: copies stepped at once.
+        backend: who steps a MuJoCo environment, "threads" or "warp"; see mujoco_env. With "warp"
+            it is a ModelVectorEnv: float32, without `info` and pictures.
+        kwargs: those of MbrlVectorEnv; with "warp" device, nconmax, njmax, max_episode_steps,
+            autoreset_mode and seed.
+
+    Raises:
+        BadInput: if a keyword is unknown or out of range.
+    """
+    if backend != "warp":
+        return MbrlVectorEnv(name, num_envs, **kwargs)
+    if kwargs.pop("render_mode", None) is not None:
+        raise BadInput("render_mode: should be None, or take backend=threads")
+    mode = kwargs.pop("autoreset_mode", AutoresetMode.NEXT_STEP)
+    limit = kwargs.pop("max_episode_steps", None)
+    env = make_own(name, num_envs=num_envs, backend=backend, **kwargs)
+    assert isinstance(env, WarpVecEnv)
+    if limit is not None:
+        check_value("max_episode_steps", limit, Count if limit != -1 else int, {})
+        env.max_episode_steps = None if limit == -1 else limit
+    return ModelVectorEnv(env, autoreset_mode=mode)
+
+
+def _simulation(name: str, *, backend: str = "threads", **kwargs: Any) -> Simulation:
+    """Return the simulation of one of the framework's environments.
+
+    Raises:
+        BadInput: if its back end has none.
+    """
+    if backend != "threads":
+        raise BadInput(f"backend={backend}: should be threads, or warp in gymnasium.make_vec")
+    env = make_own(name, **kwargs)
+    assert isinstance(env, SimulatedVecEnv)
+    return env.simulation
 
 
 def _spaces(simulation: Simulation) -> tuple[spaces.Box, spaces.Box]:
@@ -356,7 +401,7 @@ def register() -> None:
         gymnasium.register(
             f"mbrl/{name}",
             entry_point="mbrl.envs.to_gymnasium:MbrlEnv",
-            vector_entry_point="mbrl.envs.to_gymnasium:MbrlVectorEnv",
+            vector_entry_point="mbrl.envs.to_gymnasium:make_vector_env",
             max_episode_steps=limit,
             reward_threshold=None if original is None else original.reward_threshold,
             kwargs={"name": name},

@@ -15,7 +15,9 @@ def test_unknown_ids_and_keywords_name_what_would_be_right():
             mbrl.make_vec(id)
     with pytest.raises(BadInput, match="did you mean Pusher-v5"):
         GymnasiumVecEnv("Pushr-v5")
-    with pytest.raises(BadInput, match="backend='warp9': should be one of threads, gymnasium"):
+    with pytest.raises(
+        BadInput, match="backend='warp9': should be one of threads, warp, gymnasium"
+    ):
         mbrl.make_vec("Hopper-v5", backend="warp9")
     for id in ("Hopper-v5", "Pendulum-v1", "CartPole-v1"):
         with pytest.raises(BadInput, match="gravity: .* takes no such argument"):
