@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from mbrl.imagination.hold import ActionHold
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import ActionSelector, Agent, Dynamics, Plan, Planner, refusal_of
 from mbrl.types import ActionSpec, map_tensors, where_rows
-from mbrl.values import Count, CountOrZero, checked
+from mbrl.values import Count, CountOrZero, Positive, checked
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ class MPC(Agent):
         retrain_interval: transitions between refits of the model; 0 never fits it.
         warmup: selects actions before the first fit; None draws uniform random ones.
         warmup_hold: steps for which each action of the warm-up is held; None for the planner's.
+        deadline: seconds that the plans of a step may take, for all environments; the best ones so
+            far are taken, and at least one iteration is made. Results then depend on the machine.
+            None for no deadline but the planner's own.
     """
 
     @checked
@@ -51,6 +55,7 @@ class MPC(Agent):
         retrain_interval: CountOrZero = 250,
         warmup: ActionSelector | None = None,
         warmup_hold: Count | None = None,
+        deadline: Positive | None = None,
     ):
         """Store the parts."""
         generator = as_generator(generator, action.low.device)
@@ -62,6 +67,7 @@ class MPC(Agent):
         self._learning_starts = learning_starts if dynamics.learned else 0
         self._retrain_interval = retrain_interval if dynamics.learned else 0
         self._warmup, self._warmup_hold = warmup, warmup_hold or planner.action_hold
+        self._deadline = deadline
         self._num_transitions = 0  # so far
         self._next_fit = learning_starts
         self._training, self._evaluation = _Episodes(planner), _Episodes(planner)
@@ -104,13 +110,20 @@ class MPC(Agent):
         A plan starts from the environment's plan before, if there is one.
         """
         first = self._action.low.new_zeros(obs.shape[0], self._action.dim)
+        end = None if self._deadline is None else time.monotonic() + self._deadline
         for rows, previous in episodes.groups(due):
             state = self.dynamics.initial(
                 obs[rows], num_particles=self.planner.num_particles, generator=generator
             )
             if env_state is not None:
                 state = self.dynamics.observe(state, first[rows], obs[rows], env_state[rows])
-            plan = self.planner.plan(state, self.dynamics, generator=generator, previous=previous)
+            plan = self.planner.plan(
+                state,
+                self.dynamics,
+                generator=generator,
+                previous=previous,
+                deadline=None if end is None else max(end - time.monotonic(), 0.0),
+            )
             episodes.remember(plan, rows)
             first[rows] = plan.actions[:, 0]
         return first

@@ -105,8 +105,8 @@ def _named(node: dict[str, Any], part: str, settings: Collection[str]) -> Iterat
     try:
         yield
     except BadInput as error:
-        name = re.match(r"\w+(?=[=:])", str(error))
-        if part and name and name[0] in settings:
+        name = re.match(r"(\w+)(\.[\w.]+)?[=:]", str(error))
+        if part and name and name[1] in settings:
             raise BadInput(f"{part}.{error}") from error
         raise
     except EnvironmentFault:

@@ -47,7 +47,8 @@ def compose(
     check(config, library, typed)
     add_defaults(config)
     starts, total = config["agent"].get("learning_starts"), config["total_steps"]
-    if isinstance(starts, int) and total <= starts:
+    known = (config.get("dynamics") or {}).get("_target_") == "mbrl.dynamics.Simulator"
+    if isinstance(starts, int) and total <= starts and not known:
         notes.append(
             f"nothing will be learned: total_steps={total} ends before "
             f"agent.learning_starts={starts} is over"

@@ -201,7 +201,8 @@ def _check_text(entry: _Text, trust: Trust) -> None:
             raise BadInput(f"{key}={text!r:.80}: should be a gymnasium id")
         return
     right = _KWARG if in_kwargs else _WORD
-    if not right.fullmatch(text) or (in_kwargs and _FILE_KEY.search(name)):
+    names_file = name == "path" or (in_kwargs and _FILE_KEY.search(name))
+    if names_file or not right.fullmatch(text):
         raise BadInput(f"{key}={text!r:.80}: may name a file or a module; {_REMEDY}")
 
 

@@ -9,6 +9,7 @@ from mbrl.agents import MPC
 from mbrl.cli import main
 from mbrl.config import build, compose
 from mbrl.dynamics import Simulator
+from mbrl.errors import BadInput
 from mbrl.roles import Plan, Planner, needed_env_state
 from mbrl.types import Transitions
 from tests.toys import (
@@ -77,6 +78,29 @@ def test_an_environment_that_ended_begins_anew_and_the_others_go_on():
     assert counts(mine.act(obs, explore=True)) == [2, 3]
     mine.reset()
     assert counts(mine.act(obs, explore=True)) == [1, 1]
+
+
+def test_the_plans_of_a_step_share_its_deadline(monkeypatch):
+    now, given = [0.0], []
+    monkeypatch.setattr("mbrl.agents.mpc.time.monotonic", lambda: now[0])
+
+    class Slow(Counting):
+        def plan(self, state, model, *, generator, previous=None, deadline=None):
+            given.append(deadline)
+            now[0] += 0.3
+            return super().plan(state, model, generator=generator, previous=previous)
+
+    mine, obs = agent(Slow(), deadline=0.4), torch.zeros(2, 2)
+    mine.act(obs, explore=True)
+    mine.reset(torch.tensor([True, False]))  # so that there are two groups
+    mine.act(obs, explore=True)
+    mine.reset(torch.tensor([True, False]))
+    assert given == pytest.approx([0.4, 0.4, 0.1])
+    unhurried = agent(Slow())
+    unhurried.act(obs, explore=True)
+    assert given[-1] is None
+    with pytest.raises(BadInput, match="deadline=0.0: should be above 0"):
+        agent(Slow(), deadline=0.0)
 
 
 def test_random_actions_before_the_first_fit_are_held_too():

@@ -169,3 +169,8 @@ def test_a_run_that_ends_before_it_learns_says_so(agent):
     settings = [f"agent={agent}", "env=pendulum", "agent.learning_starts=60"]
     assert any(note.startswith(said) for note in compose([*settings, "total_steps=50"]).notes)
     assert not any("nothing" in note for note in compose([*settings, "total_steps=61"]).notes)
+
+
+def test_a_run_that_has_nothing_to_learn_says_no_such_thing():
+    settings = ["agent=pets", "env=pendulum", "dynamics=simulator", "total_steps=50"]
+    assert not any("nothing" in note for note in compose(settings).notes)

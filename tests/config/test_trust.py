@@ -137,6 +137,14 @@ def test_ids_of_modules_and_names_of_files_need_trust(settings):
     check_trusted({**CONFIG, "env": env}, NOTHING, without=("env",))
 
 
+def test_the_path_of_a_model_needs_trust():
+    for path in ("arm.xml", "arm", "/etc/passwd", "../arm.xml"):
+        task = {"_target_": "mbrl.envs.tasks.Mjcf", "path": path}
+        env = {"_target_": "mbrl.envs.threaded_mujoco", "task": task}
+        assert "--trust" in refusal(env=env)
+        check_trusted({**CONFIG, "env": env}, Trust(code=True))
+
+
 def test_plain_ids_and_keywords_need_none():
     kwargs = {"render_mode": "rgb_array", "goal": [0.5, 1], "x": {"y": None}, "b": True}
     env = {"_target_": "mbrl.envs.GymnasiumVecEnv", "id": "ALE/Pong-v5", "kwargs": kwargs}

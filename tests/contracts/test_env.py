@@ -1,5 +1,7 @@
 """What every environment keeps to: shapes, seeding, the true successor, going on bit for bit."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -8,6 +10,7 @@ from mbrl.roles import SimulatesFromState, VecStep
 from tests.contracts.parts import CONFIGS, make, names
 from tests.toys import ToyEnv, generator
 
+EXAMPLES = Path(__file__).parents[2] / "examples/own"
 REAL = [name for name in names("env") if name != "dataset"]  # which cannot be acted in
 CHOICES = ["toy", *REAL]
 
@@ -15,7 +18,10 @@ CHOICES = ["toy", *REAL]
 def build(name: str, num_envs: int = 3):
     if name == "toy":
         return ToyEnv(num_envs)
-    extra = {"id": "MountainCarContinuous-v0"} if name.startswith("gym") else {}
+    extra: dict = {"id": "MountainCarContinuous-v0"} if name.startswith("gym") else {}
+    if name == "mjcf":
+        target = {"_target_": "mbrl.envs.tasks.Mjcf", "path": EXAMPLES / "arm.xml"}
+        extra = {"task": {**target, "costs": [{"sensor": "hand"}, {"upright": "lower"}]}}
     return make("env", name, {"num_envs": num_envs, **extra})
 
 

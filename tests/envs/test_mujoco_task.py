@@ -1,6 +1,7 @@
 """A task of one's own: a mass on a frictionless slider, whose motion is known in closed form."""
 
 import copy
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -309,6 +310,7 @@ def test_an_outcome_that_is_no_pair_is_named(make, returned, what):
         env.step(torch.ones(1, 1))
 
 
+EXAMPLES = Path(__file__).parents[2] / "examples/own"
 TASKS = {
     "hopper": tasks.Hopper,
     "hopper_v4_with_x": lambda: tasks.Hopper("v4", with_x=True),
@@ -328,6 +330,12 @@ TASKS = {
     "push_box_pose": lambda: tasks.Push("box", "pose"),
     "sort": tasks.Sort,
     "rope": tasks.Rope,
+    "mjcf": lambda: tasks.Mjcf(
+        EXAMPLES / "shove.xml",
+        [{"body": "box", "target": [0.6, 0, 0.06]}, {"upright": "box"}, {"velocity": "*"}],
+        control_weight=0.1,
+    ),
+    "mjcf_with_sensors": lambda: tasks.Mjcf(EXAMPLES / "arm.xml", [{"sensor": "hand"}]),
 }
 
 

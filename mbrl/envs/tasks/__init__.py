@@ -10,6 +10,7 @@ from mbrl.envs.tasks.humanoid import Humanoid
 from mbrl.envs.tasks.humanoid_standup import HumanoidStandup
 from mbrl.envs.tasks.inverted_pendulum import InvertedDoublePendulum, InvertedPendulum
 from mbrl.envs.tasks.kuramoto_sivashinsky import KuramotoSivashinsky
+from mbrl.envs.tasks.mjcf import Mjcf
 from mbrl.envs.tasks.pendulum import Pendulum
 from mbrl.envs.tasks.piecewise_affine import PiecewiseAffine
 from mbrl.envs.tasks.push import Push
@@ -31,6 +32,7 @@ __all__ = [
     "InvertedDoublePendulum",
     "InvertedPendulum",
     "KuramotoSivashinsky",
+    "Mjcf",
     "Pendulum",
     "PiecewiseAffine",
     "Push",
