@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbrl.cli import machine
 from mbrl.cli.common import Parser, reason, say, use_folders_of
 from mbrl.errors import BadInput, EnvironmentFault
 
@@ -25,6 +25,7 @@ _EXTRAS = {  # package -> the extra that installs it
     "pyomo": "mip",
     "highspy": "mip",
     "minari": "offline",
+    "mujoco-warp": "gpu",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
 }
@@ -51,12 +52,9 @@ def main(arguments: list[str]) -> int:
             print(package, metadata.version(package))
         except metadata.PackageNotFoundError:
             print(f"{package} is missing: pip install 'dynaplan{f'[{extra}]' if extra else ''}'")
-    import torch
-
-    cuda = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
-    print("devices", ", ".join(["cpu", *cuda]))
-    print(f"threads {torch.get_num_threads()} by default, {os.cpu_count()} cores; num_threads=1")
-    print("rendering", _rendering())
+    # rendering before mujoco is imported, which chooses its library then
+    for probe in (machine.devices, machine.rendering, machine.warp, machine.threads):
+        print(probe.__name__, probe())
     return 0
 
 
@@ -110,20 +108,3 @@ def _compared(node: dict[str, Any], seed: int) -> list[str]:
         return []
     difference = difference_from_original(original, seed=seed)
     return [] if difference is None else [difference]
-
-
-def _rendering() -> str:
-    """Test MuJoCo's rendering back end."""
-    if not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    name = os.environ.get("MUJOCO_GL", "MuJoCo's default")
-    try:
-        import mujoco
-
-        context = mujoco.GLContext(16, 16)  # type: ignore[attr-defined]
-        context.make_current()
-        context.free()
-    except Exception as error:  # whatever a driver raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return f"{name} does not work ({reason}); install libegl1 and set MUJOCO_GL=egl"
-    return f"{name} works"

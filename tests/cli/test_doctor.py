@@ -1,19 +1,17 @@
 """`mbrl doctor`: what is installed, what works, and the check of an environment."""
 
-import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from mbrl.cli import main
-from mbrl.cli.doctor import _rendering
 
 
 def test_the_doctor_says_what_is_there(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    starts = ["dynaplan", "torch", "mujoco", "wandb", "devices cpu", "threads", "rendering"]
+    starts = ["dynaplan", "torch", "mujoco", "wandb", "devices cpu", "threads", "rendering", "warp"]
     for start in starts:
         assert any(line.startswith(start) for line in lines), start
 
@@ -41,26 +39,6 @@ def test_a_missing_package_is_named_with_its_extra(capsys, monkeypatch):
     assert "highspy is missing: pip install 'dynaplan[mip]'\n" in shown
     assert "mujoco is missing: pip install 'dynaplan'\n" in shown
     assert f"numpy {real('numpy')}\n" in shown
-
-
-@pytest.mark.parametrize("works", [True, False])
-def test_rendering_is_tried(monkeypatch, works):
-    class Context:
-        def __init__(self, width, height):
-            if not works:
-                raise RuntimeError("no\n display")
-
-        def make_current(self):
-            pass
-
-        free = make_current
-
-    monkeypatch.setitem(sys.modules, "mujoco", type(sys)("mujoco"))
-    sys.modules["mujoco"].GLContext = Context  # type: ignore[attr-defined]
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    advice = "osmesa does not work (no display); install libegl1 and set MUJOCO_GL=egl"
-    assert _rendering() == ("osmesa works" if works else advice)
 
 
 def test_a_wrong_setting_is_refused(capsys):
