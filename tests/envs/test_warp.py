@@ -21,6 +21,7 @@ from mbrl.errors import BadInput
 from mbrl.imagination import ModelEnv, SB3ModelEnv
 from mbrl.roles import HasRewardTerms, ModelVecEnv, SimulatesFromState
 from mbrl.types import Task
+from tests.no_reads import reads
 
 slow = pytest.mark.slow
 gpu = pytest.mark.gpu
@@ -386,6 +387,20 @@ def test_stable_baselines_learn_in_it():
     env = SB3ModelEnv(make(tasks.InvertedPendulum()))
     model = SAC("MlpPolicy", env, learning_starts=20, seed=0, device="cpu").learn(80)
     assert model.num_timesteps == 80 and model.ep_info_buffer[0]["l"] > 0
+
+
+@slow
+@pytest.mark.parametrize("name", ["Hopper", "Reacher"])
+def test_a_step_reads_nothing_of_the_device(name, monkeypatch):
+    env = make(getattr(tasks, name)())
+    env._look_every = 64  # as on a GPU
+    env.reset(0)
+    moves = actions(env, 12)
+    env.step(moves[0])  # fills the queue of starts
+    with reads(monkeypatch) as found:
+        for action in moves[1:]:
+            env.step(action)
+    assert found == []
 
 
 # ------------------------------------------------------------------------- on a GPU
