@@ -1,4 +1,4 @@
-"""Command line: `mbrl train | eval | sweep | report | doctor`, one file a command.
+"""Command line: `mbrl train | eval | sweep | report | video | doctor`, one file a command.
 
 Exit status: 0 done, 1 a failure in the run, 2 bad input, 130 interrupted.
 """
@@ -28,6 +28,7 @@ COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it 
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
     "collect": ("mbrl.cli.collect", "write a Minari dataset of what a run's agent does"),
     "sweep": ("mbrl.cli.sweep", "check a sweep file and show how W&B runs it"),
+    "video": ("mbrl.cli.video", "film an episode of a run's newest checkpoint"),
     "report": ("mbrl.cli.report", "write a run's report: curves, returns, model error"),
     "equations": ("mbrl.cli.equations", "print the equations of a run's sparse model"),
     "distill": ("mbrl.cli.distill", "turn a run's policy into a formula of a few terms"),

@@ -19,6 +19,7 @@ from mbrl.errors import BadInput
 from mbrl.values import Count, checked
 
 Picture = NDArray[np.uint8]  # (height, width, 3)
+DEFAULT_FPS = 30  # of what has no time in seconds
 _SHOWN = 100  # steps of the course of an observation
 
 
@@ -169,6 +170,13 @@ class PlotCamera:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def frames_per_second(simulation: Simulation) -> int:
+    """Return the pictures of one second: MuJoCo's steps in it, as gymnasium counts them."""
+    if isinstance(simulation, MujocoSimulation):
+        return max(1, round(1 / simulation.dt))
+    return DEFAULT_FPS
 
 
 def camera_of(simulation: Simulation, **options: Any) -> Camera:

@@ -14,8 +14,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from mbrl.envs.mujoco import MujocoSimulation
-from mbrl.envs.pictures import Camera, Picture, camera_of
+from mbrl.envs.pictures import DEFAULT_FPS, Camera, Picture, camera_of, frames_per_second
 from mbrl.envs.registry import LIMITS, make_own
 from mbrl.envs.simulation import Action, CheckedSimulation, SimulatedVecEnv, Simulation
 from mbrl.envs.warp import WarpVecEnv
@@ -31,7 +30,7 @@ from mbrl.imagination.vector_env import (
 )
 from mbrl.values import Count, check_value, checked
 
-_METADATA = {"render_modes": ["rgb_array"], "render_fps": 30}
+_METADATA = {"render_modes": ["rgb_array"], "render_fps": DEFAULT_FPS}
 
 
 @final
@@ -80,7 +79,7 @@ class MbrlVectorEnv(AutoresetVectorEnv):
         """Build the simulation and the spaces."""
         simulation = _simulation(name, num_envs=num_envs, **kwargs)
         super().__init__(num_envs, *_spaces(simulation), autoreset_mode)
-        self.metadata = {**self.metadata, "render_fps": _fps(simulation)}
+        self.metadata = {**self.metadata, "render_fps": frames_per_second(simulation)}
         if max_episode_steps is None:
             max_episode_steps = simulation.max_episode_steps
         if max_episode_steps != -1:
@@ -225,7 +224,7 @@ class MbrlEnv(gymnasium.Env):
         """Build the simulation and the spaces."""
         simulation = _simulation(name, **kwargs)
         self.observation_space, self.action_space = _spaces(simulation)
-        self.metadata = {**_METADATA, "render_fps": _fps(simulation)}
+        self.metadata = {**_METADATA, "render_fps": frames_per_second(simulation)}
         self.render_mode = render_mode
         view = {"width": width, "height": height}
         view |= {"camera_id": camera_id, "camera_name": camera_name}
@@ -336,13 +335,6 @@ def _spaces(simulation: Simulation) -> tuple[spaces.Box, spaces.Box]:
     if largest is None:
         return spaces.Box(-np.inf, np.inf, (simulation.obs_dim,), np.float64), actions
     return spaces.Box(-largest, largest, dtype=largest.dtype.type), actions
-
-
-def _fps(simulation: Simulation) -> int:
-    """Return the pictures of one second: MuJoCo's steps in it, as gymnasium counts them."""
-    if isinstance(simulation, MujocoSimulation):
-        return max(1, round(1 / simulation.dt))
-    return _METADATA["render_fps"]
 
 
 def _camera(

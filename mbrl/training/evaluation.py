@@ -47,7 +47,12 @@ def evaluate(
 
 
 def run_episodes(
-    env: VecEnv, agent: Actor, *, seed: int, first: int = 0
+    env: VecEnv,
+    agent: Actor,
+    *,
+    seed: int,
+    first: int = 0,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> tuple[list[float], list[float]]:
     """Run a whole episode in each environment with the deterministic policy.
 
@@ -56,6 +61,7 @@ def run_episodes(
         agent: acts with explore=False.
         seed: of the run.
         first: number of the first episode, where they are run in several parts.
+        watch: called with obs (E, obs_dim) at the start and before each further step.
 
     Returns:
         The returns and the lengths of the E episodes.
@@ -68,6 +74,8 @@ def run_episodes(
     total, length = torch.zeros(2, env.num_envs, dtype=torch.float64)
     running = torch.ones(env.num_envs, dtype=torch.bool)
     for number in episode_steps(env, running):
+        if watch is not None:
+            watch(obs)
         action = agent.act(obs, explore=False, env_state=needed_env_state(agent, env))
         check_finite(number, action=action)
         step = env.step(action)

@@ -107,6 +107,7 @@ class Mjcf(MujocoTask):
             raise BadInput(str(error).replace("model_path", "path", 1)) from None
         if frame_skip is None:
             self.frame_skip = max(1, round(_PERIOD / model.opt.timestep))
+        self.camera = _camera(model)
         self._qpos, self._qvel = _posture(model, keyframe)
         self._noise = noise
         self._single = [j for j in range(model.njnt) if model.jnt_type[j] in _SINGLE]
@@ -241,6 +242,14 @@ def _posture(model: mujoco.MjModel, keyframe: str | None) -> tuple[Array, Array]
             f"keyframe={keyframe}: has activations of actuators; episodes start without any"
         )
     return model.key_qpos[key].copy(), model.key_qvel[key].copy()
+
+
+def _camera(model: mujoco.MjModel) -> dict[str, object]:
+    """Return MuJoCo's own view of a model, which its file may set."""
+    camera = mujoco.MjvCamera()
+    mujoco.mjv_defaultFreeCamera(model, camera)
+    view: dict[str, object] = {"lookat": camera.lookat.copy()}
+    return view | {name: getattr(camera, name) for name in ("distance", "azimuth", "elevation")}
 
 
 def _named(model: mujoco.MjModel, key: str, cost: Mapping[str, object]) -> tuple[str, int]:

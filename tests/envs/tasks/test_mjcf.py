@@ -72,6 +72,12 @@ def test_starts_are_near_the_keyframe_and_inside_ranges():
     assert env.max_episode_steps == 500 and task.frame_skip == 4
 
 
+def test_pictures_are_taken_from_where_the_model_says():
+    camera = tasks.Mjcf(ARM, [HAND]).camera
+    assert camera["lookat"].tolist() == [0, 0, -0.1] and camera["elevation"] == -15
+    assert camera["distance"] == 1.5 and camera["azimuth"] == 90
+
+
 @pytest.mark.parametrize(
     ("costs", "words"),
     [
