@@ -11,7 +11,7 @@
     PolicyLearner   improves a policy from real and imagined transitions
     Penalty         what is subtracted from an imagined reward where the model is uncertain
     Agent           acts and learns online; OfflineAgent learns from a dataset; HasDynamics,
-                    HasLearner: what it is made of
+                    HasLearner: what it is made of; Stacks: several seeds learn as one batch
 
 A model's state is its belief S: a tensor, or a named tuple of tensors, batch first. The rows of a
 belief with P particles of B environments are ordered particle by particle: row p * B + b. So rows
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -631,6 +631,57 @@ class OfflineAgent(Actor):
         Returns:
             Metrics of the last update.
         """
+
+
+class AgentStack(Protocol):
+    """Agents of several seeds that learn as one batch; each acts and is saved as before."""
+
+    def act(self, obs: Sequence[Tensor]) -> list[Tensor]:
+        """Return each agent's actions (E, act_dim), with exploration, for its obs (E, obs_dim)."""
+        ...
+
+    def update(self, buffers: Sequence[ReplayBuffer]) -> list[dict[str, float]]:
+        """Update all agents with the transitions added to their buffers since the last call.
+
+        Args:
+            buffers: of each agent; as many transitions were added to each.
+
+        Returns:
+            Metrics of each agent.
+        """
+        ...
+
+
+@runtime_checkable
+class Stacks(Protocol):
+    """Optional ability of an Agent or a PolicyLearner: several of them learn as one batch."""
+
+    @staticmethod
+    def stack(parts: Sequence[Any]) -> Any:
+        """Return parts that differ in their seeds alone as one: of agents an AgentStack.
+
+        Raises:
+            BadInput: if they differ in more, or hold a part that cannot learn so.
+        """
+        ...
+
+
+def stack_parts(role: str, parts: Sequence[Any]) -> Any:
+    """Return parts that differ in their seeds alone as one, which learns as one batch.
+
+    Args:
+        role: what they are, for the message.
+        parts: of one seed each.
+
+    Raises:
+        BadInput: if they cannot.
+    """
+    if not isinstance(parts[0], Stacks):
+        raise BadInput(
+            f"{role}: several seeds of a {type(parts[0]).__name__} cannot learn as one batch, as "
+            "those of agents ModelFree and Dyna with the learner SAC can; run them one by one"
+        )
+    return parts[0].stack(parts)
 
 
 @runtime_checkable

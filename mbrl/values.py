@@ -57,6 +57,7 @@ Seed = Annotated[int, Interval(ge=0, le=2147483647)]
 Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
 Width = Annotated[int, Interval(ge=1, le=10_000)]  # of a layer
 NumEnvs = Annotated[int, Interval(ge=1, le=100_000)]  # stepped at once
+NumSeeds = Annotated[int, Interval(ge=1, le=1000)]  # that learn as one batch
 NumMembers = Annotated[int, Interval(ge=1, le=1000)]  # networks or equations of an ensemble
 Depth = Annotated[int, Interval(ge=1, le=1000)]  # layers of a network
 Degree = Annotated[int, Interval(ge=1, le=20)]  # of a polynomial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -19,6 +20,7 @@ from mbrl.roles import (
     Penalty,
     PlanningSelector,
     PolicyLearner,
+    stack_parts,
 )
 from mbrl.types import ActionSpec
 from mbrl.values import Count, CountOrZero, checked
@@ -118,20 +120,43 @@ class Dyna(Agent):
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Refit the model and roll it out when due, then improve the policy."""
-        new = buffer.num_added - self._num_transitions
-        self._num_transitions = buffer.num_added
-        if self._num_transitions < self._learning_starts:
+        num_updates = self._count(buffer)
+        if num_updates == 0:
             return {}
         metrics: dict[str, float] = {}
-        if self._num_transitions >= self._next_fit:
-            self._next_fit = self._num_transitions + self._retrain_interval
+        if self._is_fit_due():
             metrics |= self.dynamics.fit(buffer.all(), generator=self._generator)
             metrics |= self.branched_rollouts.generate(buffer, self._current_length())
-        for name, selector in self._planning_selectors().items():
-            metrics |= {f"planner/{name}/{key}": x for key, x in selector.metrics().items()}
-        num_updates = self._updates_per_step * new
+        metrics |= self._planning_metrics()
         imagined = self.branched_rollouts.buffer
         return metrics | self.learner.improve(buffer, imagined, num_updates=num_updates)
+
+    def _count(self, buffer: ReplayBuffer) -> int:
+        """Count the new transitions; return the updates due, 0 before learning begins."""
+        new = buffer.num_added - self._num_transitions
+        self._num_transitions = buffer.num_added
+        learns = self._num_transitions >= self._learning_starts
+        return self._updates_per_step * new if learns else 0
+
+    def _is_fit_due(self) -> bool:
+        """Return whether the model is to be refitted now; if so, the next time is set."""
+        if self._num_transitions < self._next_fit:
+            return False
+        self._next_fit = self._num_transitions + self._retrain_interval
+        return True
+
+    def _planning_metrics(self) -> dict[str, float]:
+        """Return the measurements of the selectors that plan."""
+        return {
+            f"planner/{name}/{key}": value
+            for name, selector in self._planning_selectors().items()
+            for key, value in selector.metrics().items()
+        }
+
+    @staticmethod
+    def stack(parts: Sequence[Dyna]) -> DynaStack:
+        """Return agents that differ in their seeds as one; see Stacks."""
+        return DynaStack(parts)
 
     def _current_length(self) -> int:
         """Return the rollout length after the transitions so far, by the linear schedule."""
@@ -173,3 +198,45 @@ class Dyna(Agent):
         for name, selector in self._planning_selectors().items():
             selector.load_state_dict(state["selectors"][name])
         self.branched_rollouts.load_state_dict(state["imagined"])
+
+
+@final
+class DynaStack:
+    """Dyna agents of several seeds whose policies learn as one batch.
+
+    Args:
+        agents: of one seed each.
+
+    Raises:
+        BadInput: if their learners cannot.
+    """
+
+    def __init__(self, agents: Sequence[Dyna]):
+        """Stack the learners."""
+        self._agents = agents
+        self._learner = stack_parts("learner", [agent.learner for agent in agents])
+
+    def act(self, obs: Sequence[Tensor]) -> list[Tensor]:
+        """Return actions (E, act_dim) of each agent; see AgentStack."""
+        agents, first = self._agents, self._agents[0]
+        by_policy = first._exploration_actions is first.learner
+        if first._num_transitions < first._learning_starts or not by_policy:
+            return [a.act(rows, explore=True) for a, rows in zip(agents, obs, strict=True)]
+        return self._learner.select(obs, generators=[agent._generator for agent in agents])
+
+    def update(self, buffers: Sequence[ReplayBuffer]) -> list[dict[str, float]]:
+        """Refit the models and roll them out when due, then improve the policies together."""
+        agents = self._agents
+        num_updates = [a._count(buffer) for a, buffer in zip(agents, buffers, strict=True)][0]
+        if num_updates == 0:
+            return [{} for _ in agents]
+        metrics: list[dict[str, float]] = []
+        for agent, buffer in zip(agents, buffers, strict=True):
+            own: dict[str, float] = {}
+            if agent._is_fit_due():
+                own |= agent.dynamics.fit(buffer.all(), generator=agent._generator)
+                own |= agent.branched_rollouts.generate(buffer, agent._current_length())
+            metrics.append(own | agent._planning_metrics())
+        imagined = [agent.branched_rollouts.buffer for agent in agents]
+        losses = self._learner.improve(buffers, imagined, num_updates=num_updates)
+        return [a | b for a, b in zip(metrics, losses, strict=True)]

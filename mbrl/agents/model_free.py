@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.nn.generators import as_generator, restore
-from mbrl.roles import Agent, PolicyLearner
+from mbrl.roles import Agent, PolicyLearner, stack_parts
 from mbrl.types import ActionSpec
 from mbrl.values import Count, checked
 
@@ -59,6 +60,11 @@ class ModelFree(Agent):
             return {}
         return self.learner.improve(buffer, num_updates=self._updates_per_step * new)
 
+    @staticmethod
+    def stack(parts: Sequence[ModelFree]) -> ModelFreeStack:
+        """Return agents that differ in their seeds as one; see Stacks."""
+        return ModelFreeStack(parts)
+
     def reset(self, done: Tensor | None = None, *, explore: bool = True) -> None:
         """Do nothing: a policy has no episode memory."""
 
@@ -75,3 +81,38 @@ class ModelFree(Agent):
         self.learner.load_state_dict(state["learner"])
         restore(self._generator, state["generator"])
         self._num_transitions = state["seen"]
+
+
+@final
+class ModelFreeStack:
+    """Model-free agents of several seeds that learn as one batch.
+
+    Args:
+        agents: of one seed each.
+
+    Raises:
+        BadInput: if their learners cannot.
+    """
+
+    def __init__(self, agents: Sequence[ModelFree]):
+        """Stack the learners."""
+        self._agents = agents
+        self._learner = stack_parts("learner", [agent.learner for agent in agents])
+
+    def act(self, obs: Sequence[Tensor]) -> list[Tensor]:
+        """Return actions (E, act_dim) of each agent; see AgentStack."""
+        agents, first = self._agents, self._agents[0]
+        if first._num_transitions < first._learning_starts:
+            return [a.act(rows, explore=True) for a, rows in zip(agents, obs, strict=True)]
+        return self._learner.select(obs, generators=[agent._generator for agent in agents])
+
+    def update(self, buffers: Sequence[ReplayBuffer]) -> list[dict[str, float]]:
+        """Update all policies; see AgentStack."""
+        first = self._agents[0]
+        new = buffers[0].num_added - first._num_transitions
+        for agent, buffer in zip(self._agents, buffers, strict=True):
+            agent._num_transitions = buffer.num_added
+        if first._num_transitions < first._learning_starts:
+            return [{} for _ in buffers]
+        nothing = [None] * len(buffers)
+        return self._learner.improve(buffers, nothing, num_updates=first._updates_per_step * new)

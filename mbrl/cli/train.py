@@ -81,43 +81,53 @@ def main(arguments: list[str]) -> int:
         print(describe(options.settings, options.config_dir))
         return 0
     trust = trust_of(options) if options.resume else None
-    run = _created(options) if trust is None else _resumed(options, trust)
+    runs = _created(options) if trust is None else _resumed(options, trust)
+    shown = runs[0].path if len(runs) == 1 else runs[0].path.parent
     with _stop_on_signals() as stop:
         try:
-            parts, logger = _prepare(run, trust)
+            parts, loggers = _prepare(runs, trust)
         except BadInput:
             if not options.resume:
-                _remove_unused(run)
+                _remove_unused(runs)
             raise
         except Exception as error:
-            return failed(run, error)
-        print(f"run folder {run.path}", flush=True)
+            return failed(runs[0], error)
+        print(f"run folder {shown}", flush=True)
         try:
-            with contextlib.closing(logger), _memory(run.config["device"]):
-                summary = _train_parts(run, parts, logger, stop)
+            with contextlib.ExitStack() as closing, _memory(runs[0].config["device"]):
+                for logger in loggers:
+                    closing.enter_context(contextlib.closing(logger))
+                summaries = _train_parts(runs, parts, loggers, stop)
         except KeyboardInterrupt:
-            return say(f"aborted; `mbrl train --resume {run.path}` goes on", 130)
+            return say(f"aborted; `mbrl train --resume {shown}` goes on", 130)
         except BadInput:
             if not options.resume:
-                _remove_unused(run)
+                _remove_unused(runs)
             raise
         except Exception as error:
-            return failed(run, error)
-    if not summary["finished"]:
-        step = summary["step"]
-        return say(f"stopped at step {step}; `mbrl train --resume {run.path}` goes on", 130)
-    print(f"done at step {summary['step']}: eval/mean_reward {summary['eval/mean_reward']}")
+            return failed(runs[0], error)
+    if not all(summary["finished"] for summary in summaries):
+        step = min(summary["step"] for summary in summaries)
+        return say(f"stopped at step {step}; `mbrl train --resume {shown}` goes on", 130)
+    for run, summary in zip(runs, summaries, strict=True):
+        seed = f"seed {run.config['seed']} " if len(runs) > 1 else ""
+        mean = summary["eval/mean_reward"]
+        print(f"{seed}done at step {summary['step']}: eval/mean_reward {mean}")
     return 0
 
 
-def _remove_unused(run: RunFolder) -> None:
-    """Remove the folder of a run that has saved nothing, and its parents if they are empty."""
-    if run.checkpoints():
+def _remove_unused(runs: list[RunFolder]) -> None:
+    """Remove the folders of runs that have saved nothing, and their parents if they are empty."""
+    if any(run.checkpoints() for run in runs):
         return
-    shutil.rmtree(run.path)
-    if not run.path.is_absolute():
+    for run in runs:
+        shutil.rmtree(run.path)
+    if len(runs) > 1:
+        with contextlib.suppress(OSError):
+            runs[0].path.parent.rmdir()
+    if not runs[0].path.is_absolute():
         with contextlib.suppress(OSError):  # where other runs stand beside it
-            os.removedirs(run.path.parent)
+            os.removedirs(runs[0].path.parent if len(runs) == 1 else runs[0].path.parents[1])
 
 
 def _memory(device: str) -> contextlib.AbstractContextManager[None]:
@@ -125,8 +135,8 @@ def _memory(device: str) -> contextlib.AbstractContextManager[None]:
     return limited_memory() if device == "cpu" else contextlib.nullcontext()
 
 
-def _created(options: _TrainOptions) -> RunFolder:
-    """Create the folder of a new run."""
+def _created(options: _TrainOptions) -> list[RunFolder]:
+    """Create the folder of a new run, or those of its seeds within it."""
     from mbrl.config import compose
     from mbrl.training.run_folder import RunFolder
 
@@ -139,26 +149,81 @@ def _created(options: _TrainOptions) -> RunFolder:
         names = config["choices"]
         started = datetime.now().strftime("%Y%m%d-%H%M%S-%f")  # sweeps start many in a second
         config["run_dir"] = f"runs/{names['env']}/{names['agent']}/{config['seed']}-{started}"
+    path = Path(config["run_dir"])
     try:
-        run = RunFolder.create(Path(config["run_dir"]), config)
+        if config["num_seeds"] == 1:
+            runs = [RunFolder.create(path, config)]
+        else:
+            runs = [RunFolder.create(path / f"{own['seed']}", own) for own in _of_seeds(config)]
     except OSError as error:
         if error.errno in _DISK:
             raise
         raise BadInput(f"run_dir={config['run_dir']}: {error.strerror}") from None
     print(*notes, sep="\n", end="\n" if notes else "", flush=True)
-    return run
+    return runs
 
 
-def _resumed(options: _TrainOptions, trust: Trust) -> RunFolder:
-    """Open the run to resume; its total_steps may be extended."""
+def _of_seeds(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the config of each seed's run.
+
+    Raises:
+        BadInput: if a seed would be too large.
+    """
+    from mbrl.values import Seed, check_value
+
+    first, number = config["seed"], config["num_seeds"]
+    check_value("seed", first + number - 1, Seed, {}, f"{first} with num_seeds={number}")
+    seeds = range(first, first + number)
+    folder = config["run_dir"]
+    return [{**config, "seed": seed, "run_dir": f"{folder}/{seed}"} for seed in seeds]
+
+
+def _resumed(options: _TrainOptions, trust: Trust) -> list[RunFolder]:
+    """Open the runs to resume."""
+    from mbrl.training.seeds import rewind_to_common_step
+
+    assert options.resume is not None
+    runs = [_resume_one(each, options, trust) for each in _seed_folders(options.resume)]
+    if len(runs) > 1:
+        rewind_to_common_step(runs)
+    return runs
+
+
+def _seed_folders(path: Path) -> list[Path]:
+    """Return the run folder to resume, or those of the seeds within it.
+
+    Raises:
+        BadInput: if a seed's is missing.
+    """
+    from mbrl.training.run_folder import RunFolder
+
+    if os.path.lexists(path / "config.yaml") or not path.is_dir():
+        return [path]
+    folders = [p for p in path.iterdir() if p.name.isdecimal() and not p.is_symlink()]
+    if not folders:
+        return [path]
+    folders.sort(key=lambda folder: int(folder.name))
+    first, number = int(folders[0].name), RunFolder.open(folders[0]).config.get("num_seeds")
+    if [folder.name for folder in folders] != [str(first + i) for i in range(len(folders))] or (
+        len(folders) != number
+    ):
+        names = ", ".join(folder.name for folder in folders)
+        raise BadInput(
+            f"{path}: holds the seeds {names}; should hold the {number} from {first} on, as "
+            "they were trained"
+        )
+    return folders
+
+
+def _resume_one(path: Path, options: _TrainOptions, trust: Trust) -> RunFolder:
+    """Open a run to resume; its total_steps may be extended."""
     from mbrl.config import plain_value
     from mbrl.config.arguments import parse_arguments
     from mbrl.config.restore import check_stored
     from mbrl.training.run_folder import RunFolder
     from mbrl.training.versions import warn_of_other_versions
 
-    assert options.resume is not None
-    run = RunFolder.open(options.resume)
+    run = RunFolder.open(path)
     run.claim()
     changes = dict(parse_arguments(options.settings))
     for key in changes:
@@ -181,23 +246,58 @@ def _resumed(options: _TrainOptions, trust: Trust) -> RunFolder:
     return run
 
 
-def _prepare(run: RunFolder, trust: Trust | None) -> tuple[Parts, Logger]:
-    """Build the parts, of a stored run in bounded memory, and open the logger; imports torch."""
+def _prepare(runs: list[RunFolder], trust: Trust | None) -> tuple[list[Parts], list[Logger]]:
+    """Build the parts, of stored runs in bounded memory, and open the loggers; imports torch."""
     import torch
 
     from mbrl.config import build
     from mbrl.config.restore import build_stored
     from mbrl.training.logger import make_logger
 
-    torch.set_num_threads(run.config["num_threads"])
-    parts = build(run.config) if trust is None else build_stored(run, trust)
-    return parts, make_logger(run.path, run.config, run.config["total_steps"])
+    torch.set_num_threads(runs[0].config["num_threads"])
+    parts = [build(run.config) if trust is None else build_stored(run, trust) for run in runs]
+    loggers = [
+        make_logger(run.path, run.config, run.config["total_steps"], console=run is runs[0])
+        for run in runs
+    ]
+    return parts, loggers
 
 
 def _train_parts(
+    runs: list[RunFolder], parts: list[Parts], loggers: list[Logger], stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Run the training loop with the configs' settings; return the summaries."""
+    if len(runs) == 1:
+        return [_train_one(runs[0], parts[0], loggers[0], stop)]
+    from mbrl.training.seeds import train_seeds
+    from mbrl.training.training_run import Schedule, TrainingRun
+
+    keys = ("total_steps", "eval_every", "eval_episodes", "save_every", "log_every")
+    several = [
+        TrainingRun(
+            own.env,
+            own.agent,
+            Schedule(**{key: run.config[key] for key in keys}),
+            buffer=own.buffer,
+            folder=run,
+            logger=logger,
+            make_eval_env=own.make_eval_env,
+            seed=run.config["seed"],
+        )
+        for run, own, logger in zip(runs, parts, loggers, strict=True)
+    ]
+    try:
+        return train_seeds(several, stop=stop)
+    except BadInput as error:
+        if str(error).startswith(("agent:", "learner:")):
+            raise BadInput(f"num_seeds={len(runs)}: {error}") from error
+        raise
+
+
+def _train_one(
     run: RunFolder, parts: Parts, logger: Logger, stop: Callable[[], bool]
 ) -> dict[str, Any]:
-    """Run the training loop with the config's settings; return its summary."""
+    """Run the training loop of one run; return its summary."""
     from mbrl.roles import OfflineAgent
     from mbrl.training.loop import train
     from mbrl.training.offline_loop import train_offline

@@ -107,6 +107,7 @@ def check_saved(config: Node, file: Path) -> None:
     """
     library = Library()
     rename(config)
+    config.setdefault("num_seeds", 1)  # a config of an older version has none
     try:
         _check_plain(config, library.plain, "", {})
         _check_device(config["device"])
@@ -432,8 +433,15 @@ def _check_needs(config: Node, library: Library) -> None:
 
 
 def _check_run(config: Node, typed: dict[str, str]) -> None:
-    """Check the device's name and the run folder."""
+    """Check the device's name, what several seeds share, and the run folder."""
     _check_device(config["device"])
+    seeds = f"num_seeds={config['num_seeds']}"
+    if config["num_seeds"] > 1 and config["dataset"] is not None:
+        raise BadInput(f"{seeds}: should be 1 with a dataset, which one seed learns from at a time")
+    if config["num_seeds"] > 1 and config["logger"]["wandb"]:
+        raise BadInput(
+            f"{seeds}: should be 1 with logger.wandb=true, which records a run a process"
+        )
     folder = config["run_dir"]
     if folder and is_taken(Path(folder)):
         raise BadInput(

@@ -140,17 +140,17 @@ class SAC:
         return self._updates.networks_of(self._seed)
 
     @staticmethod
-    def stack(learners: Sequence[SAC]) -> SACStack:
+    def stack(parts: Sequence[SAC]) -> SACStack:
         """Return learners that differ in their seeds as one that updates them all as a batch.
 
         Args:
-            learners: of one seed each; they act, and are saved, as before.
+            parts: of one seed each; they act, and are saved, as before.
 
         Raises:
             BadInput: if they differ in more than their numbers.
         """
-        updates = merged([each._updates for each in learners])
-        for seed, each in enumerate(learners):
+        updates = merged([each._updates for each in parts])
+        for seed, each in enumerate(parts):
             each._join(updates, seed)
         return SACStack(updates)
 

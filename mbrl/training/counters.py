@@ -9,24 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mbrl.types import read_waits
+
+_MOST_UNREAD = 1000  # vector steps whose rewards are kept on a device
+
 
 class TrainingCounters:
     """Counters of a run's steps, episodes, returns, evaluations and time.
 
     Args:
         num_envs: environments that are stepped side by side.
+        device: of their rewards. Where a read waits, rewards are read when they are asked for.
     """
 
-    def __init__(self, num_envs: int = 1):
+    def __init__(self, num_envs: int = 1, device: torch.device | str = "cpu"):
         """Start all counters at 0."""
         self.step = 0
-        self.episode = torch.arange(num_envs)  # (E,) the number of the running episode
+        # (E,) the number of the running episode
+        self.episode = torch.arange(num_envs, device=device)
         self.evaluations: list[list[Any]] = []  # [step, returns]
         self.pending: dict[str, float] = {}  # metrics since the last row
         self._returns = torch.zeros(num_envs, dtype=torch.float64)
         self._lengths = torch.zeros(num_envs, dtype=torch.float64)
         self._recent: deque[tuple[float, float]] = deque(maxlen=100)
-        self._next_episode = num_envs
+        self._next_episode = torch.tensor(num_envs, device=device)
+        self._unread: list[tuple[Tensor, Tensor]] = []  # rewards (E,) and ends (E,) of steps
         self._before = {"cpu": 0.0, "wall": 0.0}  # spent before a resume
         self._started = {"cpu": time.process_time(), "wall": time.monotonic()}
         self._start_step = 0
@@ -34,14 +41,27 @@ class TrainingCounters:
     def advance(self, reward: Tensor, done: Tensor) -> None:
         """Count one vector step: reward (E,), done (E,) bool."""
         self.step += reward.shape[0]
-        self._returns += reward.cpu()
-        self._lengths += 1
-        for i in torch.nonzero(done).flatten().tolist():
-            self._recent.append((self._returns[i].item(), self._lengths[i].item()))
-            self._returns[i] = self._lengths[i] = 0
-            self.episode = self.episode.clone()  # the buffer may still hold the old one
-            self.episode[i] = self._next_episode
-            self._next_episode += 1
+        waits = read_waits(done)
+        if waits or done.any():
+            new = self._next_episode + done.cumsum(0) - 1
+            self.episode = torch.where(done, new, self.episode)
+            self._next_episode = self._next_episode + done.sum()
+        self._unread.append((reward, done))
+        if not waits or len(self._unread) >= _MOST_UNREAD:
+            self._read()
+
+    def _read(self) -> None:
+        """Add the rewards of the steps since the last read to the returns."""
+        if not self._unread:
+            return
+        rewards, ends = (torch.stack(rows).cpu() for rows in zip(*self._unread, strict=True))
+        self._unread.clear()
+        for reward, done in zip(rewards, ends, strict=True):
+            self._returns += reward
+            self._lengths += 1
+            for i in torch.nonzero(done).flatten().tolist():
+                self._recent.append((self._returns[i].item(), self._lengths[i].item()))
+                self._returns[i] = self._lengths[i] = 0
 
     def count(self, score: dict[str, Any]) -> None:
         """Count an evaluation at this step; its returns are removed from the score."""
@@ -59,6 +79,7 @@ class TrainingCounters:
 
     def metrics(self) -> dict[str, float]:
         """Return the means over recent episodes, and the speed."""
+        self._read()
         elapsed = time.monotonic() - self._started["wall"]
         metrics = {
             "time/fps": (self.step - self._start_step) / max(elapsed, 1e-9),
@@ -89,6 +110,7 @@ class TrainingCounters:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all counters."""
+        self._read()
         return {
             "step": self.step,
             "episode": self.episode,
@@ -97,7 +119,7 @@ class TrainingCounters:
             "returns": self._returns,
             "lengths": self._lengths,
             "recent": list(self._recent),
-            "next_episode": self._next_episode,
+            "next_episode": int(self._next_episode),
             "spent": {clock: self.spent(clock) for clock in self._before},
         }
 
@@ -126,13 +148,13 @@ class TrainingCounters:
             if not good:
                 raise ValueError(f"{name}: {state[name]!s:.80} is not what a run counts")
         self.step = self._start_step = state["step"]
-        self.episode = state["episode"]
+        self.episode = state["episode"].to(self.episode.device)
         self.evaluations = state["evaluations"]
         self.pending = pending
         self._returns = state["returns"]
         self._lengths = state["lengths"]
         self._recent.extend((r, n) for r, n in state["recent"])
-        self._next_episode = state["next_episode"]
+        self._next_episode = self._next_episode.new_tensor(state["next_episode"])
         self._before = state["spent"]
 
 

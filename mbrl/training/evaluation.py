@@ -14,7 +14,7 @@ from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.roles import Actor, VecEnv, needed_env_state
 from mbrl.training.counters import TrainingCounters
 from mbrl.training.faults import located, saved_if_it_fails
-from mbrl.types import Transitions
+from mbrl.types import Transitions, read_waits
 
 ENDLESS = 10_000  # steps after which an episode without a limit is held to have no end
 _PROBE = 10.0  # seconds that check_ends may take
@@ -297,3 +297,46 @@ def check_finite(number: int, **values: Tensor) -> None:
             index = int(torch.nonzero(~torch.isfinite(rows).all(1))[0])
             kind = "a NaN" if torch.isnan(rows[index]).any() else "an infinity"
             raise EnvironmentFault(f"{kind} in the {name}", index=index, step=number)
+
+
+@final
+class FiniteCheck:
+    """Check that numbers are finite: at once, or, where a read waits, when read() is called."""
+
+    def __init__(self):
+        """Start with nothing to read."""
+        self._unread: dict[str, Tensor] = {}  # by name, () bool: whether all were finite
+        self._number = 0
+
+    def add(self, number: int, **values: Tensor) -> None:
+        """Check what an environment was given or returned, or note it to be read.
+
+        Args:
+            number: of the environment's step.
+            values: (E, ...) each, under the name to report.
+
+        Raises:
+            EnvironmentFault: naming the environment.
+        """
+        for name, value in values.items():
+            if not read_waits(value):
+                check_finite(number, **{name: value})
+                continue
+            finite = torch.isfinite(value).all()
+            before = self._unread.get(name)
+            self._unread[name] = finite if before is None else before & finite
+            self._number = number
+
+    def read(self) -> None:
+        """Read what was noted.
+
+        Raises:
+            EnvironmentFault: naming what was not finite; the environment is not known any more.
+        """
+        if not self._unread:
+            return
+        flags, self._unread = self._unread, {}
+        for name, finite in zip(flags, torch.stack(list(flags.values())).tolist(), strict=True):
+            if not finite:
+                what = f"a NaN or an infinity in the {name}, in this step or one before it"
+                raise EnvironmentFault(what, index=None, step=self._number)

@@ -297,19 +297,24 @@ class Logger:
                 stack.callback(sink.close)
 
 
-def make_logger(run_path: Path, config: dict[str, Any], total_steps: int) -> Logger:
+def make_logger(
+    run_path: Path, config: dict[str, Any], total_steps: int, *, console: bool = True
+) -> Logger:
     """Open the sinks that a config asks for.
 
     Args:
         run_path: the run folder.
         config: the resolved config.
         total_steps: environment steps of the whole run.
+        console: whether the run is shown; of several at once, one is.
 
     Raises:
         BadInput: if a view's package is missing.
     """
     settings = config["logger"]
-    sinks: list[Sink] = [JsonLines(run_path / "metrics.jsonl"), Console(total_steps)]
+    sinks: list[Sink] = [JsonLines(run_path / "metrics.jsonl")]
+    if console:
+        sinks.append(Console(total_steps))
     if settings["tensorboard"]:
         sinks.append(TensorBoardSink(run_path / "tensorboard"))
     if settings["wandb"]:

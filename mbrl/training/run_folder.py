@@ -211,6 +211,15 @@ class RunFolder:
             p for p in folders if p.name.isdecimal() and p.is_dir() and not p.is_symlink()
         )
 
+    def rewind(self, step: int) -> None:
+        """Skip the checkpoints after a step; the next one that is saved replaces them.
+
+        Args:
+            step: the newest that counts.
+        """
+        self._damaged |= {each for each in self.checkpoints() if int(each.name) > step}
+        self._current = None
+
     def save(
         self, step: int, state: dict[str, Any], *, keep: int = 2, replace: bool = False
     ) -> Path:

@@ -270,3 +270,52 @@ def test_a_misspelled_option_is_answered_with_the_option(capsys, typed, meant):
     assert main(["train", typed]) == 2
     line = f"mbrl: {typed.partition('=')[0]}: unknown option; did you mean {meant}?\n"
     assert capsys.readouterr().err == line
+
+
+SEEDS = [
+    "agent=sac", "env=pendulum", "experiment=none", "agent.learning_starts=40",
+    "learner.hidden=8", "learner.batch_size=16", "eval_episodes=1", "save_every=50",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_several_seeds_have_a_folder_each_which_is_that_of_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SEEDS, "seed=4", "num_seeds=2", "total_steps=80", "run_dir=many"]) == 0
+    shown = capsys.readouterr().out
+    assert "run folder many\n" in shown and "seed 5 done at step 80: eval/mean_reward" in shown
+    assert main(["train", *SEEDS, "seed=5", "total_steps=80", "run_dir=alone"]) == 0
+    returns = [
+        json.loads((tmp_path / name / "summary.json").read_text())["eval/mean_reward"]
+        for name in ("many/4", "many/5", "alone")
+    ]
+    assert returns[1] == pytest.approx(returns[2], rel=1e-3) and returns[0] != returns[1]
+    for command in (["eval", "many/5", "--episodes=1"], ["report", "many/4", "--episodes=1"]):
+        assert main(command) == 0
+    assert main(["train", "--resume", "many", "total_steps=120"]) == 0
+    for seed in (4, 5):
+        assert json.loads((tmp_path / f"many/{seed}/summary.json").read_text())["step"] == 120
+    (tmp_path / "many/4").rename(tmp_path / "away")
+    assert main(["train", "--resume", "many"]) == 2
+    assert "many: holds the seeds 5; should hold the 2 from 5 on" in capsys.readouterr().err
+    assert main(["train", "--resume", "many/5", "total_steps=140"]) == 0  # by itself
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (["agent=pets"], "num_seeds=2: agent: several seeds of a MPC cannot learn as one batch"),
+        (["num_seeds=0"], "num_seeds=0: should be at least 1 and at most 1000"),
+        (["logger.wandb=true"], "num_seeds=2: should be 1 with logger.wandb=true"),
+        (["seed=2147483647"], "seed=2147483647 with num_seeds=2: should be"),
+        (["agent=iql", "dataset=x/y-v0"], "num_seeds=2: should be 1 with a dataset"),
+    ],
+)
+def test_seeds_that_cannot_learn_together_are_refused(
+    tmp_path, monkeypatch, capsys, settings, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "env=pendulum", "num_seeds=2", *settings]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
