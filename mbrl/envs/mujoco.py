@@ -239,8 +239,9 @@ def load_model(task: MujocoTask) -> mujoco.MjModel:
     for name in ("frame_skip", "max_episode_steps"):
         check_value(name, getattr(task, name), Count, {})
     if not isinstance(task.model_path, str | Path) or "<" in str(task.model_path):
-        kind = "MJCF itself" if isinstance(task.model_path, str) else type(task.model_path).__name__
-        raise BadInput(f"model_path: a {kind} should be the path of an MJCF file")
+        text = isinstance(task.model_path, str | Path)
+        kind = "MJCF itself" if text else f"a {type(task.model_path).__name__}"
+        raise BadInput(f"model_path: {kind} should be the path of an MJCF file")
     try:
         model = mujoco.MjModel.from_xml_path(str(task.model_path))
     except (ValueError, OSError, mujoco.FatalError) as error:

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from mbrl.agents import MPC
+from mbrl.dynamics import Simulator
+from mbrl.planners import PredictiveSampling
 from mbrl.roles import SimulatesFromState, VecStep
-from tests.contracts.parts import CONFIGS, make, names
+from tests.contracts.parts import labels, make, names
 from tests.toys import ToyEnv, generator
 
 EXAMPLES = Path(__file__).parents[2] / "examples/own"
 REAL = [name for name in names("env") if name != "dataset"]  # which cannot be acted in
 CHOICES = ["toy", *REAL]
+SIMULATED = [name for name in REAL if "simulation" in labels("env", name).get("_provides_", ())]
 
 
 def build(name: str, num_envs: int = 3):
@@ -85,9 +88,19 @@ def test_env(name):
 
 @pytest.mark.parametrize("name", REAL)
 def test_who_says_simulation_can_be_simulated_from_states(name):
-    says = "simulation" in yaml.safe_load((CONFIGS / "env" / f"{name}.yaml").read_text()).get(
-        "_provides_", ()
-    )
     env = build(name)
-    assert says == isinstance(env, SimulatesFromState)
+    assert (name in SIMULATED) == isinstance(env, SimulatesFromState)
+    env.close()
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_every_simulator_can_be_planned_in(name):
+    env = build(name, num_envs=2)
+    planner = PredictiveSampling(action=env.action, horizon=3, num_samples=4)
+    agent = MPC(action=env.action, dynamics=Simulator(env=env), planner=planner, generator=0)
+    obs = env.reset(3)
+    for _ in range(2):
+        action = agent.act(obs, explore=False, env_state=env.env_state())
+        assert ((action >= env.action.low) & (action <= env.action.high)).all()
+        obs = env.step(action).obs
     env.close()

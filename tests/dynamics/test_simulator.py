@@ -23,6 +23,7 @@ from tests.contracts.test_agent import flat
 from tests.toys import ACTION, ToyEnv, ToyLearner, collect, generator
 
 IDS = ["HalfCheetah-v5", "Hopper-v5", "CartpoleSwingup-v0", "Reacher-v5", "Pendulum-v1"]
+IDS += ["Ant-v5", "Humanoid-v5", "Pusher-v5"]
 
 
 class Counted:

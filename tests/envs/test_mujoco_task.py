@@ -274,7 +274,7 @@ def test_a_copy_goes_on_as_the_other_does(make, num_threads):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model_path": MJCF}, "model_path: a MJCF itself should be the path of an MJCF file"),
+        ({"model_path": MJCF}, "model_path: MJCF itself should be the path of an MJCF file"),
         ({"model_path": None}, "model_path: a NoneType should be the path"),
         ({"observe": lambda now: np.zeros((len(now["qpos"]), 0))}, "observations of no number"),
         ({"task": Task(obs_names=("x",))}, "task.obs_names: 1 names, x, should be 2"),

@@ -104,6 +104,8 @@ def test_a_cost_that_does_not_fit_the_model_is_named(costs, words):
 def test_what_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(BadInput, match="^path=.*none.xml: MuJoCo cannot load it"):
         tasks.Mjcf(tmp_path / "none.xml", [HAND])
+    with pytest.raises(BadInput, match="^path: MJCF itself should be the path of an MJCF file"):
+        tasks.Mjcf(ARM.read_text(), [HAND])
     with pytest.raises(BadInput, match="keyframe=home: should be one of the model's, which names"):
         tasks.Mjcf(ARM, [HAND], keyframe="home")
     with pytest.raises(BadInput, match="costs.0.joint=box: is a ball or free joint; should be"):
