@@ -121,6 +121,29 @@ class SimulatesFromState(Protocol):
 
 
 @runtime_checkable
+class HasPhysicalParameters(Protocol):
+    """Optional ability of a VecEnv that SimulatesFromState: physics that differ between episodes.
+
+    Attributes:
+        num_parameters: P, 0 if all episodes have the same.
+    """
+
+    num_parameters: int
+
+    def draw_parameters(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw physical parameters as episodes do: (count, P)."""
+        ...
+
+    def nominal_parameters(self) -> Tensor:
+        """Return the physical parameters of the model itself: (P,)."""
+        ...
+
+    def with_parameters(self, state: Tensor, parameters: Tensor) -> Tensor:
+        """Return states of env_state (B, state_dim) with other physical parameters (B, P)."""
+        ...
+
+
+@runtime_checkable
 class HasGymnasiumSpaces(Protocol):
     """Optional ability of a VecEnv: what gymnasium's spaces say beyond obs_dim and action.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.roles import Dynamics, SimulatesFromState
+from mbrl.nn.generators import as_generator
+from mbrl.roles import Dynamics, HasPhysicalParameters, SimulatesFromState
 from mbrl.types import Prediction, Transitions
 from mbrl.values import NonNegative, checked
 
@@ -22,18 +23,36 @@ class Simulator(Dynamics):
     apart from the running episodes. From the step in which a simulation blows up it is invalid; the
     first such step costs blow_up_cost, so that plans avoid it.
 
+    Where episodes differ in physical parameters (`randomize` of the environment), the running
+    episode's own are part of its state. A controller of a real system does not have them:
+    `parameters` says which ones are planned with.
+
     Args:
         env: an environment with a simulator; the one that is planned for, or a copy of it.
+        parameters: physical parameters that predictions have:
+            "episode": those of the running episode.
+            "nominal": those of the model itself.
+            "drawn": each particle's own, drawn once from the environment's ranges, so that a plan
+                is one for all of them. The planner needs num_particles of more than 1.
+        generator: source of the draws, or a seed.
         blow_up_cost: cost of the step in which a simulation blows up.
 
     Raises:
-        BadInput: if the environment has no simulator, or for a value out of range.
+        BadInput: if the environment has no simulator or no parameters to draw, or for a value out
+            of range.
     """
 
     learned = False
 
     @checked
-    def __init__(self, *, env: SimulatesFromState, blow_up_cost: NonNegative = 1e6):
+    def __init__(
+        self,
+        *,
+        env: SimulatesFromState,
+        parameters: Literal["episode", "nominal", "drawn"] = "episode",
+        generator: torch.Generator | int = 0,
+        blow_up_cost: NonNegative = 1e6,
+    ):
         """Store the environment, which is never stepped."""
         super().__init__()
         if not isinstance(env, SimulatesFromState):
@@ -42,7 +61,17 @@ class Simulator(Dynamics):
                 "package, such as pendulum or hopper, or the model should be learned, such as "
                 "GaussianEnsemble"
             )
+        if parameters != "episode" and not (
+            isinstance(env, HasPhysicalParameters) and env.num_parameters
+        ):
+            raise BadInput(
+                f"parameters={parameters}: the environment has the same physics in each episode; "
+                "should be episode, or the environment have randomize, such as "
+                "{body_mass: [0.8, 1.2]}"
+            )
         self._env = env
+        self._whose = parameters
+        self._seed = as_generator(generator).initial_seed()
         self._blow_up_cost = blow_up_cost
         self._warned = False
 
@@ -66,10 +95,28 @@ class Simulator(Dynamics):
             action: not used (B, act_dim).
             obs: (B, obs_dim).
             env_state: (B, state_dim); None leaves the state unknown.
+
+        Raises:
+            BadInput: if one particle alone has drawn parameters.
         """
         if env_state is None:
             return self.initial(obs, num_particles=state.shape[0] // obs.shape[0])
-        return env_state.repeat(state.shape[0] // obs.shape[0], 1)
+        num_particles = state.shape[0] // obs.shape[0]
+        env_state = env_state.repeat(num_particles, 1)
+        env = self._env
+        if self._whose == "episode" or not isinstance(env, HasPhysicalParameters):
+            return env_state
+        if self._whose == "nominal":
+            nominal = env.nominal_parameters()
+            return env.with_parameters(env_state, nominal.expand(len(env_state), -1))
+        if num_particles == 1:
+            raise BadInput(
+                "parameters=drawn: needs num_particles of more than 1 in the planner, each with "
+                "parameters of its own"
+            )
+        draws = torch.Generator().manual_seed(self._seed)  # the same in every plan
+        drawn = env.draw_parameters(num_particles, generator=draws)
+        return env.with_parameters(env_state, drawn.repeat_interleave(len(obs), dim=0))
 
     def step(
         self,

@@ -11,7 +11,7 @@ from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.simulation import SimulatedVecEnv
 from mbrl.envs.warp import WarpVecEnv
 from mbrl.errors import BadInput
-from mbrl.values import Count, NumEnvs, NumThreads, checked
+from mbrl.values import Count, NonNegative, NumEnvs, NumThreads, checked
 
 
 @checked
@@ -22,6 +22,7 @@ def mujoco_env(
     num_envs: NumEnvs = 1,
     seed: int = 0,
     num_threads: NumThreads = 1,
+    randomize: dict[str, list[NonNegative]] | None = None,
     nconmax: Count | None = None,
     njmax: Count | None = None,
     dtype: torch.dtype = torch.float32,
@@ -37,6 +38,9 @@ def mujoco_env(
         num_envs: copies stepped at once.
         seed: environment i draws its first start from seed + i.
         num_threads: threads that step or simulate them; of "threads".
+        randomize: ranges of physical parameters, which each episode draws anew, such as
+            {body_mass: [0.8, 1.2], delay: [0, 0.02]}; null for the model's own. See
+            PhysicalParameters; of "threads".
         nconmax: contacts per environment, null for MuJoCo Warp's guess; of "warp".
         njmax: rows of constraints in an environment, null for MuJoCo Warp's guess; of "warp".
         dtype: of observations and rewards; "warp" has float32 only.
@@ -51,8 +55,11 @@ def mujoco_env(
     common: dict[str, Any] = {"num_envs": num_envs, "seed": seed, "device": device}
     if backend == "threads":
         _refuse({"nconmax": (nconmax, None), "njmax": (njmax, None)}, "warp")
-        return threaded_mujoco(task, **common, num_threads=num_threads, dtype=dtype)
-    _refuse({"num_threads": (num_threads, 1), "dtype": (dtype, torch.float32)}, "threads")
+        return threaded_mujoco(
+            task, **common, num_threads=num_threads, randomize=randomize, dtype=dtype
+        )
+    theirs = {"num_threads": (num_threads, 1), "randomize": (randomize, None)}
+    _refuse({**theirs, "dtype": (dtype, torch.float32)}, "threads")
     return WarpVecEnv(task, **common, nconmax=nconmax, njmax=njmax)
 
 

@@ -17,6 +17,7 @@ from mbrl.envs.guards import as_flags, as_numbers, as_pair, call_task
 from mbrl.envs.mujoco_batch import NumpyFields, Physics
 from mbrl.envs.mujoco_task import MujocoTask
 from mbrl.envs.mujoco_warnings import blown_up, describe_warnings
+from mbrl.envs.physical_parameters import PhysicalParameters, add_delays
 from mbrl.envs.simulation import (
     Action,
     Array,
@@ -25,7 +26,7 @@ from mbrl.envs.simulation import (
     Simulation,
 )
 from mbrl.errors import BadInput, EnvironmentFault
-from mbrl.values import Count, NumEnvs, NumThreads, check_value, checked
+from mbrl.values import Count, NonNegative, NumEnvs, NumThreads, check_value, checked
 
 
 @final
@@ -36,15 +37,26 @@ class MujocoSimulation(Simulation):
         task: the model and its equations.
         num_envs: E.
         num_threads: threads that step or simulate them; with one, the calling thread.
+        randomize: ranges of physical parameters, which each episode draws anew from the
+            environment's own generator; see PhysicalParameters.
 
     Raises:
         BadInput: if the model cannot be loaded, or an attribute of the task does not fit it.
     """
 
     @checked
-    def __init__(self, task: MujocoTask, *, num_envs: NumEnvs = 1, num_threads: NumThreads = 1):
+    def __init__(
+        self,
+        task: MujocoTask,
+        *,
+        num_envs: NumEnvs = 1,
+        num_threads: NumThreads = 1,
+        randomize: dict[str, list[NonNegative]] | None = None,
+    ):
         """Load the model and allocate its simulations."""
-        self.model = load_model(task)
+        self._parameters = PhysicalParameters(randomize or {})
+        self.nominal_parameters = self._parameters.nominal
+        self.model = load_model(task, longest_delay=self._parameters.longest_delay)
         # MuJoCo would silently reset a simulation that has blown up: it must be reported
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._task = task
@@ -70,7 +82,9 @@ class MujocoSimulation(Simulation):
     def _simulations(self, num_sims: int, keep_data: bool = False) -> Physics:
         """Return simulations of the model with the fields that the task reads."""
         options: Any = {"num_sims": num_sims, "num_threads": min(self._num_threads, num_sims)}
-        return Physics(self.model, self._task.fields, keep_data=keep_data, **options)
+        return Physics(
+            self.model, self._task.fields, self._parameters, keep_data=keep_data, **options
+        )
 
     def keep_data(self) -> None:
         """Allocate an MjData for each environment, so that pictures are those of gymnasium."""
@@ -96,14 +110,17 @@ class MujocoSimulation(Simulation):
         """Start new episodes; see Simulation.start."""
         qpos = np.tile(self._start_qpos, (len(indices), 1))
         qvel = np.tile(self._start_qvel, (len(indices), 1))
+        parameters = np.empty((len(indices), len(self.nominal_parameters)))
         for row, (i, generator) in enumerate(zip(indices, generators, strict=True)):
+            if parameters.size:
+                parameters[row] = self._parameters.draw(generator)
             arguments = qpos[row], qvel[row], generator
             returned = call_task("start", self._task.start, *arguments, indices=[i])
             if returned is not None:
                 what = "start() returned a value: it should write into qpos and qvel instead"
                 raise EnvironmentFault(what, index=i, step=0)
         rows = np.array(indices, dtype=np.int32)
-        self.physics.reset(rows, qpos, qvel)
+        self.physics.reset(rows, qpos, qvel, parameters)
         first = self.physics.read(rows)
         for name, field in first.items():
             self._now[name][rows] = field
@@ -159,23 +176,24 @@ class MujocoSimulation(Simulation):
         return call_task("step_info", self._task.step_info, *arguments)
 
     def get_state(self) -> Array:
-        """Return each mjSTATE_INTEGRATION, qacc_warmstart included, and the lagged fields."""
-        return self._pack(self.physics.state, self._now)
+        """Return mjSTATE_INTEGRATION, the lagged fields, and the parameters of each environment."""
+        return self._pack(self.physics, self._now, self.num_envs)
 
     def set_state(self, state: Array) -> None:
         """Restore a state of get_state; nothing is recomputed, so stepping goes on exactly."""
         self._now = self._load(self.physics, state)
 
-    def _pack(self, integration: Array, fields: NumpyFields) -> Array:
-        """Join mjSTATE_INTEGRATION (B, size) and the task's fields (B, ...)."""
-        lagged = [fields[name].reshape(len(integration), -1) for name in self._task.fields]
-        return np.concatenate((integration, *lagged), axis=1)
+    def _pack(self, physics: Physics, fields: NumpyFields, num_rows: int) -> Array:
+        """Return the states (B, state_dim) of the first B simulations and their fields (B, ...)."""
+        lagged = [fields[name].reshape(num_rows, -1) for name in self._task.fields]
+        parts = (physics.state[:num_rows], *lagged, physics.parameters[:num_rows])
+        return np.concatenate(parts, axis=1)
 
     def _load(self, physics: Physics, state: Array) -> NumpyFields:
         """Write states (B, state_dim) into the first B simulations; return their fields."""
         rows = np.arange(len(state), dtype=np.int32)
         start = physics.state.shape[1]
-        physics.load(state[:, :start])
+        physics.load(state[:, :start], state[:, state.shape[1] - physics.parameters.shape[1] :])
         fields = physics.read(rows)
         for name in self._task.fields:  # those of the last step, which nothing recomputes
             shape = fields[name].shape
@@ -222,16 +240,24 @@ class MujocoSimulation(Simulation):
                 rows, now = rows[alive], {name: field[alive] for name, field in now.items()}
                 if not len(rows):
                     break
-        last = self._pack(physics.state[:num_rows], now) if with_state else None
+        last = self._pack(physics, now, num_rows) if with_state else None
         return SimulatedSequences(obs, reward, terminated, valid, last)
+
+    def parameters_at(self, share: Array) -> Array:
+        """Return physical parameters at shares of their ranges; see Simulation.parameters_at."""
+        return self._parameters.at(share)
 
     def close(self) -> None:
         """Release the simulations of sequences."""
         self._sequences = None
 
 
-def load_model(task: MujocoTask) -> mujoco.MjModel:
+def load_model(task: MujocoTask, *, longest_delay: float = 0.0) -> mujoco.MjModel:
     """Load the model of a task.
+
+    Args:
+        task: has the path of the model.
+        longest_delay: seconds by which controls may be delayed; 0 leaves the model as it is.
 
     Raises:
         BadInput: if it cannot be loaded, or an attribute of the task is out of range.
@@ -244,6 +270,10 @@ def load_model(task: MujocoTask) -> mujoco.MjModel:
         raise BadInput(f"model_path: {kind} should be the path of an MJCF file")
     try:
         model = mujoco.MjModel.from_xml_path(str(task.model_path))
+        if longest_delay:
+            spec = mujoco.MjSpec.from_file(str(task.model_path))
+            add_delays(spec, longest_delay)
+            model = spec.compile()
     except (ValueError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"model_path={task.model_path}: MuJoCo cannot load it: {reason}") from None
@@ -308,6 +338,7 @@ def threaded_mujoco(
     num_envs: NumEnvs = 1,
     seed: int = 0,
     num_threads: NumThreads = 1,
+    randomize: dict[str, list[NonNegative]] | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> SimulatedVecEnv:
@@ -318,8 +349,13 @@ def threaded_mujoco(
         num_envs: copies stepped at once.
         seed: environment i draws its starts from seed + i.
         num_threads: threads that step or simulate them.
+        randomize: ranges of physical parameters, which each episode draws anew, such as
+            {body_mass: [0.8, 1.2], delay: [0, 0.02]}; null for the model's own. See
+            PhysicalParameters.
         dtype: of observations and rewards.
         device: of the tensors that are returned.
     """
-    simulation = MujocoSimulation(task, num_envs=num_envs, num_threads=num_threads)
+    simulation = MujocoSimulation(
+        task, num_envs=num_envs, num_threads=num_threads, randomize=randomize
+    )
     return SimulatedVecEnv(simulation, seed=seed, dtype=dtype, device=device)

@@ -17,6 +17,7 @@ from mujoco.batch import Batch, SimulationError
 from numpy.typing import NDArray
 
 from mbrl.envs.mujoco_task import FORCES
+from mbrl.envs.physical_parameters import BatchParameters, PhysicalParameters
 from mbrl.envs.simulation import Array
 from mbrl.errors import BadInput, EnvironmentFault
 
@@ -32,6 +33,7 @@ class Physics:
     Args:
         model: the model.
         fields: names of MjData arrays that are read beside qpos and qvel.
+        parameters: physical parameters that may differ between the simulations.
         num_sims: N.
         num_threads: threads that step them; with one, the calling thread.
         keep_data: keep the MjData of each simulation, for pictures; a step takes somewhat longer.
@@ -47,13 +49,14 @@ class Physics:
         self,
         model: mujoco.MjModel,
         fields: tuple[str, ...],
+        parameters: PhysicalParameters,
         *,
         num_sims: int,
         num_threads: int,
         keep_data: bool = False,
     ):
         """Allocate the simulations, in the model's own posture."""
-        self._arguments = model, fields, num_sims, num_threads, keep_data
+        self._arguments = model, fields, parameters, num_sims, num_threads, keep_data
         # gymnasium calls mj_rnePostConstraint after a step. It needs the contacts of the last
         # substep, so an MjData for each simulation
         known = mujoco.MjData(model)
@@ -70,12 +73,19 @@ class Physics:
             read = name not in self._forces
             shape = num_sims, *getattr(known, name).shape
             self._live[name] = self._batch.bind(name) if read else np.zeros(shape)
+        self._parameters = BatchParameters(self._batch, parameters)
         self._batch.reset()
         self.state: Array = self._batch.state
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Return how a copy is made: with threads of its own, which goes on as this one does."""
-        return _copied, (self._arguments, self.state.copy(), self._batch.warning.copy())
+        kept = self.state.copy(), self.parameters.copy(), self._batch.warning.copy()
+        return _copied, (self._arguments, *kept)
+
+    @property
+    def parameters(self) -> Array:
+        """Return the values of the physical parameters: (N, P)."""
+        return self._parameters.values
 
     def read(self, rows: Rows = None) -> NumpyFields:
         """Return copies of qpos, qvel and the fields: (N, ...), or (len(rows), ...)."""
@@ -83,8 +93,16 @@ class Physics:
             return {name: live.copy() for name, live in self._live.items()}
         return {name: live[rows] for name, live in self._live.items()}
 
-    def reset(self, rows: NDArray[np.int32], qpos: Array, qvel: Array) -> None:
-        """Start simulations anew at qpos (len(rows), nq) and qvel (len(rows), nv)."""
+    def reset(self, rows: NDArray[np.int32], qpos: Array, qvel: Array, parameters: Array) -> None:
+        """Start simulations anew.
+
+        Args:
+            rows: ascending numbers of the simulations.
+            qpos: (len(rows), nq).
+            qvel: (len(rows), nv).
+            parameters: (len(rows), P).
+        """
+        self._parameters.set(rows, parameters)
         self._batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._live["qpos"][rows], self._live["qvel"][rows] = qpos, qvel
         self._run(self._batch.forward, rows)
@@ -119,8 +137,14 @@ class Physics:
         """Return how often MuJoCo gave each warning since the reset: (N or len(rows), 7)."""
         return self._batch.warning[slice(None) if rows is None else rows, :, _COUNT]
 
-    def load(self, state: Array) -> None:
-        """Set the states (B, size) of the first B simulations, of which nothing is wrong yet."""
+    def load(self, state: Array, parameters: Array) -> None:
+        """Set the first B simulations, of which nothing is wrong yet.
+
+        Args:
+            state: (B, size).
+            parameters: (B, P).
+        """
+        self._parameters.set(np.arange(len(state)), parameters)
         self.state[: len(state)] = state
         if self._keeps_data:  # what a picture shows; it would change the solver's warm start
             self._batch.forward()
@@ -132,11 +156,13 @@ class Physics:
         self._batch.get_data(index, data)
 
 
-def _copied(arguments: tuple[Any, ...], state: Array, warnings: NDArray[np.int32]) -> Physics:
+def _copied(
+    arguments: tuple[Any, ...], state: Array, parameters: Array, warnings: NDArray[np.int32]
+) -> Physics:
     """Return simulations in given states."""
-    model, fields, num_sims, num_threads, keep_data = arguments
+    model, fields, ranges, num_sims, num_threads, keep_data = arguments
     options = {"num_sims": num_sims, "num_threads": num_threads, "keep_data": keep_data}
-    physics = Physics(model, fields, **options)
-    physics.load(state)
+    physics = Physics(model, fields, ranges, **options)
+    physics.load(state, parameters)
     physics._batch.warning[:] = warnings
     return physics

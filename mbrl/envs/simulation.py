@@ -48,6 +48,8 @@ class Simulation(ABC):
         high: (act_dim,) largest actions.
         task: what is known in closed form.
         max_episode_steps: when an episode is truncated.
+        nominal_parameters: (P,) values in the model itself of the physical parameters that
+            episodes draw anew. The last P numbers of a state are their values.
         largest_obs: (obs_dim,) largest sizes of the components of an observation, in the number
             format of gymnasium's space; None for no bounds, in float64.
     """
@@ -58,6 +60,7 @@ class Simulation(ABC):
     high: NDArray[np.float32]
     task: Task
     max_episode_steps: int
+    nominal_parameters: Array = np.empty(0)
     largest_obs: NDArray[np.floating] | None = None
 
     @abstractmethod
@@ -120,6 +123,10 @@ class Simulation(ABC):
             action: (B, H, act_dim).
             with_state: also return the states at the end.
         """
+
+    def parameters_at(self, share: Array) -> Array:
+        """Return physical parameters (B, P) at shares (B, P) of their ranges, from 0 to 1."""
+        return share
 
     @abstractmethod
     def close(self) -> None:
@@ -404,6 +411,24 @@ class SimulatedVecEnv:
         """
         warnings.warn("unroll is now simulate", DeprecationWarning, stacklevel=2)
         return self.simulate(state, action, with_state=with_state)
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of physical parameters that differ between episodes."""
+        return len(self.simulation.nominal_parameters)
+
+    def draw_parameters(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw physical parameters as episodes do: (count, P), float64."""
+        share = torch.rand(count, self.num_parameters, dtype=torch.float64, generator=generator)
+        return torch.from_numpy(self.simulation.parameters_at(share.numpy())).to(self.device)
+
+    def nominal_parameters(self) -> Tensor:
+        """Return the physical parameters of the model itself: (P,), float64."""
+        return torch.tensor(self.simulation.nominal_parameters, device=self.device)
+
+    def with_parameters(self, state: Tensor, parameters: Tensor) -> Tensor:
+        """Return states of env_state (B, state_dim) with other physical parameters (B, P)."""
+        return torch.cat([state[:, : state.shape[1] - self.num_parameters], parameters], dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return physics, generators and elapsed steps."""

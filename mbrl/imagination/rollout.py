@@ -9,6 +9,7 @@ environment, distillation, and open-loop errors against recorded actions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple
 
@@ -100,7 +101,7 @@ def imagine(
 
 
 class Returns(NamedTuple):
-    """Returns of action sequences, averaged over particles."""
+    """Returns of action sequences, averaged over particles, or over the worst of them."""
 
     value: Tensor  # (E, K) discounted rewards, plus the terminal value if one is given
     uncertainty: Tensor | None  # (E, K) discounted uncertainty; None unless asked for
@@ -112,6 +113,7 @@ def rollout(
     actions: Tensor,
     *,
     num_particles: int = 1,
+    risk: float | None = None,
     generator: torch.Generator | None = None,
     discount: float = 1.0,
     hold: int = 1,
@@ -132,6 +134,8 @@ def rollout(
         state: its state, num_particles * E rows, particle by particle.
         actions: (E, K, H, act_dim) in environment units.
         num_particles: P, rows of the state per environment.
+        risk: share of the worst particles, over which values are averaged instead of all: the
+            conditional value at risk (Rockafellar and Uryasev, Journal of Risk 2000).
         generator: source of the model's noise; None for its mean prediction.
         discount: per model step.
         hold: model steps for which each action is held.
@@ -179,7 +183,7 @@ def rollout(
         values.append(value.view(num_particles, num_envs, k))
         if uncertainty is not None:
             uncertainties.append(uncertainty.view(num_particles, num_envs, k))
-    return Returns(_join(values), _join(uncertainties) if with_uncertainty else None)
+    return Returns(_join(values, risk), _join(uncertainties) if with_uncertainty else None)
 
 
 def _plan_then_policy(
@@ -242,10 +246,19 @@ class _Simulated:
         return t + 1, at
 
 
-def _join(parts: list[Tensor]) -> Tensor:
-    """Join the candidates of all chunks (P, E, k) and average over particles: (E, K)."""
+def _join(parts: list[Tensor], risk: float | None = None) -> Tensor:
+    """Join candidates of all chunks (P, E, k), average over particles or the worst: (E, K)."""
     whole = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
-    return whole.mean(0) if whole.shape[0] > 1 else whole[0]
+    num_particles = whole.shape[0]
+    if num_particles == 1:
+        return whole[0]
+    if risk is None:
+        return whole.mean(0)
+    counted = risk * num_particles  # the last one may count in part
+    worst = whole.sort(0).values[: math.ceil(counted - 1e-9)]
+    number = torch.arange(len(worst), dtype=whole.dtype, device=whole.device)
+    weight = (counted - number).clamp(max=1.0) / counted
+    return torch.tensordot(weight, worst, 1)
 
 
 def _discounted_sum(steps: list[Tensor], discount: float) -> Tensor:

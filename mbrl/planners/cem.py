@@ -12,6 +12,7 @@ from mbrl.planners.distributions import Distribution, initial_distribution
 from mbrl.planners.sampling import (
     Discount,
     Iteration,
+    Risk,
     SamplingPlanner,
     Update,
     best,
@@ -42,6 +43,8 @@ class CEM(SamplingPlanner[Distribution]):
         shrink: factor on the standard deviation in each fit.
         min_std: smallest standard deviation, in the same units.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
     """
@@ -61,6 +64,7 @@ class CEM(SamplingPlanner[Distribution]):
         shrink: Annotated[float, Interval(gt=0, le=1)] = 0.95,
         min_std: NonNegative = 0.0,
         num_particles: Count = 1,
+        risk: Risk | None = None,
         action_hold: Count = 1,
         discount: Discount = 1.0,
     ):
@@ -71,6 +75,7 @@ class CEM(SamplingPlanner[Distribution]):
             num_iterations=num_iterations,
             warm_iterations=warm_iterations,
             num_particles=num_particles,
+            risk=risk,
             action_hold=action_hold,
             discount=discount,
         )

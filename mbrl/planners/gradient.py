@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mbrl.errors import BadInput
-from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, winner
+from mbrl.planners.sampling import Discount, Iteration, Risk, SamplingPlanner, Update, winner
 from mbrl.types import ActionSpec
 from mbrl.values import Count, Positive, checked
 
@@ -82,6 +82,8 @@ class Gradient(SamplingPlanner[AscentProposal]):
         learning_rate: in units where actions span [-1, 1]; it falls to three tenths during a plan.
         std: standard deviation of the random starts, in the same units.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
 
@@ -101,6 +103,7 @@ class Gradient(SamplingPlanner[AscentProposal]):
         learning_rate: Positive = 0.1,
         std: Positive = 0.3,
         num_particles: Count = 1,
+        risk: Risk | None = None,
         action_hold: Count = 1,
         discount: Discount = 1.0,
     ):
@@ -113,6 +116,7 @@ class Gradient(SamplingPlanner[AscentProposal]):
             num_iterations=num_iterations,
             warm_iterations=warm_iterations,
             num_particles=num_particles,
+            risk=risk,
             action_hold=action_hold,
             discount=discount,
             by_gradient=True,

@@ -12,6 +12,7 @@ from mbrl.planners.distributions import Distribution, initial_distribution
 from mbrl.planners.sampling import (
     Discount,
     Iteration,
+    Risk,
     SamplingPlanner,
     Update,
     best,
@@ -62,6 +63,8 @@ class ICEM(SamplingPlanner[ElitesProposal]):
         momentum: weight of the old distribution in each fit.
         std: initial standard deviation, in units of half the range of the actions.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
     """
@@ -83,6 +86,7 @@ class ICEM(SamplingPlanner[ElitesProposal]):
         momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         std: Positive = 0.5,
         num_particles: Count = 1,
+        risk: Risk | None = None,
         action_hold: Count = 1,
         discount: Discount = 1.0,
     ):
@@ -93,6 +97,7 @@ class ICEM(SamplingPlanner[ElitesProposal]):
             num_iterations=num_iterations,
             warm_iterations=warm_iterations,
             num_particles=num_particles,
+            risk=risk,
             action_hold=action_hold,
             discount=discount,
         )

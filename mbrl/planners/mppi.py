@@ -10,7 +10,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from mbrl.planners.distributions import Distribution, initial_distribution
-from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, winner
+from mbrl.planners.sampling import Discount, Iteration, Risk, SamplingPlanner, Update, winner
 from mbrl.types import ActionSpec
 from mbrl.values import Count, NonNegative, Positive, checked
 
@@ -36,6 +36,8 @@ class MPPI(SamplingPlanner[Distribution]):
         min_std: smallest standard deviation, in the same units.
         color: exponent of the power spectrum of the noise over time: 0 white, 1 pink, 2 red.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
     """
@@ -56,6 +58,7 @@ class MPPI(SamplingPlanner[Distribution]):
         min_std: NonNegative = 0.0,
         color: NonNegative = 0.0,
         num_particles: Count = 1,
+        risk: Risk | None = None,
         action_hold: Count = 1,
         discount: Discount = 1.0,
     ):
@@ -66,6 +69,7 @@ class MPPI(SamplingPlanner[Distribution]):
             num_iterations=num_iterations,
             warm_iterations=warm_iterations,
             num_particles=num_particles,
+            risk=risk,
             action_hold=action_hold,
             discount=discount,
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mbrl.errors import NumericalFault
+from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
 from mbrl.roles import HasTerminalValue, Model
 from mbrl.types import ActionSpec, State
@@ -22,8 +22,12 @@ class Objective:
         num_particles: model rows per candidate, over which returns are averaged.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
+        risk: share of the worst particles that count; None for all of them.
         terminal_value: value (B,) of the last observations (B, obs_dim); None for the model's own,
             if it has one.
+
+    Raises:
+        BadInput: if risk is set with one particle.
     """
 
     def __init__(
@@ -32,10 +36,13 @@ class Objective:
         num_particles: int = 1,
         action_hold: int = 1,
         discount: float = 1.0,
+        risk: float | None = None,
         terminal_value: Callable[[Tensor], Tensor] | None = None,
     ):
         """Store the settings."""
-        self.action = action
+        if risk is not None and num_particles == 1:
+            raise BadInput(f"risk={risk}: should be null with num_particles=1, or more particles")
+        self.action, self.risk = action, risk
         self.num_particles, self.action_hold = num_particles, action_hold
         self.discount = discount
         self.terminal_value = terminal_value
@@ -71,6 +78,7 @@ class Objective:
             state,
             candidates,
             num_particles=self.num_particles,
+            risk=self.risk,
             generator=generator,
             discount=self.discount,
             hold=self.action_hold,

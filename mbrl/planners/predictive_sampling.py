@@ -9,7 +9,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from mbrl.planners.distributions import Distribution, initial_distribution
-from mbrl.planners.sampling import Discount, Iteration, SamplingPlanner, Update, best
+from mbrl.planners.sampling import Discount, Iteration, Risk, SamplingPlanner, Update, best
 from mbrl.types import ActionSpec
 from mbrl.values import Count, NonNegative, Positive, checked
 
@@ -30,6 +30,8 @@ class PredictiveSampling(SamplingPlanner[Distribution]):
         color: exponent of the power spectrum of the noise over time: 0 white, 1 pink, 2 red.
         std: standard deviation of the noise, in units of half the range of the actions.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
     """
@@ -46,6 +48,7 @@ class PredictiveSampling(SamplingPlanner[Distribution]):
         color: NonNegative = 2.0,
         std: Positive = 0.5,
         num_particles: Count = 1,
+        risk: Risk | None = None,
         action_hold: Count = 1,
         discount: Discount = 1.0,
     ):
@@ -56,6 +59,7 @@ class PredictiveSampling(SamplingPlanner[Distribution]):
             num_iterations=num_iterations,
             warm_iterations=warm_iterations,
             num_particles=num_particles,
+            risk=risk,
             action_hold=action_hold,
             discount=discount,
         )

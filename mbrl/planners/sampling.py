@@ -32,6 +32,7 @@ from mbrl.roles import Model, Plan, Planner
 from mbrl.types import ActionSpec, State
 
 Discount = Annotated[float, Interval(gt=0, le=1)]
+Risk = Annotated[float, Interval(gt=0, le=1)]
 
 
 class Proposal(Protocol):
@@ -76,6 +77,8 @@ class SamplingPlanner(Planner[P], Generic[P]):
         num_iterations: iterations of a plan that starts without a plan before.
         warm_iterations: iterations of a plan that starts from the plan before.
         num_particles: model rows per candidate, over which returns are averaged.
+        risk: share of the worst particles, over which returns are averaged instead of all (the
+            conditional value at risk); None for all.
         action_hold: environment steps for which each action is held.
         discount: per environment step.
         by_gradient: whether `update` differentiates the returns. The model's noise is then the same
@@ -99,6 +102,7 @@ class SamplingPlanner(Planner[P], Generic[P]):
         num_iterations: int = 20,
         warm_iterations: int = 5,
         num_particles: int = 1,
+        risk: float | None = None,
         action_hold: int = 1,
         discount: float = 1.0,
         by_gradient: bool = False,
@@ -108,7 +112,7 @@ class SamplingPlanner(Planner[P], Generic[P]):
         keep_freed_memory()
         self.action, self.horizon = action, horizon
         self.num_particles, self.action_hold = num_particles, action_hold
-        self.objective = Objective(action, num_particles, action_hold, discount)
+        self.objective = Objective(action, num_particles, action_hold, discount, risk)
         self._num_iterations, self._warm_iterations = num_iterations, warm_iterations
         self._by_gradient = by_gradient
 

@@ -208,3 +208,21 @@ def test_imagine_may_be_left_early_and_then_asks_the_model_no_further():
         if t == 2:
             break
     assert model.seen == 4
+
+
+@pytest.mark.parametrize(
+    ("risk", "expected"),
+    [(None, 5.5), (1.0, 5.5), (0.2, 1.5), (0.25, (1 + 2 + 1.5) / 2.5), (0.01, 1.0)],
+)
+def test_returns_are_averaged_over_the_worst_particles(risk, expected):
+    """Ten particles that pay 10, 9 ... 1; of a quarter, the third counts half."""
+
+    class Paying:
+        def step(self, state, action, **options):
+            flags = torch.zeros(len(state), dtype=torch.bool)
+            return state, Prediction(state, state[:, 0], flags, ~flags, None)
+
+    state = torch.arange(10.0, 0, -1)[:, None]
+    actions = torch.zeros(1, 3, 1, 1)
+    value = rollout(Paying(), state, actions, num_particles=10, risk=risk).value
+    assert value.tolist() == [[pytest.approx(expected)] * 3]
