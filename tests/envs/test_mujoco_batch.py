@@ -10,6 +10,7 @@ from mujoco.batch import SimulationError
 
 from mbrl.envs import MujocoTask, threaded_mujoco
 from mbrl.envs.mujoco_batch import Physics
+from mbrl.envs.physical_parameters import PhysicalParameters
 from mbrl.envs.tasks.common import GYMNASIUM_ASSETS
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.types import Task
@@ -70,12 +71,12 @@ def make(tmp_path):
 def test_fields_are_those_of_one_mjdata_for_each(name, threads):
     """Forces as after mj_rnePostConstraint; 0 after a reset, as in gymnasium."""
     model = mujoco.MjModel.from_xml_path(str(GYMNASIUM_ASSETS / f"{name}.xml"))
-    physics = Physics(model, FIELDS, num_sims=4, num_threads=threads)
+    physics = Physics(model, FIELDS, PhysicalParameters({}), num_sims=4, num_threads=threads)
     draws = np.random.default_rng(0)
     controls = draws.uniform(-0.4, 0.4, (25, 4, model.nu))
     start = draws.uniform(-0.05, 0.05, (4, model.nv))
     qpos = np.tile(mujoco.MjData(model).qpos, (4, 1))
-    physics.reset(np.arange(4, dtype=np.int32), qpos, start)
+    physics.reset(np.arange(4, dtype=np.int32), qpos, start, np.empty((4, 0)))
     assert not any(physics.read()[force].any() for force in FORCES)
     path = []
     for control in controls:
@@ -98,7 +99,7 @@ def test_fields_are_those_of_one_mjdata_for_each(name, threads):
 
 def test_only_the_chosen_simulations_are_stepped():
     model = mujoco.MjModel.from_xml_path(str(GYMNASIUM_ASSETS / "ant.xml"))
-    physics = Physics(model, ("cfrc_ext",), num_sims=3, num_threads=1)
+    physics = Physics(model, ("cfrc_ext",), PhysicalParameters({}), num_sims=3, num_threads=1)
     twin = copy.deepcopy(physics)
     rows = np.array([0, 2], dtype=np.int32)
     control = np.full((2, model.nu), 0.3)
