@@ -12,7 +12,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.nn.generators import as_generator, restore
 from mbrl.roles import Agent, PolicyLearner, stack_parts
 from mbrl.types import ActionSpec
-from mbrl.values import Count, checked
+from mbrl.values import Count, Positive, checked
 
 
 @final
@@ -24,7 +24,8 @@ class ModelFree(Agent):
         learner: the policy and how it learns.
         generator: source of the actions' randomness.
         learning_starts: transitions of uniform random actions before learning begins.
-        updates_per_step: learner updates per transition.
+        updates_per_step: learner updates per transition; below 1 with many environments, where a
+            step of all of them brings many transitions.
     """
 
     @checked
@@ -35,7 +36,7 @@ class ModelFree(Agent):
         learner: PolicyLearner,
         generator: torch.Generator | int,
         learning_starts: Count = 1000,
-        updates_per_step: Count = 1,
+        updates_per_step: Positive = 1,
     ):
         """Store the parts."""
         generator = as_generator(generator, action.low.device)
@@ -54,11 +55,16 @@ class ModelFree(Agent):
 
     def update(self, buffer: ReplayBuffer) -> dict[str, float]:
         """Update the policy updates_per_step times for each new transition."""
-        new = buffer.num_added - self._num_transitions
-        self._num_transitions = buffer.num_added
+        num_updates = self._count(buffer)
+        return self.learner.improve(buffer, num_updates=num_updates) if num_updates else {}
+
+    def _count(self, buffer: ReplayBuffer) -> int:
+        """Count the new transitions; return the updates due, 0 before learning begins."""
+        before, self._num_transitions = self._num_transitions, buffer.num_added
         if self._num_transitions < self._learning_starts:
-            return {}
-        return self.learner.improve(buffer, num_updates=self._updates_per_step * new)
+            return 0
+        rate = self._updates_per_step
+        return int(rate * self._num_transitions) - int(rate * before)
 
     @staticmethod
     def stack(parts: Sequence[ModelFree]) -> ModelFreeStack:
@@ -108,11 +114,5 @@ class ModelFreeStack:
 
     def update(self, buffers: Sequence[ReplayBuffer]) -> list[dict[str, float]]:
         """Update all policies; see AgentStack."""
-        first = self._agents[0]
-        new = buffers[0].num_added - first._num_transitions
-        for agent, buffer in zip(self._agents, buffers, strict=True):
-            agent._num_transitions = buffer.num_added
-        if first._num_transitions < first._learning_starts:
-            return [{} for _ in buffers]
-        nothing = [None] * len(buffers)
-        return self._learner.improve(buffers, nothing, num_updates=first._updates_per_step * new)
+        due = [agent._count(buffer) for agent, buffer in zip(self._agents, buffers, strict=True)]
+        return self._learner.improve(buffers, [None] * len(buffers), num_updates=due[0])
