@@ -30,15 +30,23 @@ class ReplayBuffer:
         self.capacity = capacity
         self.obs_dim = obs_dim
         self.act_dim = act_dim
-        self.num_added = 0  # rows ever added
+        self._num_added, self._is_counted = 0, True  # is_counted: whether that is _next
         width = 2 * obs_dim + act_dim + 3
         self.device = torch.device(device)
-        self._rows = torch.zeros(capacity, width, device=device)
-        self._episode = torch.zeros(capacity, dtype=torch.int64, device=device)
+        # a row more than the ring has: what add_where() leaves out is written there
+        self._all_rows = torch.zeros(capacity + 1, width, device=device)
+        self._all_episodes = torch.zeros(capacity + 1, dtype=torch.int64, device=device)
+        self._rows, self._episode = self._all_rows[:capacity], self._all_episodes[:capacity]
         self._unrecorded = torch.zeros(capacity, dtype=torch.bool, device=device)
-        self._held = torch.zeros(
-            (), dtype=torch.int64, device=device
-        )  # len(self), for a CUDA graph
+        # num_added and len() on the device, for work that reads no number
+        self._next, self._held = torch.zeros(2, dtype=torch.int64, device=device).unbind()
+
+    @property
+    def num_added(self) -> int:
+        """Return the number of rows ever added; read from the device after add_where()."""
+        if not self._is_counted:
+            self._num_added, self._is_counted = int(self._next), True
+        return self._num_added
 
     def __len__(self) -> int:
         """Count the rows held."""
@@ -75,6 +83,26 @@ class ReplayBuffer:
         self._episode[where] = columns["episode"].to(self._episode)[first:]
         self._unrecorded[where] = False if recorded is None else ~recorded.to(rows.device)[first:]
         self._count(self.num_added + rows.shape[0])
+
+    def add_where(self, data: Transitions, rows: Tensor) -> None:
+        """Append those of some transitions that a mask names, without reading how many they are.
+
+        Args:
+            data: the transitions (B, ...), as they come from a model: nothing of them is checked.
+            rows: (B,) bool; at most capacity.
+        """
+        if not read_waits(self._rows):
+            self.add(data.select(rows))
+            return
+        ends = (x[:, None].to(self._rows) for x in (data.reward, data.terminated, data.truncated))
+        packed = torch.cat([data.obs, data.action, data.next_obs, *ends], 1)
+        place = (self._next + rows.cumsum(0) - 1) % self.capacity
+        place = torch.where(rows, place, self.capacity)
+        self._all_rows.index_copy_(0, place, packed)
+        self._all_episodes.index_copy_(0, place, data.episode)
+        self._next += rows.sum()
+        self._held.copy_(self._next.clamp(max=self.capacity))
+        self._is_counted = False
 
     def sample(self, batch_size: int, *, generator: torch.Generator) -> Transitions:
         """Draw transitions (batch_size, ...) uniformly, with replacement."""
@@ -130,7 +158,8 @@ class ReplayBuffer:
 
     def _count(self, num_added: int) -> None:
         """Set the number of rows ever added."""
-        self.num_added = num_added
+        self._num_added, self._is_counted = num_added, True
+        self._next.fill_(num_added)
         self._held.fill_(len(self))
 
     def state_dict(self) -> dict[str, Any]:

@@ -95,6 +95,8 @@ def assign_members(
     else:
         blocks = count if num_particles % count == 0 else num_particles
     order = torch.randperm(count, generator=generator, device=generator.device)
+    if blocks % count == 0:  # each member as often, whatever the order: nothing is read
+        return tuple(member for member in members for _ in range(blocks // count))
     places = order.repeat(-(-blocks // count))[:blocks].sort().values
     return tuple(members[i] for i in places.tolist())
 

@@ -237,16 +237,16 @@ class GaussianEnsemble(MarkovDynamics):
             descent.run_epoch(settings.max_updates)
             error, latest = self._holdout_error(x_held, y_held)
             mse.copy_(latest)
-            idle = 0 if snapshots.offer(error) else idle + 1
+            idle = 0 if descent.check(snapshots.offer(error)) else idle + 1
         snapshots.restore()
         descent.anneal(min(settings.anneal_updates, descent.updates))
         error, latest = self._holdout_error(x_held, y_held)
         # the least of many errors on few rows is below what its weights do elsewhere, and the
         # variances of that moment are not fitted yet; so the weights go back only from overfitting
-        overfits = error > OVERFITTING * snapshots.best.to(error)
+        overfits = error > OVERFITTING * snapshots.best
         mse.copy_(torch.where(overfits, mse, latest))
         snapshots.restore(overfits)
-        error = torch.where(overfits, snapshots.best.to(error), error)
+        error = torch.where(overfits, snapshots.best, error)
         self.elites.copy_(error.argsort()[: self.num_elites].sort().values)
         self._list_elites()
         self._calibrate(x_held, y_held, held_out=len(held) < len(x))
@@ -381,7 +381,7 @@ class GaussianEnsemble(MarkovDynamics):
         keep = not torch.is_grad_enabled()
         if keep and self._mean_cache is not None and self._mean_cache[0] == key:
             return self._mean_cache[1:]
-        chosen = list(members)
+        chosen = self.networks.index(members)
         weights, biases = ([t[chosen] for t in tensors] for tensors in self.networks.layers())
         weights[-1] = weights[-1][..., : self.num_targets].mT.contiguous()
         biases[-1] = biases[-1][..., : self.num_targets].mT.contiguous()

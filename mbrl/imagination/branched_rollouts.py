@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import torch
@@ -11,7 +12,7 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import NumericalFault
 from mbrl.imagination.rollout import imagine
 from mbrl.roles import ActionSelector, Dynamics, Penalty, PolicyLearner
-from mbrl.types import Transitions
+from mbrl.types import Transitions, read_waits
 
 
 @final
@@ -75,8 +76,9 @@ class BranchedRollouts:
         imagined = self._make_room(real, length)
         obs = real.sample(self._num_rollouts, generator=self._generator).obs
         state = self._dynamics.initial(obs, generator=self._generator)
-        metrics: dict[str, float] = {"model/rollout_length": float(length)}
+        waits = read_waits(obs)
         alive = torch.ones_like(obs[:, 0], dtype=torch.bool)
+        means = _Means()
         for step in imagine(
             self._dynamics, state, obs, self._select, length, generator=self._generator
         ):
@@ -91,22 +93,19 @@ class BranchedRollouts:
                 torch.zeros_like(alive, dtype=torch.int64),
             )
             rows = step.alive & pred.valid if self._drop_invalid else step.alive
-            new = transition.select(rows)
             if self._penalty is not None:
-                penalty = self._penalty(transition, self._dynamics, self._learner)[rows]
-                new = new._replace(reward=new.reward - penalty)
-                if rows.any():
-                    metrics["model/penalty_mean"] = penalty.mean().item()
-            if not (torch.isfinite(new.next_obs).all() and torch.isfinite(new.reward).all()):
-                raise NumericalFault("the model predicted a NaN or an infinity")
-            imagined.add(new)
-            if rows.any():
-                metrics["model/reward_mean"] = new.reward.mean().item()
+                penalty = self._penalty(transition, self._dynamics, self._learner)
+                transition = transition._replace(reward=pred.reward - penalty)
+                means.add("model/penalty_mean", penalty, rows)
+            means.check(transition.next_obs, rows)
+            means.check(transition.reward, rows)
+            imagined.add_where(transition, rows)
+            means.add("model/reward_mean", transition.reward, rows)
             alive = step.still_alive()
-            if not alive.any():
+            if not waits and not alive.any():
                 break
-        metrics["model/alive"] = alive.float().mean().item()
-        return metrics
+        means.add("model/alive", alive.float(), torch.ones_like(alive))
+        return {"model/rollout_length": float(length)} | means.read()
 
     def _select(self, index: int, obs: Tensor) -> Tensor:
         """Return actions (B, act_dim) for obs (B, obs_dim), at whichever step."""
@@ -148,3 +147,52 @@ class BranchedRollouts:
                 device=self._generator.device,
             )
             self.buffer.load_state_dict(state)
+
+
+class _Means:
+    """Means over the rows of the latest step that has any, and a check; read at the end at once."""
+
+    def __init__(self):
+        """Start with none."""
+        self._means: dict[str, Tensor] = {}
+        self._finite: list[Tensor] = []  # () bool
+
+    def add(self, name: str, values: Tensor, rows: Tensor) -> None:
+        """Store the mean of values (B,) over rows (B,) bool, if there are any."""
+        if not read_waits(values):
+            if rows.any():
+                self._means[name] = values[rows].mean()
+            return
+        count = rows.sum()
+        mean = torch.where(rows, values, 0.0).sum() / count.clamp(min=1)
+        self._means[name] = torch.where(count > 0, mean, self._means.get(name, torch.nan))
+
+    def check(self, values: Tensor, rows: Tensor) -> None:
+        """Check that values (B, ...) of rows (B,) bool are finite: at once where no read waits.
+
+        Raises:
+            NumericalFault: if they are not.
+        """
+        finite = torch.isfinite(values).flatten(1).all(1) if values.dim() > 1 else values.isfinite()
+        self._finite.append((finite | ~rows).all())
+        if not read_waits(values):
+            self._raise_unless(bool(self._finite.pop()))
+
+    def read(self) -> dict[str, float]:
+        """Return the means that there are.
+
+        Raises:
+            NumericalFault: if a value was not finite.
+        """
+        names = list(self._means)
+        finite = [flag.to(self._means[names[0]]) for flag in self._finite]
+        numbers = torch.stack([*self._means.values(), *finite]).tolist()
+        self._raise_unless(all(numbers[len(names) :]))
+        means = dict(zip(names, numbers, strict=False))
+        return {name: mean for name, mean in means.items() if not math.isnan(mean)}
+
+    @staticmethod
+    def _raise_unless(finite: bool) -> None:
+        """Raise a NumericalFault where values were not finite."""
+        if not finite:
+            raise NumericalFault("the model predicted a NaN or an infinity")

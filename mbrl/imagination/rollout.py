@@ -19,7 +19,7 @@ from torch import Tensor
 from mbrl.errors import BadInput
 from mbrl.inputs import belief_rows
 from mbrl.roles import ActionSelector, Model, SimulatesSequences
-from mbrl.types import Prediction, State, as_numbers, map_tensors, where_rows
+from mbrl.types import Prediction, State, as_numbers, map_tensors, read_waits, where_rows
 
 # index of a decision, and obs (B, obs_dim) there -> actions (B, act_dim)
 Act = Callable[[int, Tensor], Tensor]
@@ -73,7 +73,7 @@ def imagine(
         One ImaginedStep for each step.
     """
     everyone = torch.ones(obs.shape[0], dtype=torch.bool, device=obs.device)
-    alive, all_alive, nobody = everyone, everyone.is_cpu, ~everyone
+    alive, all_alive, nobody = everyone, not read_waits(everyone), ~everyone
     valid = terminated = None  # flags known to be True, and False, in all rows
     action = obs
     for t in range(num_steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -60,17 +61,12 @@ class AnnealedDescent:
         self._take_step = Graphed(take_step, rows.device)
 
     def run_epoch(self, limit: int) -> None:
-        """Run an epoch, or until there are limit updates.
-
-        Raises:
-            NumericalFault: if the loss is not finite.
-        """
+        """Run an epoch, or until there are limit updates; then check() the loss."""
         for rows in self._batches():
             self._take_step(rows)
             self.updates += 1
             if self.updates >= limit:
                 break
-        self._check()
 
     def anneal(self, num_updates: int) -> None:
         """Run num_updates steps while the learning rate falls to zero.
@@ -90,7 +86,7 @@ class AnnealedDescent:
                 if done == num_updates:
                     break
         self.updates += done
-        self._check()
+        self.check(torch.zeros_like(self._loss, dtype=torch.bool))
 
     def _batches(self) -> Sequence[Tensor]:
         """Return the batches (M, n) of an epoch, in a new order."""
@@ -106,9 +102,16 @@ class AnnealedDescent:
             else:
                 group["lr"] = rate
 
-    def _check(self) -> None:
-        """Raise a NumericalFault if the last loss is not finite."""
-        if not torch.isfinite(self._loss):
-            raise NumericalFault(
-                f"dynamics loss is {self._loss.item()} after {self.updates} updates"
-            )
+    def check(self, flag: Tensor) -> bool:
+        """Check that the last loss is finite, and return a flag that is read together with it.
+
+        Args:
+            flag: () bool, of the holdout; one read waits for less than two.
+
+        Raises:
+            NumericalFault: if the loss is not finite.
+        """
+        loss, value = torch.stack([self._loss, flag.to(self._loss)]).tolist()
+        if not math.isfinite(loss):
+            raise NumericalFault(f"dynamics loss is {loss} after {self.updates} updates")
+        return bool(value)

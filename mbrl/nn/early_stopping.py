@@ -92,22 +92,21 @@ class BestSnapshots:
         self._parameters = parameters
         self._min_improvement = min_improvement
         self._snapshots = [p.detach().clone() for p in parameters]
-        self.best = torch.full((parameters[0].shape[0],), math.inf)  # (M,)
+        self.best = torch.full_like(parameters[0].detach().flatten(1)[:, 0], math.inf)  # (M,)
 
-    def offer(self, error: Tensor) -> bool:
+    def offer(self, error: Tensor) -> Tensor:
         """Store the weights of the members that have improved.
 
         Args:
             error: holdout error (M,).
 
         Returns:
-            Whether any member's gain counts.
+            Whether any member's gain counts, () bool, on the device of the error.
         """
-        error = error.cpu()
         better = error < self.best
-        counts = bool((error < self.best * (1 - self._min_improvement)).any())
+        counts = (error < self.best * (1 - self._min_improvement)).any()
         for snapshot, parameter in zip(self._snapshots, self._parameters, strict=True):
-            snapshot[better] = parameter.detach()[better]
+            _copy_where(better, parameter.detach(), snapshot)
         self.best = torch.where(better, error, self.best)
         return counts
 
@@ -122,4 +121,10 @@ class BestSnapshots:
                 if members is None:
                     parameter.copy_(snapshot)
                 else:
-                    parameter[members] = snapshot[members]
+                    _copy_where(members, snapshot, parameter)
+
+
+def _copy_where(members: Tensor, source: Tensor, target: Tensor) -> None:
+    """Copy the members (M,) bool of source to target, (M, ...) both; nothing is read."""
+    mask = members.view(-1, *[1] * (source.dim() - 1))
+    target.copy_(torch.where(mask, source, target))

@@ -93,6 +93,7 @@ class MLP(nn.Module):
         weights, biases = draw_layers(
             widths, num_members, generator=generator, initialization=initialization
         )
+        self._chosen: dict[tuple[int, ...], Tensor] = {}  # numbers of members, on the device
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in weights)
         self.biases = nn.ParameterList(nn.Parameter(bias) for bias in biases)
 
@@ -106,8 +107,16 @@ class MLP(nn.Module):
         weights, biases = list(self.weights), list(self.biases)
         if members is None or list(members) == list(range(self.num_members)):
             return weights, biases
-        chosen = list(members)
+        chosen = self.index(members)
         return [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
+
+    def index(self, members: Sequence[int]) -> Tensor:
+        """Return members' numbers as a tensor, which is copied to the device once."""
+        key, device = tuple(members), self.weights[0].device
+        known = self._chosen.get(key)
+        if known is None or known.device != device:
+            known = self._chosen[key] = torch.tensor(key, dtype=torch.int64, device=device)
+        return known
 
     def forward(self, x: Tensor, members: Sequence[int] | None = None) -> Tensor:
         """Evaluate members, each on its own rows or all on the same.

@@ -10,6 +10,7 @@ from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.mlp import CHUNK
 from mbrl.types import ActionSpec, Task, Transitions
+from tests.no_reads import reads
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
 
 SMALL = {"num_members": 5, "num_elites": 3, "hidden": 32, "num_layers": 2}
@@ -380,3 +381,24 @@ def test_a_wrong_value_is_refused_by_name(name, value):
 def test_a_wrong_training_is_refused_by_name(name, value):
     with pytest.raises(BadInput, match=f"^{name}="):
         EnsembleTraining(**{name: value})
+
+
+def test_on_a_device_a_fit_reads_one_number_an_epoch(data, monkeypatch):
+    counts = []
+    for updates in (40, 400):  # of 960 rows in batches of 32: 2 epochs, and 14
+        training = EnsembleTraining(min_updates=updates, max_updates=updates)
+        model = make(training=training)
+        with monkeypatch.context() as patch, reads(patch) as found:
+            model.fit(data, generator=generator(1))
+        counts.append(len(found))
+    assert counts[1] - counts[0] == 12 and counts[0] < 10
+
+
+def test_on_a_device_a_fit_ends_where_it_ends_here(data, monkeypatch):
+    here, there = make(), make()
+    expected = here.fit(data, generator=generator(1))
+    with reads(monkeypatch):
+        metrics = there.fit(data, generator=generator(1))
+    assert metrics == expected
+    for one, other in zip(here.parameters(), there.parameters(), strict=True):
+        assert one.equal(other)

@@ -3,8 +3,22 @@
 import pytest
 import torch
 
+from mbrl.dynamics import GaussianEnsemble
+from mbrl.errors import NumericalFault
 from mbrl.imagination import BranchedRollouts
-from tests.toys import ToyEnv, ToyLearner, ToyModel, ToySelector, collect, generator, toy_penalty
+from mbrl.learners import SAC
+from tests.no_reads import reads
+from tests.toys import (
+    ACTION,
+    TASK,
+    ToyEnv,
+    ToyLearner,
+    ToyModel,
+    ToySelector,
+    collect,
+    generator,
+    toy_penalty,
+)
 
 
 class Narrow(ToyModel):
@@ -106,3 +120,48 @@ def test_saved_rollouts_come_back():
     assert other.buffer.capacity == branched.buffer.capacity
     other.load_state_dict(None)
     assert other.buffer is None
+
+
+@pytest.mark.parametrize("drop_invalid", [False, True])
+def test_on_a_device_they_are_the_same_and_one_read_tells_the_means(monkeypatch, drop_invalid):
+    real = collect(ToyEnv(2), 60)
+    start = real.sample(40, generator=generator(4))
+    monkeypatch.setattr(real, "sample", lambda *_, **__: start)
+    options = {"drop_invalid": drop_invalid, "penalty": toy_penalty, "retain": 2}
+    here, there = rollouts(**options), rollouts(**options)
+    for _ in range(5):  # the ring of two calls is full in the third, and goes on over its end
+        expected = here.generate(real, 4)
+        with monkeypatch.context() as patch, reads(patch) as found:
+            metrics = there.generate(real, 4)
+            assert found == ["tolist"]
+        assert metrics == pytest.approx(expected)
+    assert here.buffer is not None and there.buffer is not None
+    assert len(there.buffer) == len(here.buffer)
+    assert there.buffer.num_added == here.buffer.num_added > here.buffer.capacity / 2
+    for one, other in zip(here.buffer.all(), there.buffer.all(), strict=True):
+        assert one.equal(other)
+
+
+def test_on_a_device_the_model_and_the_policy_of_mbpo_read_nothing_in_them(monkeypatch):
+    model = GaussianEnsemble(
+        obs_dim=2, action=ACTION, task=TASK, generator=0, num_members=3, num_elites=2, hidden=8
+    )
+    learner = SAC(obs_dim=2, action=ACTION, generator=0, hidden=8)
+    branched = BranchedRollouts(
+        model, learner, learner, penalty=None, num_rollouts=50, retain=1, drop_invalid=False,
+        generator=generator(3),
+    )  # fmt: skip
+    real = collect(ToyEnv(2), 60)
+    with reads(monkeypatch) as found:
+        branched.generate(real, 3)
+        assert found == ["tolist"]
+
+
+def test_a_nan_of_the_model_on_a_device_is_reported(monkeypatch):
+    class Broken(ToyModel):
+        def step(self, state, action, **kwargs):
+            state, pred = super().step(state, action, **kwargs)
+            return state, pred._replace(reward=pred.reward * torch.nan)
+
+    with reads(monkeypatch), pytest.raises(NumericalFault, match="predicted a NaN"):
+        rollouts(Broken()).generate(collect(ToyEnv(2), 60), 2)

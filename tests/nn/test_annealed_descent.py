@@ -44,5 +44,16 @@ def test_an_epoch_ends_at_the_limit_and_the_groups_stay_as_they_were():
 
 def test_a_loss_that_is_not_finite_is_named():
     weight = nn.Parameter(torch.zeros(2))
+    steps = descent(lambda rows: weight.sum() * torch.nan, weight)
+    steps.run_epoch(100)
     with pytest.raises(NumericalFault, match="dynamics loss is nan after 5 updates"):
-        descent(lambda rows: weight.sum() * torch.nan, weight).run_epoch(100)
+        steps.check(torch.tensor(True))
+    with pytest.raises(NumericalFault, match="dynamics loss is nan after 6 updates"):
+        steps.anneal(1)
+
+
+def test_the_flag_of_the_holdout_comes_with_the_check():
+    weight = nn.Parameter(torch.zeros(2))
+    steps = descent(lambda rows: weight.sum(), weight)
+    steps.run_epoch(100)
+    assert [steps.check(torch.tensor(flag)) for flag in (True, False)] == [True, False]
