@@ -74,7 +74,12 @@ def split(pages: list[str]) -> dict[str, list[str]]:
 
 COMMANDS = split(PAGES)
 FILES = [f.read_text() + "\n" for f in (ROOT / "examples").rglob("*.py")]
-SLOW = {"docs/methods/morec.md", "docs/results/learning.md", "docs/methods/mopo.md"}
+SLOW = {
+    "docs/backends.md",
+    "docs/methods/morec.md",
+    "docs/results/learning.md",
+    "docs/methods/mopo.md",
+}
 RUNNING = [
     pytest.param(p, marks=[pytest.mark.slow] if p in SLOW else [])
     for p in PAGES
@@ -115,11 +120,22 @@ def nodes(path: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from nodes(f"{path}.{name}", child)
 
 
+def here(argument: str) -> str:
+    """What needs a GPU runs on the CPU where there is none."""
+    return "device=cpu" if argument == "device=cuda" and not has_gpu() else argument
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def run(command: str) -> int:
     """Run one of our commands, shortened."""
     _, name, *arguments = shlex.split(command)
     if name == "train":
-        arguments = shortened(arguments)
+        arguments = shortened([here(argument) for argument in arguments])
     if name == "collect":
         arguments[arguments.index("--steps") + 1] = "300"
     if name == "distill":

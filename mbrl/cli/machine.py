@@ -75,9 +75,11 @@ def warp() -> str:
         return "works on the CPU only, for checks: on a GPU it needs an NVIDIA driver"
     import warp as wp
 
+    from mbrl.envs.warp_physics import NEEDS
+
     wp.init()
     if not wp.get_cuda_device_count():
-        return "works on the CPU only, for checks: Warp finds no GPU; update the driver"
+        return f"works on the CPU only, for checks: it finds no GPU; {NEEDS}"
     if not wp.is_conditional_graph_supported():
         return "works on the GPU, slowly: the driver is older than CUDA 12.4; update it"
     return f"works on the GPU; its kernels are kept in {wp.config.kernel_cache_dir}"

@@ -24,6 +24,7 @@ from mbrl.errors import BadInput
 from mbrl.memory import in_words, is_too_large, total_memory
 
 LARGEST = 1e10  # MuJoCo's mjMAXVAL: a simulation beyond it has blown up
+NEEDS = "Warp's wheel needs NVIDIA's driver 580 or newer, a +cu12 wheel of its releases 525"
 _log = logging.getLogger(__name__)
 _STATE = ("time", "qpos", "qvel", "act", "history", "qacc_warmstart", "ctrl")
 
@@ -86,7 +87,7 @@ class WarpPhysics:
     ):
         """Allocate the worlds and capture what a step and a start launch."""
         self._wp, self._mjw = import_warp()
-        self.device = _existing(device)
+        self.device = _existing(device, self._wp)
         _replace_solver(model, path)
         self._names, self._skip = names, frame_skip
         sizes = {"nconmax": nconmax, "njmax": njmax}
@@ -258,11 +259,11 @@ def _sizes(data: Any) -> Iterator[int]:
             yield value.capacity
 
 
-def _existing(device: torch.device | str) -> torch.device:
+def _existing(device: torch.device | str, wp: Any) -> torch.device:
     """Return a device with its number.
 
     Raises:
-        BadInput: if it is not there.
+        BadInput: if torch or Warp does not find it.
     """
     wanted = torch.device(device)
     if wanted.type == "cpu":
@@ -270,6 +271,10 @@ def _existing(device: torch.device | str) -> torch.device:
     count = torch.cuda.device_count()
     if wanted.type != "cuda" or (wanted.index or 0) >= count:
         raise BadInput(f"device={device}: there are {count} CUDA devices here; use device=cpu")
+    if (wanted.index or 0) >= wp.get_cuda_device_count():
+        raise BadInput(
+            f"device={device}: torch has it, but Warp does not find it; {NEEDS}; use device=cpu"
+        )
     return torch.device("cuda", wanted.index or 0)
 
 

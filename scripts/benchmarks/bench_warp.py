@@ -15,7 +15,9 @@ What does not fit in the minutes is named and left out. Humanoid: `warp` solves 
 
 import argparse
 import csv
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,13 +146,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def rounded(value: Any) -> Any:
     """Return rates as whole numbers."""
-    return round(value) if isinstance(value, float) and value > 1000 else value
+    return round(value) if isinstance(value, float) and value > 100 else value
 
 
 def write(out: Path | None, rows: list[dict[str, Any]]) -> None:
     """Write the table, if it is to be kept."""
     if out is not None:
         with out.open("w", newline="") as file:
+            command = shlex.join(["python", "-m", "scripts.benchmarks.bench_warp", *sys.argv[1:]])
+            file.write(f"# {command}\n")
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)

@@ -11,7 +11,9 @@ from scripts.benchmarks import bench_warp
 def test_it_measures_both_back_ends_and_keeps_the_table(tmp_path, capsys):
     out = tmp_path / "warp.csv"
     bench_warp.main(["--quick", "--out", str(out)])
-    rows = list(csv.DictReader(out.open()))
+    with out.open() as file:
+        assert file.readline().startswith("# python -m scripts.benchmarks.bench_warp")
+        rows = list(csv.DictReader(file))
     assert [(row["num_envs"], row["backend"]) for row in rows] == [
         (n, backend) for n in ("2", "5") for backend in ("threads", "warp")
     ]

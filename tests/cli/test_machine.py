@@ -46,7 +46,7 @@ def test_each_reason_for_no_gpu_has_its_mend(gpus):
     assert "for checks: on a GPU it needs an NVIDIA driver" in machine.warp()
     gpus(0, cuda=None)
     assert "is built without CUDA; take one from https://pytorch.org" in machine.devices()
-    assert "Warp finds no GPU; update the driver" in machine.warp()
+    assert "it finds no GPU; Warp's wheel needs NVIDIA's driver 580 or newer" in machine.warp()
     gpus(0)
     right = "for CUDA 12.8 finds none; update the driver (driver 550.54.15), or look at CUDA_VISIBL"
     assert right in machine.devices()
