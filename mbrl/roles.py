@@ -676,6 +676,33 @@ class AgentStack(Protocol):
 
 
 @runtime_checkable
+class FitsTogether(Protocol):
+    """Optional ability of a Dynamics: models of several seeds are fitted as one batch."""
+
+    @staticmethod
+    def fit_together(
+        models: Sequence[Any],
+        data: Sequence[Transitions],
+        generators: Sequence[torch.Generator],
+    ) -> list[dict[str, float]]:
+        """Fit each model to its data, as its fit does alone, but for rounding.
+
+        Args:
+            models: of one seed each.
+            data: of each.
+            generators: source of each one's draws.
+
+        Returns:
+            Metrics of each.
+
+        Raises:
+            BadInput: if the models differ in more than their numbers.
+            NumericalFault: if a loss is not finite.
+        """
+        ...
+
+
+@runtime_checkable
 class Stacks(Protocol):
     """Optional ability of an Agent or a PolicyLearner: several of them learn as one batch."""
 

@@ -16,13 +16,14 @@ from mbrl.roles import (
     ActionSelector,
     Agent,
     Dynamics,
+    FitsTogether,
     ModelEnvLearner,
     Penalty,
     PlanningSelector,
     PolicyLearner,
     stack_parts,
 )
-from mbrl.types import ActionSpec
+from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -230,13 +231,21 @@ class DynaStack:
         num_updates = [a._count(buffer) for a, buffer in zip(agents, buffers, strict=True)][0]
         if num_updates == 0:
             return [{} for _ in agents]
-        metrics: list[dict[str, float]] = []
-        for agent, buffer in zip(agents, buffers, strict=True):
-            own: dict[str, float] = {}
-            if agent._is_fit_due():
-                own |= agent.dynamics.fit(buffer.all(), generator=agent._generator)
+        metrics: list[dict[str, float]] = [{} for _ in agents]
+        if [agent._is_fit_due() for agent in agents][0]:
+            metrics = self._fit([buffer.all() for buffer in buffers])
+            for own, agent, buffer in zip(metrics, agents, buffers, strict=True):
                 own |= agent.branched_rollouts.generate(buffer, agent._current_length())
-            metrics.append(own | agent._planning_metrics())
+        for own, agent in zip(metrics, agents, strict=True):
+            own |= agent._planning_metrics()
         imagined = [agent.branched_rollouts.buffer for agent in agents]
         losses = self._learner.improve(buffers, imagined, num_updates=num_updates)
         return [a | b for a, b in zip(metrics, losses, strict=True)]
+
+    def _fit(self, data: Sequence[Transitions]) -> list[dict[str, float]]:
+        """Refit each agent's model to its data, together where the models can be."""
+        models = [agent.dynamics for agent in self._agents]
+        draws = [agent._generator for agent in self._agents]
+        if isinstance(models[0], FitsTogether):
+            return models[0].fit_together(models, data, draws)
+        return [x.fit(y, generator=g) for x, y, g in zip(models, data, draws, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, final
@@ -16,11 +16,11 @@ from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, complete_prediction
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput
-from mbrl.nn.annealed_descent import AnnealedDescent
+from mbrl.nn.annealed_descent import AnnealedDescent, StackedDescent
 from mbrl.nn.calibration import calibrate
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
-from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, split_blocks
+from mbrl.nn.mlp import MLP, cycle, evaluate, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import (
@@ -44,6 +44,15 @@ class Output(NamedTuple):
 
     mean: Tensor  # (M, n, targets) of [obs change | reward if learned]
     log_var: Tensor  # (M, n, targets)
+
+
+class FitStep(NamedTuple):
+    """What a fit waits for: an epoch of its descent, or the annealing."""
+
+    descent: AnnealedDescent
+    x: Tensor  # (N, inputs), normalized
+    y: Tensor  # (N, targets), normalized
+    anneal: int | None  # steps; None for an epoch
 
 
 @final
@@ -205,6 +214,57 @@ class GaussianEnsemble(MarkovDynamics):
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
         generator = as_generator(generator, data.obs.device)
+        return self.fit_together([self], [data], [generator])[0]
+
+    @staticmethod
+    def fit_together(
+        models: Sequence[GaussianEnsemble],
+        data: Sequence[Transitions],
+        generators: Sequence[torch.Generator],
+    ) -> list[dict[str, float]]:
+        """Fit ensembles that differ in their seeds as one batch; see FitsTogether.
+
+        Each stops when it would alone, and the others go on; annealing begins when all have.
+        """
+        if any(not models[0]._is_like(model) for model in models):
+            raise BadInput("models: ensembles that are fitted as one batch should be of one shape")
+        fits = [x._fit(y, g) for x, y, g in zip(models, data, generators, strict=True)]
+        waiting = {seed: next(fit) for seed, fit in enumerate(fits)}
+        metrics: list[dict[str, float]] = [{} for _ in models]
+        together: list[int] = []
+        descent: AnnealedDescent | StackedDescent = waiting[0].descent
+        while waiting:
+            # epochs first; then annealing of the same length
+            kind = min((s.anneal or 0, len(s.x)) for s in waiting.values())
+            chosen = [i for i, s in waiting.items() if (s.anneal or 0, len(s.x)) == kind]
+            if chosen != together:
+                together, steps = chosen, [waiting[seed] for seed in chosen]
+                descent = steps[0].descent
+                if len(steps) > 1:
+                    loss = _loss_of_all([models[seed] for seed in chosen], steps)
+                    descent = StackedDescent([step.descent for step in steps], loss)
+            first = waiting[chosen[0]]
+            if first.anneal is None:
+                descent.run_epoch(models[0]._training.max_updates)
+            else:
+                descent.anneal(first.anneal)
+            for seed in chosen:
+                try:
+                    waiting[seed] = next(fits[seed])
+                except StopIteration as end:
+                    metrics[seed] = end.value
+                    del waiting[seed]
+        return metrics
+
+    def _is_like(self, other: GaussianEnsemble) -> bool:
+        """Return whether another ensemble has the same form and training."""
+        shapes = [[p.shape for p in model.parameters()] for model in (self, other)]
+        return shapes[0] == shapes[1] and self._training == other._training
+
+    def _fit(
+        self, data: Transitions, generator: torch.Generator
+    ) -> Generator[FitStep, None, dict[str, float]]:
+        """Fit to all data; yield each part of the descent, which the caller runs."""
         settings = self._training
         x, y = self._examples(data)
         self._fit_units(data, x, y)
@@ -234,12 +294,13 @@ class GaussianEnsemble(MarkovDynamics):
         while descent.updates < settings.max_updates and (
             idle < settings.patience or descent.updates < settings.min_updates
         ):
-            descent.run_epoch(settings.max_updates)
+            yield FitStep(descent, x, y, None)
             error, latest = self._holdout_error(x_held, y_held)
             mse.copy_(latest)
             idle = 0 if descent.check(snapshots.offer(error)) else idle + 1
         snapshots.restore()
-        descent.anneal(min(settings.anneal_updates, descent.updates))
+        if steps := min(settings.anneal_updates, descent.updates):
+            yield FitStep(descent, x, y, steps)
         error, latest = self._holdout_error(x_held, y_held)
         # the least of many errors on few rows is below what its weights do elsewhere, and the
         # variances of that moment are not fitted yet; so the weights go back only from overfitting
@@ -305,10 +366,9 @@ class GaussianEnsemble(MarkovDynamics):
             x: inputs (M, n, in), normalized.
             y: targets (M, n, targets), normalized.
         """
-        out = self._evaluate(x)
-        error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
-        loss = (error * self._varies()).mean((1, 2)).sum()
-        return loss + 0.01 * (self.max_log_var - self.min_log_var).sum()
+        return _negative_log_likelihood(
+            self._evaluate(x), y, self._varies(), self.max_log_var - self.min_log_var
+        )
 
     @torch.no_grad()
     def _holdout_error(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -484,7 +544,55 @@ class GaussianEnsemble(MarkovDynamics):
 
     def _evaluate(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
         """Evaluate members, all by default, on rows x (G, n, in), or on the same rows (n, in)."""
-        out, targets = self.networks(x, members), self.num_targets
-        log_var = self.max_log_var - softplus(self.max_log_var - out[..., targets : 2 * targets])
-        log_var = self.min_log_var + softplus(log_var - self.min_log_var)
-        return Output(out[..., :targets], log_var)
+        return _bounded(self.networks(x, members), self.max_log_var, self.min_log_var)
+
+
+def _bounded(out: Tensor, highest: Tensor, lowest: Tensor) -> Output:
+    """Return what networks say (..., 2 * targets), with log variances between soft bounds.
+
+    Args:
+        out: means, then log variances.
+        highest: (..., targets).
+        lowest: (..., targets).
+    """
+    targets = highest.shape[-1]
+    log_var = highest - softplus(highest - out[..., targets : 2 * targets])
+    log_var = lowest + softplus(log_var - lowest)
+    return Output(out[..., :targets], log_var)
+
+
+def _negative_log_likelihood(out: Output, y: Tensor, varies: Tensor, gap: Tensor) -> Tensor:
+    """Return the losses (...) of ensembles: sums over their members.
+
+    Args:
+        out: of the members (..., M, n, targets).
+        y: (..., M, n, targets).
+        varies: 1 where a target varies, else 0, (targets,) or (..., 1, 1, targets).
+        gap: between the bounds of the log variances (..., targets).
+    """
+    error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
+    return (error * varies).mean((-2, -1)).sum(-1) + 0.01 * gap.sum(-1)
+
+
+def _loss_of_all(
+    models: Sequence[GaussianEnsemble], steps: Sequence[FitStep]
+) -> Callable[[Sequence[Tensor]], Tensor]:
+    """Return the losses (S,) of S ensembles of one shape, as a function of each one's rows."""
+    x, y = (torch.stack(rows) for rows in zip(*((s.x, s.y) for s in steps), strict=True))
+    seeds = torch.arange(len(models), device=x.device)[:, None, None]
+    varies = torch.stack([model._varies() for model in models])[:, None, None]
+
+    def loss(rows: Sequence[Tensor]) -> Tensor:
+        at = torch.stack(list(rows))  # (S, M, n)
+        both = [model.networks.layers() for model in models]
+        weights, biases = (
+            [torch.cat(layer) for layer in zip(*kind, strict=True)]
+            for kind in zip(*both, strict=True)
+        )
+        out = evaluate(x[seeds, at].flatten(0, 1), weights, biases).unflatten(0, at.shape[:2])
+        highest = torch.stack([model.max_log_var for model in models])
+        lowest = torch.stack([model.min_log_var for model in models])
+        bounded = _bounded(out, highest[:, None, None], lowest[:, None, None])
+        return _negative_log_likelihood(bounded, y[seeds, at], varies, highest - lowest)
+
+    return loss

@@ -62,11 +62,7 @@ class AnnealedDescent:
 
     def run_epoch(self, limit: int) -> None:
         """Run an epoch, or until there are limit updates; then check() the loss."""
-        for rows in self._batches():
-            self._take_step(rows)
-            self.updates += 1
-            if self.updates >= limit:
-                break
+        _run_epoch([self], self._take_step, limit)
 
     def anneal(self, num_updates: int) -> None:
         """Run num_updates steps while the learning rate falls to zero.
@@ -77,16 +73,7 @@ class AnnealedDescent:
         Raises:
             NumericalFault: if the loss is not finite.
         """
-        done = 0
-        while done < num_updates:
-            for rows in self._batches():
-                self._set_rate(self._rate * (1 - done / num_updates))
-                self._take_step(rows)
-                done += 1
-                if done == num_updates:
-                    break
-        self.updates += done
-        self.check(torch.zeros_like(self._loss, dtype=torch.bool))
+        _anneal([self], self._take_step, num_updates)
 
     def _batches(self) -> Sequence[Tensor]:
         """Return the batches (M, n) of an epoch, in a new order."""
@@ -115,3 +102,70 @@ class AnnealedDescent:
         if not math.isfinite(loss):
             raise NumericalFault(f"dynamics loss is {loss} after {self.updates} updates")
         return bool(value)
+
+
+@final
+class StackedDescent:
+    """Descents of several fits, whose steps are one batch; each draws as it does alone.
+
+    Args:
+        descents: of fits with as many rows each.
+        loss: rows (M, n) of a batch of each fit -> the losses (S,) of the S fits.
+    """
+
+    def __init__(
+        self,
+        descents: Sequence[AnnealedDescent],
+        loss: Callable[[Sequence[Tensor]], Tensor],
+    ):
+        """Store the descents, which go on where they are."""
+        self._descents = descents
+
+        def take_step(*rows: Tensor) -> None:
+            values = loss(rows)
+            for descent in descents:
+                descent._optimizer.zero_grad()
+            values.sum().backward()
+            for descent, value in zip(descents, values.detach().unbind(), strict=True):
+                descent._optimizer.step()
+                descent._loss.copy_(value)
+
+        self._take_step = Graphed(take_step, descents[0]._rows.device)
+
+    def run_epoch(self, limit: int) -> None:
+        """Run an epoch of each; see AnnealedDescent.run_epoch."""
+        _run_epoch(self._descents, self._take_step, limit)
+
+    def anneal(self, num_updates: int) -> None:
+        """Run num_updates steps of each; see AnnealedDescent.anneal."""
+        _anneal(self._descents, self._take_step, num_updates)
+
+
+def _run_epoch(
+    descents: Sequence[AnnealedDescent], take_step: Callable[..., None], limit: int
+) -> None:
+    """Run an epoch of each descent, or until there are limit updates."""
+    for rows in zip(*(descent._batches() for descent in descents), strict=True):
+        take_step(*rows)
+        for descent in descents:
+            descent.updates += 1
+        if descents[0].updates >= limit:
+            break
+
+
+def _anneal(
+    descents: Sequence[AnnealedDescent], take_step: Callable[..., None], num_updates: int
+) -> None:
+    """Run num_updates steps of each descent while the learning rate falls to zero."""
+    done = 0
+    while done < num_updates:
+        for rows in zip(*(descent._batches() for descent in descents), strict=True):
+            for descent in descents:
+                descent._set_rate(descent._rate * (1 - done / num_updates))
+            take_step(*rows)
+            done += 1
+            if done == num_updates:
+                break
+    for descent in descents:
+        descent.updates += done
+        descent.check(torch.zeros_like(descent._loss, dtype=torch.bool))

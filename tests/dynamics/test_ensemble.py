@@ -402,3 +402,42 @@ def test_on_a_device_a_fit_ends_where_it_ends_here(data, monkeypatch):
     assert metrics == expected
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
         assert one.equal(other)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_ensembles_fitted_together_end_where_they_end_alone(bootstrap):
+    """Each stops at its own epoch, draws what it draws alone, and has its own termination."""
+    training = EnsembleTraining(min_updates=30, max_updates=400, patience=1, bootstrap=bootstrap)
+    rows = [collect(ToyEnv(4), 60 + shift).all().select(torch.arange(200)) for shift in range(3)]
+    rows = [data._replace(reward=data.reward * (1 + i)) for i, data in enumerate(rows)]
+    options = {"training": training, "termination": "learned", "hidden": 16}
+    alone, together = ([make(**options) for _ in range(3)] for _ in range(2))
+    draws, same = ([generator(seed) for seed in range(3)] for _ in range(2))
+    for again in (False, True):  # a second fit goes on from the first
+        expected = [m.fit(d, generator=g) for m, d, g in zip(alone, rows, draws, strict=True)]
+        metrics = GaussianEnsemble.fit_together(together, rows, same)
+        assert again or len({found["model/updates"] for found in expected}) > 1
+        for mine, theirs in zip(expected, metrics, strict=True):
+            assert theirs == pytest.approx(mine, rel=1e-3, abs=1e-6)
+    for one, other, mine, theirs in zip(alone, together, draws, same, strict=True):
+        assert mine.get_state().equal(theirs.get_state())
+        assert other.particle_members == one.particle_members
+        for name, tensor in one.state_dict().items():
+            torch.testing.assert_close(
+                other.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name
+            )
+
+
+def test_ensembles_of_other_shapes_are_not_fitted_together(data):
+    models = [make(), make(hidden=8)]
+    with pytest.raises(BadInput, match="models: .* of one shape"):
+        GaussianEnsemble.fit_together(models, [data, data], [generator(0), generator(1)])
+
+
+def test_a_fit_alone_and_with_others_of_more_rows_are_the_same(data):
+    few = data.select(torch.arange(300))
+    alone, together, other = make(), make(), make()
+    alone.fit(few, generator=generator(2))
+    GaussianEnsemble.fit_together([together, other], [few, data], [generator(2), generator(3)])
+    for one, two in zip(alone.parameters(), together.parameters(), strict=True):
+        assert one.equal(two)
