@@ -285,7 +285,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train env.num_envs=0", "at least 1"),
     ("train env.num_envs=-2", "at least 1"),
     ("train env=hopper env.num_threads=0", "at least 1"),
-    ("train env=hopper env.time_limit=0", "above 0"),
+    ("train env=gym env.id=Pendulum-v1 env.time_limit=0", "above 0"),
     ("train env=gym env.id=Pendulum-v1 env.max_episode_steps=0", "at least 1"),
     ("train env=gym env.id=Pendulum-v1 env.kwargs=3", "a mapping"),
     ("train dataset=${nowhere}", "nowhere"),
