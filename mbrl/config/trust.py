@@ -29,6 +29,7 @@ _WORD = re.compile(r"[A-Za-z0-9_. -]*|cuda:[0-9]+")  # names neither a file nor 
 _KWARG = re.compile(r"[A-Za-z0-9_-]*")
 _FILE_KEY = re.compile(r"file|path|dir|folder|xml|url|model|module|entry", re.I)
 _FILES = (".hdf5", ".h5", ".npz")  # a dataset that is a file, not one of Minari's names
+_FORMER = frozenset(["mbrl.envs.threaded_mujoco"])  # functions that our YAML files named once
 _ONLY_NAMED = "mbrl.envs.OnlyInPython"  # refuses to be built: its texts are for a message
 _REMEDY = "--trust (in Python trust=True) allows it, if you trust who made this folder"
 _OR_FOLDER = "--config-dir DIR (config_dir=DIR) allows the code in DIR and what its files name"
@@ -139,10 +140,10 @@ def _public(room: str) -> frozenset[str]:
 
 @functools.cache
 def _named() -> frozenset[str]:
-    """Return every `_target_` of the package's own YAML files."""
+    """Return every `_target_` of the package's own YAML files, now or in earlier versions."""
     files = CONFIGS.glob("*/*.yaml")
     targets = (re.findall(r"_target_: *([\w.]+)", file.read_text("utf-8")) for file in files)
-    return frozenset(target for each in targets for target in each)
+    return _FORMER.union(*targets)
 
 
 def _walk(node: Any, key: str, name: str = "", in_kwargs: bool = False) -> Iterator[_Text]:

@@ -1,11 +1,19 @@
 """Building by name."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from mbrl.config import build, instantiate, make_env
 from mbrl.errors import BadInput
 from tests.config.parts import HERE, Sizes, compose_toy
+
+ARM: dict[str, Any] = {
+    "_target_": "mbrl.envs.tasks.Mjcf",
+    "path": str(Path(__file__).parents[2] / "examples/own/arm.xml"),
+}
 
 
 def fresh(part: str) -> torch.Generator:
@@ -83,6 +91,10 @@ def test_a_device_that_is_not_there_is_refused(mine):
         (
             {"_target_": "mbrl.envs.GymnasiumVecEnv", "id": "CartPole-v1", "task": {}},
             "env.task: a dict should be",
+        ),
+        (
+            {"_target_": "mbrl.envs.mujoco_env", "task": ARM | {"costs": [{"sensor": "hnd"}]}},
+            r"^env.task.costs.0.sensor=hnd: did you mean hand\?",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """What a stored config may name: this package's parts, and what the user agrees to."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -140,9 +141,15 @@ def test_ids_of_modules_and_names_of_files_need_trust(settings):
 def test_the_path_of_a_model_needs_trust():
     for path in ("arm.xml", "arm", "/etc/passwd", "../arm.xml"):
         task = {"_target_": "mbrl.envs.tasks.Mjcf", "path": path}
-        env = {"_target_": "mbrl.envs.threaded_mujoco", "task": task}
-        assert "--trust" in refusal(env=env)
+        env = {"_target_": "mbrl.envs.mujoco_env", "task": task}
+        assert re.match(f"env.task.path='{path}': may name a file .*--trust", refusal(env=env))
         check_trusted({**CONFIG, "env": env}, Trust(code=True))
+
+
+def test_run_folders_of_earlier_versions_need_none():
+    task = {"_target_": "mbrl.envs.tasks.Hopper"}
+    env = {"_target_": "mbrl.envs.threaded_mujoco", "task": task, "num_envs": 1}
+    check_trusted({**CONFIG, "env": env}, NOTHING)
 
 
 def test_plain_ids_and_keywords_need_none():
