@@ -26,9 +26,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--height", type=count(16, 4096), default=240, metavar="PIXELS")
     add_trust(parser)
     options = parser.parse_args(arguments)
-    file = options.out or options.run / "video.gif"
+    file = options.run / "video.gif" if options.out is None else options.out
     if file.suffix.lower() != ".gif":
         raise BadInput(f"--out {file}: should end in .gif")
+    if options.out is not None and not file.parent.is_dir():  # said before an episode is played
+        raise BadInput(f"--out {file}: there is no folder {file.parent}")
 
     from mbrl.training.run_folder import RunFolder
 

@@ -30,7 +30,12 @@ def test_what_cannot_be_filmed_is_named(tmp_path, monkeypatch, capsys):
     assert "env: a GymnasiumVecEnv cannot be filmed; should be" in capsys.readouterr().err
     assert main(["video", "run", "--out", "film.avi"]) == 2
     assert "--out film.avi: should end in .gif" in capsys.readouterr().err
-    assert not Path("run/video.gif").exists()
+    assert main(["video", "run", "--out", "none/film.gif"]) == 2
+    assert "--out none/film.gif: there is no folder none" in capsys.readouterr().err
+    assert main(["video", "none"]) == 2
+    assert (
+        "none: no such run folder" in capsys.readouterr().err and not Path("run/video.gif").exists()
+    )
 
 
 @pytest.mark.slow  # needs a driver
