@@ -118,6 +118,8 @@ class WarpPhysics:
                 "take backend=threads"
             ) from None
         put.opt.warn_overflow = 0  # it would print from the device, without the environment
+        if self.device.type == "cuda":  # older drivers have no loops in graphs
+            put.opt.graph_conditional = self._wp.is_conditional_graph_supported()
         return put
 
     def _bind(self, num_worlds: int) -> None:

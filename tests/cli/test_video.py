@@ -46,3 +46,13 @@ def test_a_body_is_filmed_in_the_time_of_its_simulation(tmp_path, monkeypatch, c
     film = Image.open("pusher.gif")
     film.seek(1)
     assert film.info["duration"] % 50 == 0  # ms; equal frames are one
+
+
+@pytest.mark.slow  # needs a driver, and Warp's kernels
+def test_a_run_on_mujoco_warp_is_filmed_in_threads(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["env=inverted_pendulum", "env.backend=warp", "env.njmax=32", "run_dir=run"]
+    assert main(["train", *options, *FIRST]) == 0
+    assert main(["video", "run"]) == 0
+    assert Image.open("run/video.gif").size == (320, 240)
+    assert "run/video.gif: " in capsys.readouterr().out
