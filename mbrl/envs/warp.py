@@ -106,9 +106,8 @@ class WarpVecEnv:
         self._obs = self._observe(None)
         self.obs_dim = self._obs.shape[1]
         self.task = check_task(task.task, self.obs_dim)
-        self._latest: tuple[Any, Tensor, Any] | None = (
-            None  # what the latest reward was computed from
-        )
+        # what the latest reward was computed from
+        self._latest: tuple[Any, Tensor, Any] | None = None
         self._started = False
         self._steps = 0
         self._over = torch.zeros_like(every)  # episodes that ended and have no successor yet

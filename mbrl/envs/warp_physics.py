@@ -224,9 +224,10 @@ class WarpPhysics:
     def _too_many(self, model: mujoco.MjModel, num_worlds: int, sizes: dict[str, Any]) -> BadInput:
         """Return the error that says how many worlds fit."""
         each, free = self._bytes_per_world(model, sizes), free_memory(self.device)
+        most = min(int(free // each), num_worlds - 1)
         return BadInput(
             f"num_envs={num_worlds}: takes about {in_words(num_worlds * each)} on {self.device}, "
-            f"where {in_words(free)} are free; should be at most {int(free // each)}"
+            f"where {in_words(free)} are free; should be at most {most}"
         )
 
     def _bytes_per_world(self, model: mujoco.MjModel, sizes: dict[str, Any]) -> float:

@@ -304,6 +304,18 @@ def test_contacts_that_do_not_fit_are_reported_with_the_environment_once(caplog,
 
 
 @slow
+def test_the_bits_of_an_overflow_are_those_of_mujoco_warp():
+    from mujoco_warp import OverflowType as Bit
+
+    from mbrl.envs import warp
+
+    rows, contacts, others = warp._OVERFLOWS
+    assert rows == Bit.NEFC | Bit.NJMAX_NNZ
+    assert contacts == Bit.BROADPHASE | Bit.NARROWPHASE | Bit.CCD
+    assert rows | contacts | others == Bit.ALL & ~(Bit.ITERATIONS | Bit.LS_ITERATIONS)
+
+
+@slow
 def test_too_little_memory_says_how_many_worlds_fit(monkeypatch):
     monkeypatch.setattr(warp_physics, "free_memory", lambda device: 2e6)
     message = r"num_envs=5000: takes about .* on cpu, where .* are free; should be at most (\d+)"
