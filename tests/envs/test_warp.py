@@ -4,6 +4,7 @@ What needs a GPU is marked `gpu`.
 """
 
 import logging
+import subprocess
 import sys
 
 import gymnasium
@@ -66,6 +67,13 @@ def test_arguments_of_the_other_back_end_are_refused():
         gymnasium.make("mbrl/Hopper-v5", backend="warp")
     with pytest.raises(BadInput, match="render_mode: should be None, or take backend=threads"):
         gymnasium.make_vec("mbrl/Hopper-v5", backend="warp", render_mode="rgb_array")
+
+
+@slow
+def test_warp_is_imported_only_when_it_is_used():
+    code = "import sys, mbrl, mbrl.envs; mbrl.make_vec('Hopper-v5').reset(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"warp", "mujoco_warp"} & set(done.stdout.split())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
@@ -480,3 +488,24 @@ def test_a_diverging_world_on_a_gpu_is_reported_at_the_next_look(caplog):
     with caplog.at_level(logging.WARNING):
         env.close()
     assert "environment 5" in caplog.text and step.next_obs.isfinite().all()
+
+
+@gpu
+def test_a_policy_learns_on_the_gpu_in_worlds_that_are_there(tmp_path):
+    run = tmp_path / "run"
+    worlds = ["env=hopper", "env.backend=warp", "env.num_envs=64", "device=cuda", f"run_dir={run}"]
+    times = ["total_steps=6400", "eval_every=3200", "save_every=3200", "eval_episodes=4"]
+    assert main(["train", "agent=sac", "agent.learning_starts=640", *worlds, *times]) == 0
+    assert main(["eval", str(run), "--episodes", "4"]) == 0
+
+
+@gpu
+def test_states_saved_on_a_gpu_are_restored_there():
+    env, other = make(device="cuda"), make(device="cuda")
+    env.reset(1)
+    for action in actions(env, 20).cuda():
+        env.step(action)
+    other.load_state_dict(env.state_dict())
+    action = actions(env, 1, seed=1)[0].cuda()
+    a, b = env.step(action), other.step(action)  # a GPU adds in any order
+    torch.testing.assert_close(a.next_obs, b.next_obs, atol=1e-4, rtol=1e-4)
