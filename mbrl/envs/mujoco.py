@@ -274,6 +274,8 @@ def load_model(task: MujocoTask, *, longest_delay: float = 0.0) -> mujoco.MjMode
             spec = mujoco.MjSpec.from_file(str(task.model_path))
             add_delays(spec, longest_delay)
             model = spec.compile()
+    except BadInput:  # of the delay
+        raise
     except (ValueError, OSError, mujoco.FatalError) as error:
         reason = " ".join(str(error).split())
         raise BadInput(f"model_path={task.model_path}: MuJoCo cannot load it: {reason}") from None

@@ -138,16 +138,44 @@ def test_a_plan_holds_for_all_draws():
     assert plan.value.item() == pytest.approx(alone[:2].mean().item(), rel=1e-6)
 
 
+def test_a_model_with_delays_of_its_own_is_named(tmp_path):
+    motor = MOTOR.replace("<motor ", '<motor delay="0.004" nsample="3" ')
+    (tmp_path / "arm.xml").write_text(f"<mujoco><worldbody>{ARM}</worldbody>{motor}</mujoco>")
+    with pytest.raises(BadInput, match="^randomize: delay: the model has delays of its own"):
+        threaded_mujoco(Arm(tmp_path / "arm.xml"), randomize={"delay": [0, 0.02]})
+
+
 @pytest.mark.parametrize(
     ("ranges", "words"),
     [
         ({"body_mas": [0.8, 1.2]}, "body_mas should be a parameter .*; did you mean body_mass"),
         ({"geom_type": [0.8, 1.2]}, "geom_type should be a parameter of the model"),
         ({"body_mass": [1.2, 0.8]}, r"body_mass=\[1.2, 0.8\] should be the lowest and the highest"),
-        ({"body_mass": [-1, 1]}, "of at least 0"),
+        ({"dof_damping": [-1, 1]}, "of at least 0"),
         ({"body_mass": [1.0]}, "should be the lowest and the highest value"),
         ({"body_mass": 1.0}, "body_mass=1.0 should be the lowest and the highest"),
         ({"delay": [0, float("inf")]}, "seconds of at least 0"),
+        ({"body_mass": [0, 1]}, "factors of the model's own numbers above 0"),
+        ({"body_mass": [True, 2]}, "should be the lowest and the highest"),
+        ({"body_mass": [1, 1e308]}, r"body_mass: 1e\+308 times the model's own is not finite"),
+        (
+            {"delay": [0, 1e300]},
+            r"^randomize: delay: 1e\+300 s are 5e\+302 timesteps .* fewer than 16777216",
+        ),
+        ({1: [0, 1]}, "1 should be a parameter of the model's physics"),
+        ({"opt.disableflags": [1, 2]}, "physics; such as body_mass, actuator_gain"),
+        # of another kind: color, derived by mj_setConst, what the compiler derives from, time
+        ({"geom_rgba": [1, 2]}, "geom_rgba should be a parameter"),
+        ({"dof_M0": [1, 2]}, "dof_M0 should be a parameter"),
+        ({"geom_size": [1, 2]}, "geom_size should be a parameter"),
+        ({"opt.timestep": [1, 2]}, "opt.timestep should be a parameter"),
+        ({"jnt_stiffness": [1, 2]}, "should be .* that the model has; all its jnt_stiffness are 0"),
+        ({"tendon_damping": [1, 2]}, "all its tendon_damping are 0"),
+        (
+            {"body_mass": [1, 2], "body_inertia": [1, 2]},
+            "body_inertia and body_mass both change body_inertia; should be one of them",
+        ),
+        ({"gravity": [1, 2], "opt.gravity": [1, 2]}, "both change opt.gravity"),
     ],
 )
 def test_what_is_no_range_is_named(ranges, words):

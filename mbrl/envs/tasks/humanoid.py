@@ -117,7 +117,7 @@ class Humanoid(MujocoTask):
     task = Task(terminated=fallen, obs_names=BODY_NAMES, positions=BODY_POSITIONS)
 
     def __init__(self):
-        """Read the masses, whose center is to move."""
+        """Read the masses, whose center is to move; one factor for all of them leaves it there."""
         model = mujoco.MjModel.from_xml_path(str(self.model_path))
         self._masses, self._mass = tuple(model.body_mass.tolist()), model.body_mass.sum()
 

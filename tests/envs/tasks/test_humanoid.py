@@ -1,12 +1,13 @@
 """Humanoid against gymnasium's, to the bit."""
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
 
 import mbrl
-from mbrl.envs import tasks
+from mbrl.envs import tasks, threaded_mujoco
 from tests.envs.compare import compare
 
 
@@ -54,3 +55,25 @@ def test_positions_are_the_integrals_of_their_velocities():
         moved = (step.next_obs - obs)[0, position].item() / 5e-7
         assert moved == pytest.approx(step.next_obs[0, speed].item(), abs=2e-3)
     assert np.abs(obs[0, 22:45]).max() > 5e-3
+
+
+def test_the_reward_is_the_speed_of_the_heavier_bodys_center_too():
+    env = threaded_mujoco(tasks.Humanoid(), randomize={"body_mass": [1.3, 1.3]})
+    env.reset(0)
+    model = mujoco.MjModel.from_xml_path(str(tasks.Humanoid.model_path))
+    model.body_mass[:] *= 1.3
+    model.body_inertia[:] *= 1.3
+    data = mujoco.MjData(model)
+    mujoco.mj_setConst(model, data)
+    state = env.simulation.get_state()[0]
+    size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION)
+    mujoco.mj_setState(model, data, state[:size], mujoco.mjtState.mjSTATE_INTEGRATION)
+    mujoco.mj_forward(model, data)
+    before = model.body_mass @ data.xipos / model.body_mass.sum()
+    mujoco.mj_setState(model, data, state[:size], mujoco.mjtState.mjSTATE_INTEGRATION)
+    env.step(torch.full((1, 17), 0.1))
+    data.ctrl[:] = np.float32(0.1)
+    mujoco.mj_step(model, data, 5)
+    after = model.body_mass @ data.xipos / model.body_mass.sum()
+    speed = env.simulation.step_info()["x_velocity"][0]
+    assert speed == pytest.approx((after - before)[0] / 0.015, rel=1e-9)
