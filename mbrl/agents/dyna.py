@@ -23,7 +23,7 @@ from mbrl.roles import (
     PolicyLearner,
     stack_parts,
 )
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Transitions, read_waits
 from mbrl.values import Count, CountOrZero, checked
 
 
@@ -243,9 +243,10 @@ class DynaStack:
         return [a | b for a, b in zip(metrics, losses, strict=True)]
 
     def _fit(self, data: Sequence[Transitions]) -> list[dict[str, float]]:
-        """Refit each agent's model to its data, together where the models can be."""
+        """Refit each agent's model to its data, on a GPU together where the models can be."""
         models = [agent.dynamics for agent in self._agents]
         draws = [agent._generator for agent in self._agents]
-        if isinstance(models[0], FitsTogether):
+        # on the CPU wide networks leave the cache: one by one is as fast or faster
+        if isinstance(models[0], FitsTogether) and read_waits(data[0].obs):
             return models[0].fit_together(models, data, draws)
         return [x.fit(y, generator=g) for x, y, g in zip(models, data, draws, strict=True)]

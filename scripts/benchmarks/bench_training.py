@@ -1,9 +1,10 @@
 """Speed of training: SAC's updates for one seed and for eight, MBPO, and SAC on many environments.
 
-    python -m scripts.benchmarks.bench_training [--device cuda] [--minutes 6] [--parts updates mbpo]
+    python -m scripts.benchmarks.bench_training [--device cuda] [--minutes 6] [--parts updates fits]
 
 updates: SAC's updates a second, 256 rows a batch, of 1 and of 8 seeds that learn as one batch, turn
     by turn; on a GPU also without CUDA graphs ("eager").
+fits: fits of the ensembles of 4 seeds, 400 steps each, together and one by one, turn by turn.
 mbpo: MBPO on Hopper with the paper's settings until its share of the minutes is over: steps a
     second, steps, and the return then.
 worlds: SAC on 4,096 environments of Hopper, simulated on the device (backend=warp) and by threads,
@@ -27,14 +28,15 @@ import torch
 
 from mbrl.buffer import ReplayBuffer
 from mbrl.config import build, compose
+from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput
 from mbrl.learners import SAC
 from mbrl.training.evaluation import evaluate
 from mbrl.training.loop import train
-from mbrl.types import ActionSpec, Transitions
+from mbrl.types import ActionSpec, Task, Transitions
 from scripts.benchmarks.bench_sac import ACT_DIM, OBS_DIM, ROWS, data
 
-SHARES = {"updates": 0.15, "mbpo": 0.5, "worlds": 0.35}  # of the minutes
+SHARES = {"updates": 0.15, "fits": 0.1, "mbpo": 0.45, "worlds": 0.3}  # of the minutes
 NUM_SEEDS, NUM_WORLDS, BATCH_SIZE = 8, 4096, 256
 Row = tuple[str, str, str, str]  # part, setting, what, value
 
@@ -117,6 +119,47 @@ def updates(device: str, seconds: float) -> Iterator[Row]:
         yield "updates", f"hidden {hidden}", f"{NUM_SEEDS} seeds against 1, a turn", f"{ratio:.2f}"
 
 
+def fits(device: str, seconds: float) -> Iterator[Row]:
+    """Yield the time of fits one by one over that of the same fits together."""
+    rows = Transitions(*(x[:5000].to(device) for x in data()))
+    low = -torch.ones(ACT_DIM, device=device)
+    training = EnsembleTraining(min_updates=300, max_updates=300, anneal_updates=100)
+    for hidden in (32, 200):
+
+        def ensembles(hidden: int = hidden) -> list[GaussianEnsemble]:
+            return [
+                GaussianEnsemble(
+                    obs_dim=OBS_DIM, action=ActionSpec("continuous", low, -low), task=Task(),
+                    generator=torch.Generator(device).manual_seed(seed), hidden=hidden,
+                    training=training, termination="auto", device=device,
+                )
+                for seed in range(4)
+            ]  # fmt: skip
+
+        def one_by_one(models: list[GaussianEnsemble], draws: list[torch.Generator]) -> None:
+            for model, generator in zip(models, draws, strict=True):
+                GaussianEnsemble.fit_together([model], [rows], [generator])
+
+        def together(models: list[GaussianEnsemble], draws: list[torch.Generator]) -> None:
+            GaussianEnsemble.fit_together(models, [rows] * len(models), draws)
+
+        ratios: list[float] = []
+        until = time.perf_counter() + seconds / 2
+        while time.perf_counter() < until or not ratios:
+            spent = []
+            for fit in (one_by_one, together):
+                models = ensembles()
+                draws = [torch.Generator(device).manual_seed(seed) for seed in range(4)]
+                synchronize(device)
+                start = time.perf_counter()
+                fit(models, draws)
+                synchronize(device)
+                spent.append(time.perf_counter() - start)
+            ratios.append(spent[0] / spent[1])
+        shown = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} {max(ratios):.2f})"
+        yield "fits", f"hidden {hidden}", "one by one against together (least, most)", shown
+
+
 def timed(settings: list[str], seconds: float, every: int | None = None) -> list[tuple[float, ...]]:
     """Train until the seconds are over; return (seconds, step, return) of each evaluation."""
     config, _ = compose(settings)
@@ -189,6 +232,7 @@ def worlds(device: str, seconds: float) -> Iterator[Row]:
 
 PARTS: dict[str, Callable[[str, float], Iterator[Row]]] = {
     "updates": updates,
+    "fits": fits,
     "mbpo": mbpo,
     "worlds": worlds,
 }

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mbrl.config import build, compose
+from mbrl.dynamics import GaussianEnsemble
 from mbrl.errors import BadInput, EnvironmentFault
 from mbrl.training.run_folder import RunFolder
 from mbrl.training.seeds import rewind_to_common_step, train_seeds
@@ -89,6 +90,31 @@ def test_each_seed_ends_where_it_ends_alone(settings):
             elif "generator" in key:
                 assert equal({key: tensor}, {key: after[key]}), key
     assert len({s["eval/mean_reward"] for s in summaries}) > 1
+
+
+@pytest.mark.slow
+def test_each_seed_ends_where_it_ends_alone_as_on_a_device(monkeypatch):
+    """There the models are fitted together, and rows are drawn and added without a read."""
+    monkeypatch.setattr("mbrl.types._HOSTS", ())
+    settings = [*MBPO, "env=pendulum"]
+    alone, together = ([run_of(seed, settings) for seed in (3, 4)] for _ in range(2))
+    for run in alone:
+        train_seeds([run])
+    fitted: list[int] = []
+    fit = GaussianEnsemble.fit_together
+
+    def counted(models, *rest):
+        fitted.append(len(models))
+        return fit(models, *rest)
+
+    monkeypatch.setattr(GaussianEnsemble, "fit_together", staticmethod(counted))
+    train_seeds(together)
+    assert set(fitted) == {2}
+    for one, other in zip(alone, together, strict=True):
+        before, after = state(one), state(other)
+        for key, tensor in before.items():
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                torch.testing.assert_close(after[key], tensor, rtol=1e-2, atol=1e-3, msg=key)
 
 
 def test_what_a_seed_alone_is_given_is_what_train_gives_it():
