@@ -22,11 +22,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mbrl.buffer import ReplayBuffer
+from mbrl.cli.machine import num_cores
 from mbrl.config import build, compose
 from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.errors import BadInput
@@ -214,10 +214,11 @@ def worlds(device: str, seconds: float) -> Iterator[Row]:
         settings = [
             *["agent=sac", "env=hopper", "experiment=none", f"env.backend={backend}"],
             *[f"env.num_envs={NUM_WORLDS}", "total_steps=1000000000", "log_every=100000"],
+            *([f"env.num_threads={num_cores()}"] if backend == "threads" else []),
             *["agent.learning_starts=20000", f"device={device}", "agent.updates_per_step=0.03125"],
         ]
         try:
-            points = timed(settings, seconds / 2, every=NUM_WORLDS * 50)
+            points = timed(settings, seconds / 2, every=NUM_WORLDS * 500)
         except BadInput as error:
             yield "worlds", backend, "not measured", str(error).replace(",", ";")
             continue
@@ -238,18 +239,28 @@ PARTS: dict[str, Callable[[str, float], Iterator[Row]]] = {
 }
 
 
-def measure(device: str, minutes: float, parts: list[str]) -> list[Row]:
-    """Run the parts, each for its share of the minutes; print and return what they measure."""
+def measure(
+    device: str, minutes: float, parts: list[str], save: Callable[[list[Row]], object] = len
+) -> list[Row]:
+    """Run the parts, each for its share of the minutes; print, save and return what they measure.
+
+    Args:
+        device: of everything.
+        minutes: of all parts together.
+        parts: their names.
+        save: called with the rows so far after each one: a run may be cut short.
+    """
     total = sum(SHARES[name] for name in parts)
     rows: list[Row] = []
     for name in parts:
         for row in PARTS[name](device, 60 * minutes * SHARES[name] / total):
             rows.append(row)
             print("  ".join(row), flush=True)
+            save(rows)
     return rows
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
@@ -258,19 +269,17 @@ def main(arguments: list[str] | None = None) -> Any:
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    rows = measure(options.device, options.minutes, options.parts)
     kind = options.device.partition(":")[0]
     where = torch.cuda.get_device_name() if kind == "cuda" else f"CPU, {options.threads} threads"
     words = sys.argv[1:] if arguments is None else arguments
     head = f"# python -m scripts.benchmarks.bench_training {' '.join(words)}".rstrip()
     out = Path(__file__).parents[2] / "results" / "benchmarks" / f"training_{kind}.csv"
-    lines = [
-        head,
-        f"# {where}",
-        "part,setting,what,value",
-        *(",".join(f'"{x}"' for x in r) for r in rows),
-    ]
-    out.write_text("\n".join(lines) + "\n")
+
+    def save(rows: list[Row]) -> None:
+        lines = [",".join(f'"{x}"' for x in row) for row in rows]
+        out.write_text("\n".join([head, f"# {where}", "part,setting,what,value", *lines, ""]))
+
+    measure(options.device, options.minutes, options.parts, save)
 
 
 if __name__ == "__main__":
