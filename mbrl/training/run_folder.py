@@ -100,6 +100,10 @@ class RunFolder:
             raise BadInput(f"{path}: {what}")
         check_tree(path, without=("wandb",))
         if not is_regular(file):
+            seeds = [p.name for p in path.glob("[0-9]*") if is_regular(p / "config.yaml")]
+            if seeds:
+                one = path / min(seeds)
+                raise BadInput(f"{path}: holds the runs of several seeds; name one, such as {one}")
             raise BadInput(f"{path}: not a run folder (it has no config.yaml)")
         _check_wandb(path / "wandb")
         try:

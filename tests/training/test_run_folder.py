@@ -369,3 +369,10 @@ def test_weights_that_are_not_finite_are_named_by_their_tensor(tmp_path, value):
     with pytest.raises(BadInput, match="agent/learner/0/weight holds a NaN or an infinity"):
         run.load()
     assert run.load("env")
+
+
+def test_the_folder_of_several_seeds_is_named_with_one_of_its_runs(tmp_path):
+    for seed in ("3", "4"):
+        RunFolder.create(tmp_path / seed, {})
+    with pytest.raises(BadInput, match=f"several seeds; name one, such as {tmp_path / '3'}$"):
+        RunFolder.open(tmp_path)
