@@ -266,7 +266,8 @@ def expected(annotation: Any, others: dict[str, Any] | None = None) -> str:
         number = "" if origin is list or parts[-1] is ... else f" of {len(parts)} values"
         return f"a list{number}: {', '.join(each)}{' each' * (len(each) == 1)}"
     if origin is dict:
-        return "a mapping"
+        each = expected(parts[1], others)
+        return "a mapping" + (f", for each name {each}" if each != _WORDS[Any] else "")
     return _WORDS.get(annotation) or getattr(annotation, "__name__", "a value")
 
 

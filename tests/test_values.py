@@ -41,7 +41,12 @@ NAN, INF = math.nan, math.inf
         (str, ["", "x"], [1, None, b"x"], "text"),
         (type(None), [None], [0, False, ""], "None"),
         (Any, [1, None, "x", NAN], [], ""),
-        (dict[str, int], [{}, {"a": "b"}], [3, ["a"]], "a mapping"),  # what is in it is left
+        (  # what is in it is left
+            dict[str, int],
+            [{}, {"a": "b"}],
+            [3, ["a"]],
+            "a mapping, for each name a whole number",
+        ),
         (Annotated[int, Ge(2)], [2, 3], [1], "at least 2"),
         (Annotated[int, Gt(2)], [3], [2], "above 2"),
         (Annotated[int, Le(2)], [2, -9], [3], "at most 2"),
@@ -99,7 +104,8 @@ def test_a_value_is_written_as_the_user_typed_it():
         (tuple[Count, ...], "a list: a whole number, at least 1 each"),
         (tuple[int, int], "a list of 2 values: a whole number each"),
         (list[str], "a list: text each"),
-        (dict[str, int], "a mapping"),
+        (dict[str, int], "a mapping, for each name a whole number"),
+        (dict[str, Any], "a mapping"),
         (Any, "a value"),
         (np.ndarray, "ndarray"),
         (Annotated[int, "another mark"], "a whole number"),

@@ -8,13 +8,14 @@ where it ends alone, but for rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from mbrl.errors import BadInput
 from mbrl.roles import stack_parts
 from mbrl.training.faults import located
 from mbrl.training.run_folder import RunFolder
-from mbrl.training.training_run import TrainingRun
+from mbrl.training.training_run import Schedule, TrainingRun
 
 
 def train_seeds(
@@ -31,10 +32,11 @@ def train_seeds(
 
     Raises:
         BadInput: as train; if the agents cannot learn as one batch; if the runs are not at the same
-            step.
+            step, or are to end, evaluate or save at others.
         EnvironmentFault: naming the environment, its step, and the seed.
         NumericalFault: naming what was not finite, and after how many transitions.
     """
+    _check_schedules(runs)
     for run in runs:
         run.begin()
     steps = {run.seed: run.counters.step for run in runs}
@@ -58,6 +60,17 @@ def train_seeds(
             with located(run.counters.step, f"of seed {run.seed} "):
                 run.close_step()
     return [run.finish() for run in runs]
+
+
+def _check_schedules(runs: Sequence[TrainingRun]) -> None:
+    """Raise BadInput if runs differ in when they end, evaluate, save and log."""
+    for field in fields(Schedule):
+        values = [getattr(run.schedule, field.name) for run in runs]
+        if len(set(values)) > 1:
+            raise BadInput(
+                f"{field.name}: is {', '.join(map(str, values))} in the runs of the seeds; should "
+                f"be one number, such as {field.name}={max(filter(None, values))}"
+            )
 
 
 def rewind_to_common_step(folders: Sequence[RunFolder]) -> int:

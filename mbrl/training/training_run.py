@@ -101,6 +101,7 @@ class TrainingRun:
         seed: of the environments.
 
     Attributes:
+        schedule: the same.
         obs: (E, obs_dim) to act on next, once the run has begun.
         finished: whether all transitions were made.
 
@@ -129,7 +130,7 @@ class TrainingRun:
         self.folder = folder
         self.counters = TrainingCounters(env.num_envs, env.device)
         self.finished = False
-        self._schedule = schedule
+        self.schedule = schedule
         self._logger = NoRecord() if logger is None else logger
         self._make_eval_env = make_eval_env
         self._evaluator = Evaluator(
@@ -148,14 +149,14 @@ class TrainingRun:
         """
         saved = None if self.folder is None else self.folder.resume()
         if self.folder is None or saved is None:
-            ends = self.env.max_episode_steps or not self._schedule.eval_every
+            ends = self.env.max_episode_steps or not self.schedule.eval_every
             check_ends(None if ends else self._make_eval_env, self.seed)
             self.obs = self.env.reset(self.seed)
             self._logger.rewind(0)
         else:
             self.obs = self._restore(self.folder, saved).to(self.env.device)
             self._evaluator.resume(saved["loop"])
-        self.finished = self.counters.step >= self._schedule.total_steps
+        self.finished = self.counters.step >= self.schedule.total_steps
 
     @property
     def waiting(self) -> bool:
@@ -184,7 +185,7 @@ class TrainingRun:
         self.obs = step.obs
         counters.advance(step.reward, step.terminated | step.truncated)
         self.agent.reset(step.terminated | step.truncated)
-        self.finished = counters.step >= self._schedule.total_steps
+        self.finished = counters.step >= self.schedule.total_steps
         self._last = data, number
 
     def learned(self, metrics: dict[str, float]) -> None:
@@ -210,7 +211,7 @@ class TrainingRun:
             EnvironmentFault: also if an episode of an evaluation does not end.
             NumericalFault: naming what was not finite, and after how many transitions.
         """
-        counters, schedule = self.counters, self._schedule
+        counters, schedule = self.counters, self.schedule
         self._evaluator.run(self.agent, counters, self.save, last=self.finished)
         if "eval/mean_reward" in counters.pending or self._logs:
             self._finite.read()
@@ -222,7 +223,7 @@ class TrainingRun:
     @property
     def _logs(self) -> bool:
         """Return whether a row of training metrics is due."""
-        return self.counters.due(self._schedule.log_every)
+        return self.counters.due(self.schedule.log_every)
 
     def finish(self) -> dict[str, Any]:
         """Save, and return the summary, which is written to the run folder too."""

@@ -183,6 +183,13 @@ def test_seeds_at_different_steps_are_refused(tmp_path):
         train_seeds(runs)
 
 
+def test_seeds_with_different_ends_are_refused():
+    runs = [run_of(seed, [*SAC, "env=pendulum"]) for seed in (0, 1)]
+    runs[1].schedule = Schedule(120, eval_every=100, eval_episodes=1, save_every=50, log_every=20)
+    with pytest.raises(BadInput, match="total_steps: is 160, 120 in .* such as total_steps=160"):
+        train_seeds(runs)
+
+
 def test_a_fault_names_the_seed():
     runs = [run_of(seed, [*SAC, "env=pendulum"]) for seed in (0, 7)]
 
