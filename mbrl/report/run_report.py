@@ -34,7 +34,8 @@ def report_run(
     scores = {name: returns(agent) for name, agent in agents.items()}
     agent = next(iter(agents.values()))
     error = None
-    if isinstance(agent, HasDynamics):
+    # the environment's own simulator has no error, and is started from its state only
+    if isinstance(agent, HasDynamics) and agent.dynamics.learned:
         source = "new episodes of this policy, to which the model was not fitted"
         error = k_step_error(agent.dynamics, episodes(agent), horizon=_HORIZON, source=source)
     return write_report(path, config, scores, error)

@@ -29,6 +29,14 @@ def test_what_is_measured_is_the_trained_policy_a_random_one_and_the_true_model(
     assert error.model.shape == (20,) and error.model.max() < 1e-5  # the model is the truth
 
 
+def test_a_simulator_is_planned_in_and_has_no_error(train, capsys):
+    settings = "agent=pets dynamics=simulator env=pendulum planner.horizon=2 eval_episodes=1"
+    sizes = "planner.num_samples=4 planner.num_elites=2 planner.num_iterations=1 total_steps=5"
+    assert train(*settings.split(), *sizes.split(), "run_dir=run") == 0
+    assert main(["report", "run"]) == 0
+    assert Path(capsys.readouterr().out.splitlines()[-1]).is_file()
+
+
 def test_a_summary_is_needed(train, capsys):
     RunFolder.create(Path("bare"), {"seed": 0})
     assert main(["report", "bare"]) == 2

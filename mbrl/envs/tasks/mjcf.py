@@ -232,7 +232,8 @@ def _posture(model: mujoco.MjModel, keyframe: str | None) -> tuple[Array, Array]
     """Return qpos (nq,) and qvel (nv,) of a keyframe; None stands for the model's own posture.
 
     Raises:
-        BadInput: if there is none of that name, or it has activations.
+        BadInput: if there is none of that name, it has activations, or numbers that MuJoCo takes
+            for unstable.
     """
     if keyframe is None:
         return model.qpos0.copy(), np.zeros(model.nv)
@@ -241,7 +242,14 @@ def _posture(model: mujoco.MjModel, keyframe: str | None) -> tuple[Array, Array]
         raise BadInput(
             f"keyframe={keyframe}: has activations of actuators; episodes start without any"
         )
-    return model.key_qpos[key].copy(), model.key_qvel[key].copy()
+    posture = model.key_qpos[key].copy(), model.key_qvel[key].copy()
+    for name, values in zip(("qpos", "qvel"), posture, strict=True):
+        if not (np.abs(values) < mujoco.mjMAXVAL).all():
+            raise BadInput(
+                f"keyframe={keyframe}: its {name} is {values}; should be numbers below "
+                f"{mujoco.mjMAXVAL:g}"
+            )
+    return posture
 
 
 def _camera(model: mujoco.MjModel) -> dict[str, object]:

@@ -116,6 +116,15 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         tasks.Mjcf(file, [HAND])
 
 
+@pytest.mark.parametrize("number", ["nan", "1e11"])
+def test_a_keyframe_that_blows_up_is_named(number, tmp_path):
+    key = f'<keyframe><key name="up" qpos="{number} 0"/></keyframe></mujoco>'
+    file = tmp_path / "arm.xml"
+    file.write_text(ARM.read_text().replace("</mujoco>", key))
+    with pytest.raises(BadInput, match=r"^keyframe=up: its qpos is .*; should be numbers below"):
+        tasks.Mjcf(file, [HAND], keyframe="up")
+
+
 def control(task, steps, horizon):
     """Plan in the simulator; return the observations (steps, obs_dim)."""
     env = threaded_mujoco(task)
