@@ -58,8 +58,8 @@ class Simulator(Dynamics):
         if not isinstance(env, SimulatesFromState):
             raise BadInput(
                 f"env: {type(env).__name__} has no simulator; should be an environment of this "
-                "package, such as pendulum or hopper, or the model should be learned, such as "
-                "GaussianEnsemble"
+                "package, such as pendulum, or hopper with backend=threads, or the model should be "
+                "learned, such as GaussianEnsemble"
             )
         if parameters != "episode" and not (
             isinstance(env, HasPhysicalParameters) and env.num_parameters

@@ -26,6 +26,7 @@ from mbrl.envs.simulation import (
     Simulation,
 )
 from mbrl.errors import BadInput, EnvironmentFault
+from mbrl.memory import is_too_large
 from mbrl.values import Count, NonNegative, NumEnvs, NumThreads, check_value, checked
 
 
@@ -62,7 +63,12 @@ class MujocoSimulation(Simulation):
         self._task = task
         self._dt = self.model.opt.timestep * task.frame_skip
         self._num_threads = num_threads
-        self.physics = self._simulations(num_envs)
+        try:
+            self.physics = self._simulations(num_envs)
+        except ValueError as error:
+            if isinstance(error, BadInput) or not is_too_large(error):
+                raise
+            raise BadInput(f"num_envs={num_envs}: needs more memory than there is here") from error
         self._sequences: Physics | None = None  # of simulate(), made when first used
         posture = mujoco.MjData(self.model)
         self._start_qpos, self._start_qvel = posture.qpos.copy(), posture.qvel.copy()

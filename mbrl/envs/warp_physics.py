@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import importlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
@@ -99,7 +100,7 @@ class WarpPhysics:
                 self._bind(num_worlds)
                 self._capture()
             except (RuntimeError, MemoryError) as error:
-                if not (is_too_large(error) or "allocate" in str(error)):
+                if not _is_full(error):
                     raise
                 raise self._too_many(model, num_worlds, sizes) from error
 
@@ -225,6 +226,12 @@ class WarpPhysics:
         """Return the error that says how many worlds fit."""
         each, free = self._bytes_per_world(model, sizes), free_memory(self.device)
         most = min(int(free // each), num_worlds - 1)
+        if most < 1 and (given := {k: v for k, v in sizes.items() if v is not None}):
+            shown = ", ".join(f"{name}={value}" for name, value in given.items())
+            return BadInput(
+                f"{shown}: a world needs more memory than is free on {self.device} "
+                f"({in_words(free)}); choose less"
+            )
         return BadInput(
             f"num_envs={num_worlds}: takes about {in_words(num_worlds * each)} on {self.device}, "
             f"where {in_words(free)} are free; should be at most {most}"
@@ -237,10 +244,21 @@ class WarpPhysics:
         """
         worlds = (1, 9)
         with self._wp.ScopedDevice("cpu"):
-            small, large = (
-                sum(_sizes(self._mjw.make_data(model, nworld=n, **sizes))) for n in worlds
-            )
+            try:
+                small, large = (
+                    sum(_sizes(self._mjw.make_data(model, nworld=n, **sizes))) for n in worlds
+                )
+            except (RuntimeError, MemoryError, ValueError) as error:
+                if not _is_full(error):
+                    raise
+                return math.inf
         return 2 * (large - small) / (worlds[1] - worlds[0])
+
+
+def _is_full(error: Exception) -> bool:
+    """Return whether an error says that memory was short; Warp has words of its own."""
+    words = "Failed to allocate", "Array shapes must not exceed"
+    return is_too_large(error) or any(word in str(error) for word in words)
 
 
 def free_memory(device: torch.device) -> float:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mbrl
-from mbrl.envs import tasks
+from mbrl.envs import mujoco_batch, tasks
 from mbrl.envs.mujoco import threaded_mujoco
 from mbrl.errors import BadInput, EnvironmentFault
 from tests.envs.compare import compare
@@ -70,6 +70,15 @@ def test_a_new_task_is_trained_in_from_the_command_line(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_simulations_that_do_not_fit_in_memory_are_named(monkeypatch):
+    def full(*_, **__):
+        raise ValueError("Could not allocate memory")
+
+    monkeypatch.setattr(mujoco_batch, "Batch", full)
+    with pytest.raises(BadInput, match="^num_envs=7: needs more memory than there is here"):
+        mbrl.make_vec("Hopper-v5", num_envs=7)
 
 
 def test_wrong_values_are_refused():

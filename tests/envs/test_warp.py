@@ -334,6 +334,9 @@ def test_too_little_memory_says_how_many_worlds_fit(monkeypatch):
     assert make(num_envs=fit).num_envs == fit
     with pytest.raises(BadInput, match=f"at most {fit}"):
         make(num_envs=fit + 1)
+    for nconmax in (100_000, 10**11):  # the second is no array at all
+        with pytest.raises(BadInput, match=f"^nconmax={nconmax}: a world needs more memory than"):
+            make(num_envs=1, nconmax=nconmax)
 
 
 # ----------------------------------------------------------------------- other models
