@@ -268,6 +268,8 @@ def load_model(task: MujocoTask, *, longest_delay: float = 0.0) -> mujoco.MjMode
     Raises:
         BadInput: if it cannot be loaded, or an attribute of the task is out of range.
     """
+    if not isinstance(task, MujocoTask):
+        raise BadInput(f"task={task!r}: should be a MujocoTask, such as mbrl.envs.tasks.Hopper()")
     for name in ("frame_skip", "max_episode_steps"):
         check_value(name, getattr(task, name), Count, {})
     if not isinstance(task.model_path, str | Path) or "<" in str(task.model_path):

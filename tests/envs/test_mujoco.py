@@ -85,3 +85,6 @@ def test_wrong_values_are_refused():
     for name, value in (("num_envs", 0), ("num_threads", 0), ("num_threads", 5000)):
         with pytest.raises(BadInput, match=f"{name}={value}: should be at least 1"):
             threaded_mujoco(tasks.Hopper(), **{name: value})
+    for task in (tasks.Hopper, "hopper"):
+        with pytest.raises(BadInput, match="^task=.*: should be a MujocoTask, such as mbrl.envs.t"):
+            threaded_mujoco(task)  # pyright: ignore[reportArgumentType]
