@@ -4,6 +4,7 @@
 # pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any, Protocol, final
@@ -88,10 +89,13 @@ class MujocoCamera:
         Raises:
             BadInput: if MuJoCo cannot render here.
         """
-        if not os.environ.get("DISPLAY") and sys.platform == "linux":
-            os.environ.setdefault("MUJOCO_GL", "egl")
+        library = os.environ.get("MUJOCO_GL", "")
+        if not (library or os.environ.get("DISPLAY")) and sys.platform == "linux":
+            library = os.environ["MUJOCO_GL"] = "egl"
         try:
             if index not in self._renderers:
+                if library:  # what fails here leaves no half-made viewer, which would complain
+                    importlib.import_module(f"mujoco.{library}")
                 model, task = self._simulation.model, self._simulation.equations
                 data = mujoco.MjData(model)
                 options: Any = {"default_cam_config": dict(task.camera) or None, **self._options}

@@ -1,5 +1,7 @@
 """Pictures: who takes them, which cameras there are, and what is said where none can be taken."""
 
+import gc
+
 import gymnasium
 import numpy as np
 import pytest
@@ -23,6 +25,18 @@ def test_a_driver_that_fails_is_named_in_one_line(monkeypatch):
     with pytest.raises(BadInput, match=message):
         env.render()
     env.close()
+
+
+@pytest.mark.filterwarnings("error")  # so is what a destructor complains about
+@pytest.mark.parametrize("library", ["disabled", "EGL"])
+def test_a_rendering_library_that_is_none_is_named_in_one_line(library, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", library)
+    env = gymnasium.make("mbrl/Hopper-v5", render_mode="rgb_array")
+    env.reset(seed=0)
+    with pytest.raises(BadInput, match=rf"^render: .*mujoco.{library}'\); install libegl1"):
+        env.render()
+    env.close()
+    gc.collect()
 
 
 def test_cameras_that_are_not_there_are_refused():
