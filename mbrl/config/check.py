@@ -331,7 +331,8 @@ def _check_value(key: str, value: Any, annotation: Any, others: Node, text: str 
         value = fit(value, annotation)
     except TypeError:
         try:
-            value = fit(None if value is None else text, annotation)  # 2024 may be a folder
+            # 2024 may be a folder; what stands in a file, or was typed in part, has no text
+            value = fit(value if value is None or text is None else text, annotation)
         except TypeError:
             right = as_typed(expected(annotation, others))
             raise BadInput(f"{key}={shown}: should be {right}") from None

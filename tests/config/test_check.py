@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mbrl.config import compose
 from tests.config.parts import HERE, compose_toy, refused, write
 
 
@@ -69,6 +70,15 @@ def test_a_yaml_with_a_wrong_key_is_refused(mine):
     assert "@package _global_" in refused(mine)
     write(mine, {"experiment/toy_toy": "# @package _global_\nsed: 3"})
     assert "did you mean seed" in refused(mine)
+
+
+def test_a_wrong_value_of_what_may_be_null_is_no_null(mine):
+    """Neither in a file, nor where only a part of it was typed."""
+    write(mine, {"env/wrong": "defaults: [hopper]\nrandomize: 5", "env/hop": "defaults: [hopper]"})
+    assert "env.randomize=5: should be a mapping" in refused(mine, "env=wrong")
+    words = refused(mine, "env=hop", "env.randomize.body_mass=5")
+    assert "env.randomize={'body_mass': 5}: should be a mapping" in words
+    assert compose(["env=hopper", "env.randomize=null"])[0]["env"]["randomize"] is None
 
 
 def test_a_run_dir_in_use_points_to_resume(mine, tmp_path):
