@@ -119,6 +119,13 @@ class WarpVecEnv:
         self._look_every = _LOOK if self.device.type == "cuda" else 1
         self._known = np.zeros(num_envs, dtype=np.int32)  # bits that were reported
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Raise TypeError: Warp's arrays and graphs cannot be copied."""
+        raise TypeError(
+            "WarpVecEnv cannot be copied or pickled; make another one, and "
+            "load_state_dict(env.state_dict()) lets it go on from the same states"
+        )
+
     def _fields(self) -> dict[str, Tensor]:
         """Return copies of the fields that the equations read, (E, ...) each."""
         return {name: field.clone() for name, field in self._physics.fields.items()}

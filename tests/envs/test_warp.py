@@ -3,6 +3,7 @@
 What needs a GPU is marked `gpu`.
 """
 
+import copy
 import logging
 import subprocess
 import sys
@@ -337,6 +338,14 @@ def test_too_little_memory_says_how_many_worlds_fit(monkeypatch):
     for nconmax in (100_000, 10**11):  # the second is no array at all
         with pytest.raises(BadInput, match=f"^nconmax={nconmax}: a world needs more memory than"):
             make(num_envs=1, nconmax=nconmax)
+
+
+@slow
+def test_a_copy_is_refused_with_what_to_do_instead():
+    env = make(num_envs=2)
+    for copying in (copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="make another one, and load_state_dict"):
+            copying(env)
 
 
 # ----------------------------------------------------------------------- other models
