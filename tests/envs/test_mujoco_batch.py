@@ -95,6 +95,10 @@ def test_fields_are_those_of_one_mjdata_for_each(name, threads):
             for field in ("qpos", "qvel", *FIELDS):
                 np.testing.assert_array_equal(now[field][row], getattr(data, field), field)
     assert touched > 20 or name == "pusher_v5"
+    physics.reset(np.array([1], dtype=np.int32), qpos[:1], start[:1], np.empty((1, 0)))
+    again = physics.read()
+    assert not any(again[force][1].any() for force in FORCES)
+    assert all((again[force][0] == path[-1][force][0]).all() for force in FORCES)
 
 
 def test_only_the_chosen_simulations_are_stepped():
