@@ -7,16 +7,18 @@ python -m scripts.benchmarks.bench_envs [--rounds 7] [--envs Hopper-v5 ...] [--n
 Full observation, reward and reset everywhere, the same random actions: the framework's environments
 with 1 and 2 threads, gymnasium's SyncVectorEnv and AsyncVectorEnv (8 copies; by CPU time neither
 gains by more) and envpool, if it is installed (`pip install --no-deps envpool`). Beside them bare
-`mujoco.batch`: the same physics, but nothing is observed, paid or reset. All take turns, one second
-each, for some rounds. CPU seconds are user and system time of this process and all workers (read
-from /proc, so Linux only). Prints and writes medians of steps a CPU second and a second, their
-spread, and the ratio of `threads` to each: results/benchmarks/env_throughput.csv.
+`mujoco.batch`: the same physics from the same states, but nothing is observed, paid or reset. All
+take turns, one second each, for some rounds. CPU seconds are user and system time of this process
+and all workers (read from /proc, so Linux only). Prints and writes medians of steps a CPU second
+and a second, their spread, and the ratio of `threads` to each:
+results/benchmarks/env_throughput.csv.
 """
 
 import argparse
 import csv
 import gc
 import importlib.util
+import itertools
 import os
 import statistics
 import time
@@ -91,15 +93,21 @@ def threads(id: str, num_envs: int, num_threads: int, actions: np.ndarray) -> Ri
 
 
 def bare(id: str, num_envs: int, num_threads: int, actions: np.ndarray) -> Rival:
-    """Build MuJoCo's own batch of the same model, from the same starts."""
+    """Build MuJoCo's own batch of the same model, which steps from the states of these episodes."""
     env: Any = mbrl.make_vec(id, num_envs=num_envs, seed=0)
     env.reset(0)
     simulation = env.simulation
+    for t in range(100):  # until some have fallen and begun anew
+        env.step(torch.from_numpy(actions[t % len(actions)]))
+    states = []
+    for action in actions:
+        states.append(simulation.physics.state.copy())
+        env.step(torch.from_numpy(action))
     batch = Batch(simulation.model, num_envs, num_threads)
-    batch.state[:] = simulation.physics.state
-    skip = simulation.equations.frame_skip
+    skip, at = simulation.equations.frame_skip, itertools.cycle(states)
 
     def step(action: np.ndarray) -> None:
+        batch.state[:] = next(at)  # without it fallen bodies would lie there, at another cost
         batch.ctrl[:] = action
         batch.step(nstep=skip)
 
