@@ -9,7 +9,6 @@ from mbrl.agents import InModelAgent
 from mbrl.cli import main
 from mbrl.config import build_agent, compose
 from mbrl.errors import BadInput
-from mbrl.types import Transitions
 from tests.learners.test_in_model import in_model
 from tests.toys import ACTION, ToyDynamics, ToyEnv, ToyLearner, collect, generator
 
@@ -27,10 +26,8 @@ def test_the_last_policy_is_measured_and_no_further_one_is_made():
     buffer, agent = collect(ToyEnv(1), 20), in_model_agent(rollback_tolerance=0.0, total_steps=40)
     assert agent.update(buffer)["train/rolled_back"] == 0
     weights = agent.learner.learner.networks.actor.clone()
-    more = collect(ToyEnv(1), 40, seed=1).all()
-    buffer = collect(ToyEnv(1), 40)
-    buffer.add(Transitions(*(x[:20] for x in more)))
-    buffer.num_added = 40
+    buffer.add(collect(ToyEnv(1), 20, seed=1).all())
+    assert buffer.num_added == 40
     metrics = agent.update(buffer)
     assert set(metrics) == {"rollout/policy_return", "train/rolled_back"}
     assert agent.learner.learner.networks.actor.equal(weights)
