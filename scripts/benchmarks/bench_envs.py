@@ -6,7 +6,7 @@ python -m scripts.benchmarks.bench_envs [--rounds 7] [--envs Hopper-v5 ...] [--n
 
 Full observation, reward and reset everywhere, the same random actions: the framework's environments
 with 1 and 2 threads, gymnasium's SyncVectorEnv and AsyncVectorEnv (8 copies; by CPU time neither
-gains by more) and envpool, if it is installed (`pip install --no-deps envpool`). Beside them bare
+gains by more) and envpool, if it is installed (`pip install envpool`). Beside them bare
 `mujoco.batch`: the same physics from the same states, but nothing is observed, paid or reset. All
 take turns, one second each, for some rounds. CPU seconds are user and system time of this process
 and all workers (read from /proc, so Linux only). Prints and writes medians of steps a CPU second
