@@ -10,16 +10,21 @@ from pathlib import Path
 
 from mbrl.errors import OtherVersions
 from mbrl.files import MB, read_regular
+from mbrl.nn.products import chosen_products
 
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions in use: of Python, of the machine, of each package that is installed."""
+    """Return the versions in use: of Python, of the machine, of each package that is installed.
+
+    "products" is what multiplies matrices: another processor may have another one.
+    """
     versions = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "products": chosen_products(),
     }
     for package in _PACKAGES:
         try:
@@ -32,8 +37,8 @@ def current_versions() -> dict[str, str]:
 def warn_of_other_versions(file: Path, consequence: str) -> None:
     """Warn in one line if a run was made with other versions than those in use.
 
-    Compared are packages, the minor version of Python and the kind of machine; not the version of
-    the operating system.
+    Compared are packages, the minor version of Python, the kind of machine and of products; not
+    the version of the operating system.
 
     Args:
         file: versions.json of the run.
@@ -50,7 +55,7 @@ def warn_of_other_versions(file: Path, consequence: str) -> None:
     now = current_versions()
     differ = [
         name
-        for name in ("python", "machine", *_PACKAGES)
+        for name in ("python", "machine", "products", *_PACKAGES)
         if name in saved and _significant(name, saved[name]) != _significant(name, now.get(name))
     ]
     if differ:

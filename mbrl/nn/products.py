@@ -1,0 +1,94 @@
+"""Products of float32 matrices by the library that is fastest on this processor.
+
+torch hands float32 products to MKL, which leaves half the width of AMD's processors with AVX-512
+unused. oneDNN, which torch has too, uses all of it; torch asks it only where float32 products may
+be rounded to bfloat16 (`torch.backends.mkldnn.matmul.fp32_precision = "bf16"`). Without Intel's
+matrix unit (AMX) oneDNN has no product of that kind and computes in full float32: twice as fast,
+as exact. Elsewhere (Intel, ARM, other systems) torch's own choice is the best one and stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import Any, Literal, Self, final
+
+import torch
+
+DEFAULT = "none"  # torch's setting where nobody has set one
+EXACT = 1e-6  # relative error of a float32 product; one of rounded factors errs by some 1e-3
+
+
+def chosen_products() -> Literal["oneDNN float32", "torch's default"]:
+    """Return which products FastProducts chooses here; others may round in another way."""
+    return "oneDNN float32" if _onednn_is_faster() else "torch's default"
+
+
+def _setting() -> Any:
+    """Return where torch keeps the setting; None in a torch that has none."""
+    return getattr(torch.backends.mkldnn, "matmul", None)
+
+
+@functools.cache
+def _onednn_is_faster() -> bool:
+    """Return whether oneDNN computes float32 products in full and faster: a matter of features."""
+    if not torch.backends.mkldnn.is_available() or _setting() is None:
+        return False
+    features = torch.cpu.get_capabilities()
+    return (
+        "AMD" in str(features.get("cpu_name"))
+        and bool(features.get("avx512_bf16"))
+        and not features.get("amx_tile")
+        and _is_exact()
+    )
+
+
+def _is_exact() -> bool:
+    """Return whether products that may be rounded are exact in float32 here, by one of them."""
+    x = torch.linspace(1, 2, 128 * 128).view(128, 128).sin()
+    expected = x.double() @ x.double()
+    before = _setting().fp32_precision
+    _setting().fp32_precision = "bf16"
+    error = (x @ x - expected).abs().max() / expected.abs().max()
+    _setting().fp32_precision = before
+    return error.item() < EXACT
+
+
+@final
+class FastProducts(ContextDecorator):
+    """Context, or decorator of a function, in which float32 products are the fastest exact ones.
+
+    torch's setting is one of the process: it is set by the first context and put back by the last
+    one; contexts may be nested, and those of several threads may overlap. Where the caller has
+    set something else than torch's default, that stands.
+    """
+
+    _lock = threading.Lock()
+    _depth = 0
+    _stands = False  # the caller's own setting
+
+    def __enter__(self) -> Self:
+        """Set oneDNN's products where they are faster."""
+        if _onednn_is_faster():
+            with FastProducts._lock:
+                if FastProducts._depth == 0:
+                    FastProducts._stands = _setting().fp32_precision != DEFAULT
+                    if not FastProducts._stands:
+                        _setting().fp32_precision = "bf16"
+                FastProducts._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Reset the setting when the last context ends."""
+        if _onednn_is_faster():
+            with FastProducts._lock:
+                FastProducts._depth -= 1
+                if FastProducts._depth == 0 and not FastProducts._stands:
+                    _setting().fp32_precision = DEFAULT
