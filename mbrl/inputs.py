@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.errors import BadInput
-from mbrl.types import Transitions, as_rows, check_finite, map_tensors
+from mbrl.types import Transitions, as_rows, check_finite
 
 Method = Callable[..., Any]
 Given = tuple[tuple[Any, ...], dict[str, Any]]  # positional arguments and options of a call
@@ -160,9 +160,10 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
 
 def _tensors(state: Any) -> list[Tensor]:
     """Return the tensors of a belief or of a warm start, in their order."""
-    tensors: list[Tensor] = []
-    map_tensors(lambda tensor: tensors.append(tensor) or tensor, state)
-    return tensors
+    if isinstance(state, Tensor):
+        return [state]
+    leaves = state if isinstance(state, tuple) else ()
+    return [tensor for leaf in leaves for tensor in _tensors(leaf)]
 
 
 def _device(model: Any) -> torch.device | None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,20 @@ from mbrl import inputs
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput
 from mbrl.types import ActionSpec, Prediction, State, Task, Transitions
+
+Ability = TypeVar("Ability")
+
+
+def has_ability(part: object, ability: type[Ability]) -> TypeGuard[Ability]:
+    """Return whether a part has an optional ability, a protocol of methods.
+
+    The answer is isinstance's, which takes ten times as long before Python 3.12.
+
+    Args:
+        part: a model, a policy, an environment, ...
+        ability: a protocol of this module.
+    """
+    return all(hasattr(part, name) for name in vars(ability) if name[0] != "_")
 
 
 class VecStep(NamedTuple):

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from mbrl import roles
-from mbrl.roles import Actor, Agent, Dynamics, OfflineAgent, Plan, Planner, needed_env_state
+from mbrl.roles import (
+    Actor,
+    Agent,
+    Dynamics,
+    OfflineAgent,
+    Plan,
+    Planner,
+    has_ability,
+    needed_env_state,
+)
 from tests.toys import ToyAgent, ToyDynamics, ToyEnv, ToyLearner, ToyModel, ToySelector
 
 OPTIONAL = {  # role -> a class that plays it, one that does not
@@ -24,6 +33,12 @@ OPTIONAL = {  # role -> a class that plays it, one that does not
 def test_a_role_is_told_by_its_methods(role):
     plays, does_not = OPTIONAL[role]
     assert isinstance(plays, role) and not isinstance(does_not, role)
+
+
+@pytest.mark.parametrize("ability", [roles.SimulatesSequences, roles.KnowsUncertainty])
+def test_an_ability_is_told_as_by_isinstance(ability):
+    for part in (ToyEnv(), ToyModel(), ToyDynamics()):
+        assert has_ability(part, ability) == isinstance(part, ability)
 
 
 ABSTRACT = {

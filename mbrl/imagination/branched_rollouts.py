@@ -11,6 +11,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import NumericalFault
 from mbrl.imagination.rollout import imagine
+from mbrl.nn.products import products_for
 from mbrl.roles import ActionSelector, Dynamics, Penalty, PolicyLearner
 from mbrl.types import Transitions, read_waits
 
@@ -73,6 +74,11 @@ class BranchedRollouts:
         Raises:
             NumericalFault: if the model predicts a NaN or an infinity.
         """
+        with products_for(self._num_rollouts):
+            return self._generate(real, length)
+
+    def _generate(self, real: ReplayBuffer, length: int) -> dict[str, float]:
+        """Add rollouts to the buffer; see generate."""
         imagined = self._make_room(real, length)
         obs = real.sample(self._num_rollouts, generator=self._generator).obs
         state = self._dynamics.initial(obs, generator=self._generator)

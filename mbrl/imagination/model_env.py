@@ -13,6 +13,7 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import imagine
+from mbrl.nn.products import products_for
 from mbrl.roles import Model, ModelVecEnv, VecStep
 from mbrl.types import ActionSpec, Prediction, Transitions, as_numbers, as_rows, where_rows
 from mbrl.values import Count, NumEnvs, checked
@@ -139,7 +140,8 @@ class ImaginedVecEnv:
         shape = (self.num_envs, self.action.dim)
         action = as_numbers("action", action, shape, finite=True)
         action = self.action.clip(action.to(self.device, torch.float32))
-        state, pred = self._held_step(action)
+        with products_for(self.num_envs):
+            state, pred = self._held_step(action)
         if not (torch.isfinite(pred.next_obs).all() and torch.isfinite(pred.reward).all()):
             raise NumericalFault("the model predicted a NaN or an infinity")
         next_obs = pred.next_obs

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mbrl.errors import BadInput
 from mbrl.inputs import belief_rows
-from mbrl.roles import ActionSelector, Model, SimulatesSequences
+from mbrl.nn.products import products_for
+from mbrl.roles import ActionSelector, Model, SimulatesSequences, has_ability
 from mbrl.types import Prediction, State, as_numbers, map_tensors, read_waits, where_rows
 
 # index of a decision, and obs (B, obs_dim) there -> actions (B, act_dim)
@@ -122,7 +123,7 @@ def rollout(
     horizon: int | None = None,
     terminal_value: Callable[[Tensor], Tensor] | None = None,
     with_uncertainty: bool = False,
-    chunk: int = 2048,
+    chunk: int = 4096,
 ) -> Returns:
     """Compute the returns of K action sequences in each of E environments.
 
@@ -169,9 +170,9 @@ def rollout(
         by_time = part.expand(num_particles, *part.shape).permute(3, 0, 1, 2, 4)
         by_time = by_time.reshape(given, -1, act_dim)  # (H, B, act_dim)
         act = _plan_then_policy(by_time, policy, policy_generator or generator)
-        tiled: Any = map_tensors(lambda x, k=k: x.repeat_interleave(k, dim=0), state)
+        tiled: Any = map_tensors(lambda x, k=k: _repeat_rows(x, k), state)
         stepped: Any = model
-        if isinstance(model, SimulatesSequences) and policy is None and not with_uncertainty:
+        if policy is None and not with_uncertainty and has_ability(model, SimulatesSequences):
             held = by_time.transpose(0, 1).repeat_interleave(hold, dim=1)
             stepped, tiled = _Simulated(model.simulate(tiled, held)), 0
         first = by_time.new_empty(by_time.shape[1], 0)  # observations that nobody acts on
@@ -179,11 +180,17 @@ def rollout(
             stepped, tiled, first, act, num_steps,
             hold=hold, generator=generator, with_uncertainty=with_uncertainty,
         )  # fmt: skip
-        value, uncertainty = _sum_up(steps, discount, terminal_value, with_uncertainty)
+        with products_for(by_time.shape[1]):
+            value, uncertainty = _sum_up(steps, discount, terminal_value, with_uncertainty)
         values.append(value.view(num_particles, num_envs, k))
         if uncertainty is not None:
             uncertainties.append(uncertainty.view(num_particles, num_envs, k))
     return Returns(_join(values, risk), _join(uncertainties) if with_uncertainty else None)
+
+
+def _repeat_rows(x: Tensor, num: int) -> Tensor:
+    """Return each row of x (B, ...) num times, one behind the other."""
+    return x.unsqueeze(1).expand(-1, num, *x.shape[1:]).flatten(0, 1)
 
 
 def _plan_then_policy(
@@ -264,7 +271,6 @@ def _join(parts: list[Tensor], risk: float | None = None) -> Tensor:
 def _discounted_sum(steps: list[Tensor], discount: float) -> Tensor:
     """Sum T steps (B,), step t weighted by discount^t: (B,)."""
     rows = torch.stack(steps)
-    if discount != 1:
-        time = torch.arange(len(steps), dtype=rows.dtype, device=rows.device)
-        rows = rows * (discount**time)[:, None]
-    return rows.sum(0)
+    if discount == 1:
+        return rows.sum(0)
+    return rows.new_tensor([discount**t for t in range(len(steps))]) @ rows

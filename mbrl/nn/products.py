@@ -11,19 +11,33 @@ from __future__ import annotations
 
 import functools
 import threading
-from contextlib import ContextDecorator
+from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
 import torch
 
 DEFAULT = "none"  # torch's setting where nobody has set one
+# rows from which oneDNN's products are worth their start, some 12 us each, in thin layers as well
+MANY_ROWS = 2048
 EXACT = 1e-6  # relative error of a float32 product; one of rounded factors errs by some 1e-3
 
 
 def chosen_products() -> Literal["oneDNN float32", "torch's default"]:
     """Return which products FastProducts chooses here; others may round in another way."""
     return "oneDNN float32" if _onednn_is_faster() else "torch's default"
+
+
+def products_for(rows: int) -> AbstractContextManager[object]:
+    """Return a context of FastProducts for many rows; for few it changes nothing.
+
+    For models of which nothing but the number of rows is known. One that knows its layers decides
+    for itself.
+
+    Args:
+        rows: B of the products' factors (B, n).
+    """
+    return FastProducts() if rows >= MANY_ROWS else nullcontext()
 
 
 def _setting() -> Any:

@@ -105,8 +105,13 @@ class Gaussian(NamedTuple):
         unit = self.bounds.unit
         squares = (samples - average[:, None]).div_(unit).square_()
         std = unit * _average(squares, weights).sqrt()
-        std = self.shrink * torch.lerp(std, self.std, momentum)
-        return moved._replace(std=torch.maximum(std, self.min_std * self.bounds.half))
+        if momentum:
+            std = torch.lerp(std, self.std, momentum)
+        if self.shrink != 1:
+            std = self.shrink * std
+        if self.min_std:
+            std = torch.maximum(std, self.min_std * self.bounds.half)
+        return moved._replace(std=std)
 
     def shift(self, *, generator: torch.Generator) -> Gaussian:
         """Return the distribution one decision later; the last one is held.

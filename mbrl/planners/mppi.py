@@ -104,7 +104,7 @@ class MPPI(SamplingPlanner[Distribution]):
     def weights(self, returns: Tensor) -> Tensor:
         """Return the weights (E, K) of candidates with returns (E, K)."""
         spread = _spread_above(returns).mul_(self._temperature)
-        return torch.softmax(returns / torch.where(spread > 0, spread, 1.0), dim=1)
+        return torch.softmax(returns / spread.masked_fill_(spread == 0, 1.0), dim=1)
 
 
 def _spread_above(returns: Tensor) -> Tensor:
@@ -119,6 +119,6 @@ def _spread_above(returns: Tensor) -> Tensor:
         finite = torch.where(returns > -torch.inf, returns, torch.nan)
         median = finite.nanmedian(1, keepdim=True).values
     above = (returns - median).clamp_(min=0)
-    most = above.amax(1, keepdim=True)  # squares of small or large units would be lost
-    norm = torch.linalg.vector_norm(above.div_(most), dim=1, keepdim=True)  # NaN if all are equal
-    return norm.mul_(most).mul_((2 / returns.shape[1]) ** 0.5)
+    # in float32 squares of small or large units would be lost
+    norm = torch.linalg.vector_norm(above, dim=1, keepdim=True, dtype=torch.float64)
+    return norm.mul_((2 / returns.shape[1]) ** 0.5).to(returns.dtype)

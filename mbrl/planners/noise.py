@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -22,19 +24,27 @@ def colored_noise(
     length = shape[2]
     if exponent == 0 or length == 1 or 0 in shape:
         return torch.randn(shape, generator=generator, device=device)
-    frequency = torch.fft.rfftfreq(length, device=device)
+    amplitudes = _amplitudes(length, exponent, device)
+    waves = (*shape[:2], length // 2 + 1, shape[3])
+    real, imaginary = (
+        torch.randn(waves, generator=generator, device=device).mul_(amplitude)
+        for amplitude in amplitudes
+    )
+    return torch.fft.irfft(torch.complex(real, imaginary), n=length, dim=2)
+
+
+@functools.lru_cache(maxsize=64)
+def _amplitudes(length: int, exponent: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the standard deviations (F, 1) of the real and of the imaginary parts of F waves."""
+    frequency = torch.fft.rfftfreq(length)
     frequency[0] = frequency[1]  # the slowest wave carries the mean
     scale = frequency ** (-exponent / 2)
-    waves = (*shape[:2], scale.shape[0], shape[3])
-    real = torch.randn(waves, generator=generator, device=device)
-    imaginary = torch.randn(waves, generator=generator, device=device)
-    # the mean, and with an even length the fastest wave, have no phase
-    imaginary[:, :, 0] = 0
-    real[:, :, 0] *= 2**0.5
-    if length % 2 == 0:
-        imaginary[:, :, -1] = 0
-        real[:, :, -1] *= 2**0.5
-    spectrum = torch.complex(real, imaginary) * scale[:, None]
     weight = scale.square()
     power = 2 * weight.sum() - weight[0] - (weight[-1] if length % 2 == 0 else 0)
-    return torch.fft.irfft(spectrum, n=length, dim=2) * (length / (2 * power).sqrt())
+    real = scale * (length / (2 * power).sqrt())
+    imaginary = real.clone()
+    # the mean, and with an even length the fastest wave, have no phase
+    for wave in (0, -1) if length % 2 == 0 else (0,):
+        real[wave] *= 2**0.5
+        imaginary[wave] = 0
+    return real[:, None].to(device), imaginary[:, None].to(device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.imagination.rollout import rollout
-from mbrl.roles import HasTerminalValue, Model
+from mbrl.roles import HasTerminalValue, Model, has_ability
 from mbrl.types import ActionSpec, State
 
 
@@ -70,9 +70,9 @@ class Objective:
         Raises:
             NumericalFault: if a return is NaN or inf, or if all of several are -inf.
         """
-        terminal_value = self.terminal_value
-        if terminal_value is None and isinstance(model, HasTerminalValue):
-            terminal_value = model.terminal_value
+        terminal_value, part = self.terminal_value, model
+        if terminal_value is None and has_ability(part, HasTerminalValue):
+            terminal_value = part.terminal_value
         value = rollout(
             model,
             state,

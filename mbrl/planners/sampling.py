@@ -160,7 +160,8 @@ class SamplingPlanner(Planner[P], Generic[P]):
                 returns = scorer(candidates, all_may_fail=self._by_gradient and index > 0)
             return self.update(proposal, iteration, candidates, returns)
 
-        update = Update(proposal, torch.empty(0), torch.empty(0))
+        nothing = self.action.low  # at least one iteration follows
+        update = Update(proposal, nothing, nothing)
         for index in clock.iterations(total):
             update = iterate(update.proposal, index)
         if self._by_gradient and not clock.is_over():
@@ -255,4 +256,6 @@ def winner(candidates: Tensor, returns: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Actions (E, H, A) and returns (E,).
     """
-    return best(candidates, returns, 1)[0][:, 0], returns.max(1).values
+    value, index = returns.max(1)
+    index = index[:, None, None, None].expand(-1, 1, *candidates.shape[2:])
+    return candidates.gather(1, index)[:, 0], value

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mbrl.imagination.rollout import imagine, rollout
+from mbrl.nn import products
 from mbrl.types import Prediction
 from tests.toys import ToyModel, ToySelector, generator, move, reward, terminated
 
@@ -43,6 +44,20 @@ def test_chunks_do_not_change_the_values(chunk):
     actions = torch.rand(4, 6, 3, 1, generator=draws)
     whole = rollout(ToyModel(), obs, actions).value
     torch.testing.assert_close(rollout(ToyModel(), obs, actions, chunk=chunk).value, whole)
+
+
+def test_a_model_is_stepped_in_fast_products_where_rows_are_many(monkeypatch):
+    monkeypatch.setattr(products, "_onednn_is_faster", lambda: True)
+    seen = {}
+
+    class Looking(ToyModel):
+        def step(self, state, action, **options):
+            seen[len(action)] = products._setting().fp32_precision
+            return super().step(state, action, **options)
+
+    for num in (products.MANY_ROWS, 2):
+        rollout(Looking(), torch.zeros(1, 2), torch.zeros(1, num, 3, 1))
+    assert seen == {products.MANY_ROWS: "bf16", 2: products.DEFAULT}
 
 
 def test_termination_ends_reward_and_terminal_value_but_an_invalid_step_bootstraps():

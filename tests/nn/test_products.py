@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mbrl.nn import products
-from mbrl.nn.products import DEFAULT, FastProducts, chosen_products
+from mbrl.nn.products import DEFAULT, MANY_ROWS, FastProducts, chosen_products, products_for
 
 SHAPES = [
     (1, 256, 256, 256),
@@ -53,6 +53,14 @@ def test_the_setting_is_put_back_when_the_last_context_ends(chosen):
     assert setting() == DEFAULT
     with pytest.raises(ZeroDivisionError), FastProducts():
         raise ZeroDivisionError
+    assert setting() == DEFAULT
+
+
+def test_few_rows_keep_torchs_products(chosen):
+    with products_for(MANY_ROWS - 1):
+        assert setting() == DEFAULT
+    with products_for(MANY_ROWS):
+        assert setting() == "bf16"
     assert setting() == DEFAULT
 
 
