@@ -22,6 +22,7 @@ from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate, evaluate_transposed, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
+from mbrl.nn.products import FastProducts
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import (
     AtMost,
@@ -211,12 +212,14 @@ class GaussianEnsemble(MarkovDynamics):
         """Read the elites' numbers, which particles are divided among."""
         self.particle_members = self.elites.tolist()
 
+    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
         generator = as_generator(generator, data.obs.device)
         return self.fit_together([self], [data], [generator])[0]
 
     @staticmethod
+    @FastProducts()
     def fit_together(
         models: Sequence[GaussianEnsemble],
         data: Sequence[Transitions],
@@ -384,6 +387,7 @@ class GaussianEnsemble(MarkovDynamics):
         share = self._varies() / self._varies().sum().clamp(min=1)
         return ((errors + NEGLIGIBLE).log() @ share).exp(), errors @ share
 
+    @FastProducts()
     def step(
         self,
         state: Belief,
@@ -474,6 +478,7 @@ class GaussianEnsemble(MarkovDynamics):
         """Sample num successors of each row for action (B, act_dim); see OffersCandidates."""
         return self.candidates_with_means(state, action, num, 0, generator=generator)
 
+    @FastProducts()
     def candidates_with_means(
         self,
         state: Belief,

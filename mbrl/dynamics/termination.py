@@ -14,6 +14,7 @@ from mbrl.nn.early_stopping import batch_size_for
 from mbrl.nn.minimize import minimize
 from mbrl.nn.mlp import MLP, split_blocks
 from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.products import FastProducts
 from mbrl.types import Transitions
 from mbrl.values import Count, NumMembers, Positive, Width, checked
 
@@ -66,6 +67,7 @@ class TerminationClassifier(nn.Module):
         self._learning_rate = learning_rate
         self._num_updates = num_updates
 
+    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, starting from the last weights.
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mbrl.buffer import ReplayBuffer, mix
 from mbrl.errors import BadInput, NumericalFault
-from mbrl.learners.sac_networks import Adam, forward, initial, layers
+from mbrl.learners.sac_networks import forward, initial
 from mbrl.learners.unit_actions import UnitActions
+from mbrl.nn.flat import Adam, layers
 from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor, spread
 from mbrl.roles import ModelVecEnv

@@ -12,7 +12,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mbrl.learners.sac_networks import Batch, Layers, Networks, layers, squash, twice
+from mbrl.learners.sac_networks import Batch, Networks, squash, twice
+from mbrl.nn.flat import Layers, layers
 
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 

@@ -11,7 +11,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mbrl.learners.sac_networks import Batch, Networks, forward, layers, squash, twice
+from mbrl.learners.sac_networks import Batch, Networks, forward, squash, twice
+from mbrl.nn.flat import layers
 
 
 @final

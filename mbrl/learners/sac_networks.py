@@ -1,4 +1,4 @@
-"""SAC's networks on flat parameters, the batch of an update, and Adam.
+"""SAC's networks on flat parameters, and the batch of an update.
 
 N networks of one shape are stacked, so that both critics, and those of S seeds that learn side by
 side, are one batched matrix product. All their parameters are one flat tensor, so that Adam and the
@@ -13,58 +13,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
+from mbrl.nn.flat import Layers
 from mbrl.nn.mlp import draw_layers, evaluate_transposed
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 EPSILON = 1e-6  # keeps log(1 - action^2) finite
-Layers = list[tuple[Tensor, Tensor]]
 
 
 def initial(num: int, sizes: Sequence[int], *, generator: torch.Generator) -> Tensor:
     """Sample flat parameters (num_parameters,) of num networks as nn.Linear does by default."""
     layers = draw_layers(sizes, num, generator=generator, initialization="linear")
     return torch.cat([x.flatten() for layer in zip(*layers, strict=True) for x in layer])
-
-
-def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
-    """Return flat (num_parameters,) as views: weights and biases, the last layer's transposed."""
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-    parts = flat.split([n for i, o in pairs for n in (num * i * o, num * o)])
-    *hidden, (weight, bias) = [
-        (weight.view(num, i, o), bias.view(num, 1, o))
-        for weight, bias, (i, o) in zip(parts[::2], parts[1::2], pairs, strict=True)
-    ]
-    return [*hidden, (weight.view(num, sizes[-1], -1), bias.mT)]
-
-
-def merge(flats: Sequence[Tensor], num: int, sizes: Sequence[int]) -> Tensor:
-    """Return the flat parameters of several groups of num networks as those of one, in turn."""
-    groups = zip(*(layers(flat, num, sizes) for flat in flats), strict=True)
-    parts = [torch.cat(group).flatten() for layer in groups for group in zip(*layer, strict=True)]
-    return torch.cat(parts)
-
-
-def group_of(flat: Tensor, num: int, sizes: Sequence[int], *, index: int, of: int) -> Tensor:
-    """Return the flat parameters of one of several merged groups, not copied where it is all.
-
-    Args:
-        flat: of all groups.
-        num: networks of a group.
-        sizes: of their layers.
-        index: of the group.
-        of: number of groups.
-    """
-    if of == 1:
-        return flat
-    own = slice(index * num, (index + 1) * num)
-    parts = [x[own].flatten() for layer in layers(flat, of * num, sizes) for x in layer]
-    return torch.cat(parts)
 
 
 def forward(x: Tensor, net: Layers) -> Tensor:
@@ -153,46 +117,3 @@ class Gradients(Protocol):
     def metrics(self) -> dict[str, Tensor]:
         """Return the losses (S,) of the last update."""
         ...
-
-
-@final
-class Adam:
-    """Adam (Kingma and Ba 2015) on flat tensors, with its state as attributes.
-
-    Args:
-        parameters: changed in place.
-        learning_rate: the step size.
-    """
-
-    def __init__(self, *parameters: Tensor, learning_rate: float):
-        """Start with moments of zero."""
-        self._parameters = list(parameters)
-        self._learning_rate = learning_rate
-        self.mean = [torch.zeros_like(p) for p in parameters]
-        self.square = [torch.zeros_like(p) for p in parameters]
-        self.steps = [torch.zeros((), device=p.device) for p in parameters]
-
-    @torch.no_grad()
-    def step(self, *gradients: Tensor) -> None:
-        """Update the parameters by one step along gradients of their shapes."""
-        adam(
-            self._parameters,
-            list(gradients),
-            self.mean,
-            self.square,
-            [],
-            self.steps,
-            foreach=False,
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self._learning_rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
-
-    def state(self) -> dict[str, list[Tensor]]:
-        """Return moments and step counts, not copied."""
-        return {"mean": self.mean, "square": self.square, "steps": self.steps}

@@ -20,18 +20,14 @@ from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners.sac_fused import ManualGradients
 from mbrl.learners.sac_losses import AutogradGradients
 from mbrl.learners.sac_networks import (
-    Adam,
     Batch,
     Gradients,
-    Layers,
     Networks,
     gaussian_log_prob,
-    group_of,
-    layers,
-    merge,
 )
 from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.cuda_graphs import Graphed
+from mbrl.nn.flat import Adam, Layers, group_of, layers, merge
 from mbrl.types import read_waits
 
 Sources = tuple[tuple[ReplayBuffer, ReplayBuffer | None], ...]  # real and imagined, of each seed

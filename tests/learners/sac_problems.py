@@ -10,7 +10,8 @@ from torch import Tensor
 from mbrl.buffer import ReplayBuffer
 from mbrl.learners import SAC
 from mbrl.learners.sac_fused import ManualGradients
-from mbrl.learners.sac_networks import Adam, Batch, Networks, gaussian_log_prob, initial, layers
+from mbrl.learners.sac_networks import Batch, Networks, gaussian_log_prob, initial
+from mbrl.nn.flat import Adam, layers
 from mbrl.types import ActionSpec, Transitions
 
 Backward = Literal["manual", "autograd"]

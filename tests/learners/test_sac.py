@@ -15,12 +15,8 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners import SAC
 from mbrl.learners.sac_losses import AutogradGradients
-from mbrl.learners.sac_networks import (
-    Batch,
-    forward,
-    gaussian_log_prob,
-    layers,
-)
+from mbrl.learners.sac_networks import Batch, forward, gaussian_log_prob
+from mbrl.nn.flat import layers
 from mbrl.roles import PolicyLearner
 from mbrl.types import ActionSpec, Transitions
 from tests.learners.bandit import UNIT

@@ -1,10 +1,11 @@
-"""Networks on flat parameters: initialization, densities of actions, Adam."""
+"""Networks on flat parameters: initialization, densities of actions."""
 
 import torch
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from mbrl.learners.sac_networks import Adam, forward, gaussian_log_prob, initial, layers, squash
+from mbrl.learners.sac_networks import forward, gaussian_log_prob, initial, squash
+from mbrl.nn.flat import layers
 from tests.learners.sac_problems import seeded
 
 
@@ -42,15 +43,3 @@ def test_actions_and_densities_are_those_of_a_tanh_gaussian():
     near = action.abs().amax(0) < 0.99  # elsewhere EPSILON shows
     expected = law.log_prob(action).sum(0)
     torch.testing.assert_close(sample.log_prob[near], expected[near], atol=1e-3, rtol=0)
-
-
-def test_adam_is_torchs():
-    start, draws = torch.randn(40, generator=seeded()), seeded(1)
-    ours, theirs = start.clone(), start.clone().requires_grad_()
-    adam, reference = Adam(ours, learning_rate=0.01), torch.optim.Adam([theirs], lr=0.01)
-    for _ in range(5):
-        gradient = torch.randn(40, generator=draws)
-        adam.step(gradient)
-        theirs.grad = gradient
-        reference.step()
-    torch.testing.assert_close(ours, theirs.detach())

@@ -5,7 +5,7 @@ import torch
 
 from mbrl.learners import TD3BC
 from mbrl.learners.batch_learner import Rows
-from mbrl.learners.sac_networks import layers
+from mbrl.nn.flat import layers
 from tests.learners.bandit import UNIT, bandit, learned
 from tests.toys import generator
 

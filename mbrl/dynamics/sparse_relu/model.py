@@ -23,6 +23,7 @@ from mbrl.errors import BadInput
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import split_blocks
 from mbrl.nn.normalizer import ROUNDING, divisor, size, spread
+from mbrl.nn.products import FastProducts
 from mbrl.relu import PiecewiseLinearCost, ReluNetwork, average, learned_reward
 from mbrl.roles import Dynamics
 from mbrl.types import (
@@ -136,6 +137,7 @@ class SparseReLU(Dynamics):
 
     # ---- fitting ---------------------------------------------------------------------------
 
+    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Train all neurons, from the last fit's weights, then prune in stages; see Dynamics.fit.
 
