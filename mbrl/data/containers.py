@@ -43,7 +43,7 @@ def check_hdf5(file: Path, names: Collection[str] | None = None) -> None:
     from h5py import h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 
     check_regular(file)
-    room = _room(file)
+    room = room_of(file)
     with h5py.File(file, "r") as content:
         waiting: list[tuple[str, Any]] = [("", content)]
         known: set[Any] = set()
@@ -107,7 +107,7 @@ def read_npz(file: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         BadInput: naming the array that is no numbers, declared twice or too large.
     """
     check_regular(file)
-    room = _room(file)
+    room = room_of(file)
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         members = [member.filename for member in archive.infolist()]
@@ -124,19 +124,63 @@ def read_npz(file: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _read_npy(archive: zipfile.ZipFile, member: str, size: int) -> NDArray[Any]:
-    """Read an array of an archive, whose header may not declare more than the size in bytes."""
-    name = member.removesuffix(".npy")
+def npz_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays of numbers in an npz file, which are not read.
+
+    Args:
+        file: where it is.
+
+    Raises:
+        BadInput: if it is no file, or one array is there twice.
+        Exception: whatever zipfile or numpy make of a damaged file.
+    """
+    check_regular(file)
+    shapes: dict[str, tuple[int, ...]] = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.namelist():
+            name = member.removesuffix(".npy")
+            if name == member:
+                continue
+            if name in shapes:
+                raise BadInput(f"{name} is there twice")
+            shape, kind = _npy_header(archive, member)
+            if not kind.hasobject and kind.kind in "biuf":
+                shapes[name] = shape
+    return shapes
+
+
+def _npy_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], Any]:
+    """Return the shape and the dtype of an array of an archive."""
     with archive.open(member) as content:
         version = npy.read_magic(content)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, kind = read(content)
+    return shape, kind
+
+
+def _read_npy(archive: zipfile.ZipFile, member: str, size: int) -> NDArray[Any]:
+    """Read an array of an archive, whose header may not declare more than the size in bytes."""
+    name = member.removesuffix(".npy")
+    shape, kind = _npy_header(archive, member)
     if kind.hasobject or kind.kind not in "biuf":
         raise BadInput(f"{name} holds {kind}, not numbers")
     if math.prod(int(n) for n in shape) * kind.itemsize > size:
         raise BadInput(f"{name} declares more numbers than the file holds")
     with archive.open(member) as content:
         return npy.read_array(content, allow_pickle=False)
+
+
+def check_pyarrow() -> None:
+    """Check that the pyarrow which is installed unpickles nothing.
+
+    Raises:
+        BadInput: if it may.
+        ImportError: if there is none.
+    """
+    import pyarrow  # pyright: ignore[reportMissingImports]
+
+    if tuple(int(number) for number in pyarrow.__version__.split(".")[:2]) < _NO_PICKLES:
+        raise BadInput(f"pyarrow {pyarrow.__version__} may unpickle; pip install 'pyarrow>=15'")
 
 
 def check_arrow(folder: Path, form: str) -> int:
@@ -152,17 +196,15 @@ def check_arrow(folder: Path, form: str) -> int:
     Raises:
         BadInput: naming the file and the column.
     """
-    import pyarrow  # pyright: ignore[reportMissingImports]
     from pyarrow import dataset  # pyright: ignore[reportMissingImports]
 
-    if tuple(int(number) for number in pyarrow.__version__.split(".")[:2]) < _NO_PICKLES:
-        raise BadInput(f"pyarrow {pyarrow.__version__} may unpickle; pip install 'pyarrow>=15'")
+    check_pyarrow()
     files = [f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != "metadata.json"]
-    most = room = _room(*files)
+    most = room = room_of(*files)
     for file in files:
         stored = dataset.dataset(str(file), format=form)  # of which the schema is read
         at = file.relative_to(folder)
-        width = sum(_width(f"{at}: {each.name:.80}", each.type) for each in stored.schema)
+        width = sum(width_of(f"{at}: {each.name:.80}", each.type) for each in stored.schema)
         room -= int(width * stored.count_rows())
         if room < 0:
             raise BadInput(f"{at} declares more numbers than such a file can hold")
@@ -173,8 +215,12 @@ def check_arrow(folder: Path, form: str) -> int:
     return most
 
 
-def _width(name: str, kind: Any) -> float:
+def width_of(name: str, kind: Any) -> float:
     """Return the bytes of a row of a column.
+
+    Args:
+        name: of the column, for the message.
+        kind: its type in pyarrow.
 
     Raises:
         BadInput: if it holds neither numbers nor texts.
@@ -182,9 +228,9 @@ def _width(name: str, kind: Any) -> float:
     from pyarrow import types  # pyright: ignore[reportMissingImports]
 
     if types.is_fixed_size_list(kind):
-        return kind.list_size * _width(name, kind.value_type)
+        return kind.list_size * width_of(name, kind.value_type)
     if types.is_struct(kind):
-        return max(1, sum(_width(name, kind.field(i).type) for i in range(kind.num_fields)))
+        return max(1, sum(width_of(name, kind.field(i).type) for i in range(kind.num_fields)))
     if types.is_list(kind) or types.is_string(kind) or types.is_binary(kind):
         return _TEXT
     if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
@@ -192,6 +238,10 @@ def _width(name: str, kind: Any) -> float:
     raise BadInput(f"{name} holds {kind!s:.80}, not numbers")
 
 
-def _room(*files: Path) -> int:
-    """Return the bytes that the arrays of files may have together."""
+def room_of(*files: Path) -> int:
+    """Return the bytes that the arrays of files may have together.
+
+    Args:
+        files: where they are.
+    """
     return min(_MOST, _FREE + _RATIO * sum(map(os.path.getsize, files)))
