@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, final
@@ -10,17 +10,19 @@ from typing import Annotated, Literal, NamedTuple, final
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import silu
 
 from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, complete_prediction
+from mbrl.dynamics.likelihood import Examples, LikelihoodGradient, bounded
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput
 from mbrl.nn.annealed_descent import AnnealedDescent, StackedDescent
 from mbrl.nn.calibration import calibrate
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
+from mbrl.nn.flat import copy
 from mbrl.nn.generators import as_generator
-from mbrl.nn.mlp import MLP, cycle, evaluate, evaluate_transposed, split_blocks
+from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, rows_at_once, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
 from mbrl.nn.products import FastProducts
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
@@ -36,6 +38,7 @@ from mbrl.values import (
     checked,
 )
 
+silu_in_place = partial(silu, inplace=True)
 OVERFITTING = 2.0  # growth of a squared error from which weights go back to the best ones
 NEGLIGIBLE = 1e-6  # error of a target, in its variances: smaller ones are all alike
 
@@ -51,8 +54,7 @@ class FitStep(NamedTuple):
     """What a fit waits for: an epoch of its descent, or the annealing."""
 
     descent: AnnealedDescent
-    x: Tensor  # (N, inputs), normalized
-    y: Tensor  # (N, targets), normalized
+    examples: Examples
     anneal: int | None  # steps; None for an epoch
 
 
@@ -198,12 +200,8 @@ class GaussianEnsemble(MarkovDynamics):
         )
         self.to(device)
 
-        decay = (torch.linspace(0.25, 1.0, len(widths) - 1) * training.weight_decay).tolist()
-        weights, biases = self.networks.layers()
-        self._groups = [
-            *({"params": [w], "weight_decay": d} for w, d in zip(weights, decay, strict=True)),
-            {"params": [*biases, self.max_log_var, self.min_log_var], "weight_decay": 0.0},
-        ]
+        decay = torch.linspace(0.25, 1.0, len(widths) - 1) * training.weight_decay
+        self._widths, self._decay = widths, decay.tolist()
         self._mean_cache: tuple[list[int], list[Tensor], list[Tensor]] | None = None
         self._list_elites()
         self.register_load_state_dict_post_hook(lambda model, _: model._list_elites())
@@ -238,14 +236,14 @@ class GaussianEnsemble(MarkovDynamics):
         descent: AnnealedDescent | StackedDescent = waiting[0].descent
         while waiting:
             # epochs first; then annealing of the same length
-            kind = min((s.anneal or 0, len(s.x)) for s in waiting.values())
-            chosen = [i for i, s in waiting.items() if (s.anneal or 0, len(s.x)) == kind]
+            kinds = {i: (s.anneal or 0, len(s.examples.inputs)) for i, s in waiting.items()}
+            chosen = [i for i, kind in kinds.items() if kind == min(kinds.values())]
             if chosen != together:
                 together, steps = chosen, [waiting[seed] for seed in chosen]
                 descent = steps[0].descent
                 if len(steps) > 1:
-                    loss = _loss_of_all([models[seed] for seed in chosen], steps)
-                    descent = StackedDescent([step.descent for step in steps], loss)
+                    gradient = models[0]._gradient([x.examples for x in steps], descent.batch_size)
+                    descent = StackedDescent([step.descent for step in steps], gradient)
             first = waiting[chosen[0]]
             if first.anneal is None:
                 descent.run_epoch(models[0]._training.max_updates)
@@ -281,36 +279,41 @@ class GaussianEnsemble(MarkovDynamics):
             members_rows = train[draws]
 
         x_held, y_held = x[held], y[held]
+        examples = Examples(x, y, self._varies())
+        batch_size = batch_size_for(len(train), settings.batch_size)
+        gradient = self._gradient([examples], batch_size)
+        parameters = gradient.of_fit(gradient.parameters, 0)
+        copy(self._layers_and_bounds(), parameters)
+        *net, _, _ = parameters
         descent = AnnealedDescent(
-            lambda rows: self._loss(x[rows], y[rows]),
-            self._groups,
+            gradient,
             members_rows,
-            batch_size=batch_size_for(train.shape[0], settings.batch_size),
+            batch_size=batch_size,
             learning_rate=settings.learning_rate,
             generator=generator,
         )
-        error, mse = self._holdout_error(x_held, y_held)
-        weights, biases = self.networks.layers()
-        snapshots = BestSnapshots([*weights, *biases, mse])
+        error, mse = self._holdout_error(net, x_held, y_held)
+        snapshots = BestSnapshots([*net, mse])
         snapshots.offer(error)
         idle = 0
         while descent.updates < settings.max_updates and (
             idle < settings.patience or descent.updates < settings.min_updates
         ):
-            yield FitStep(descent, x, y, None)
-            error, latest = self._holdout_error(x_held, y_held)
+            yield FitStep(descent, examples, None)
+            error, latest = self._holdout_error(net, x_held, y_held)
             mse.copy_(latest)
             idle = 0 if descent.check(snapshots.offer(error)) else idle + 1
         snapshots.restore()
         if steps := min(settings.anneal_updates, descent.updates):
-            yield FitStep(descent, x, y, steps)
-        error, latest = self._holdout_error(x_held, y_held)
+            yield FitStep(descent, examples, steps)
+        error, latest = self._holdout_error(net, x_held, y_held)
         # the least of many errors on few rows is below what its weights do elsewhere, and the
         # variances of that moment are not fitted yet; so the weights go back only from overfitting
         overfits = error > OVERFITTING * snapshots.best
         mse.copy_(torch.where(overfits, mse, latest))
         snapshots.restore(overfits)
         error = torch.where(overfits, snapshots.best, error)
+        copy(parameters, self._layers_and_bounds())
         self.elites.copy_(error.argsort()[: self.num_elites].sort().values)
         self._list_elites()
         self._calibrate(x_held, y_held, held_out=len(held) < len(x))
@@ -319,6 +322,21 @@ class GaussianEnsemble(MarkovDynamics):
             "model/updates": float(descent.updates),
         }
         return metrics | ({} if self.ends is None else self.ends.fit(data, generator=generator))
+
+    def _gradient(self, examples: Sequence[Examples], batch_size: int) -> LikelihoodGradient:
+        """Return the gradient of ensembles like this one; its parameters are not set yet."""
+        return LikelihoodGradient(
+            examples,
+            num_members=self.num_members,
+            widths=self._widths,
+            decay=self._decay,
+            num_rows=batch_size,
+        )
+
+    def _layers_and_bounds(self) -> list[Tensor]:
+        """Return the parameters in the order and the shapes of LikelihoodGradient.of_fit."""
+        bounds = [self.max_log_var, self.min_log_var]
+        return [x.detach() for x in (*self.networks.transposed(), *bounds)]
 
     @torch.no_grad()
     def _calibrate(self, x: Tensor, y: Tensor, *, held_out: bool) -> None:
@@ -362,28 +380,31 @@ class GaussianEnsemble(MarkovDynamics):
         """Return 1 for the targets that vary, and 0 for those that are constant (targets,)."""
         return (self.targets.std > 0).to(self.targets.std.dtype)
 
-    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the sum of the members' negative log likelihoods.
+    @torch.no_grad()
+    def _holdout_error(self, net: Sequence[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute each member's error on the holdout rows x (n, in), y (n, targets), normalized.
 
         Args:
-            x: inputs (M, n, in), normalized.
-            y: targets (M, n, targets), normalized.
-        """
-        return _negative_log_likelihood(
-            self._evaluate(x), y, self._varies(), self.max_log_var - self.min_log_var
-        )
-
-    @torch.no_grad()
-    def _holdout_error(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute each member's error on the holdout rows x (n, in), y (n, targets), normalized.
+            net: weights and biases of the layers in turn, the last one's transposed.
+            x: inputs (n, in).
+            y: targets (n, targets).
 
         Returns:
             The geometric mean of the targets' squared errors (M,): in an arithmetic mean, one
             target that cannot be predicted (the reward at rare terminations) would decide alone
             when a fit stops. And the arithmetic mean (M,), as a metric.
         """
-        out = self._run(x)
-        errors = (out.mean - y).square().mean(1)  # (M, targets), in variances of the targets
+        *hidden, weight, bias = net
+        last = [x[:, : self.num_targets] for x in (weight, bias)]
+        squares = x.new_zeros(self.num_members, self.num_targets)
+        chunk = rows_at_once(self.num_members, weight.shape[2])
+        for rows, targets in zip(x.split(chunk), y.split(chunk), strict=True):
+            rows = rows.expand(self.num_members, *rows.shape)
+            means = evaluate_transposed(
+                rows, [*hidden[::2], last[0]], [*hidden[1::2], last[1]], activation=silu_in_place
+            )
+            squares += means.sub_(targets.T).square_().sum(2)
+        errors = squares / len(x)  # (M, targets), in variances of the targets
         share = self._varies() / self._varies().sum().clamp(min=1)
         return ((errors + NEGLIGIBLE).log() @ share).exp(), errors @ share
 
@@ -549,55 +570,5 @@ class GaussianEnsemble(MarkovDynamics):
 
     def _evaluate(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
         """Evaluate members, all by default, on rows x (G, n, in), or on the same rows (n, in)."""
-        return _bounded(self.networks(x, members), self.max_log_var, self.min_log_var)
-
-
-def _bounded(out: Tensor, highest: Tensor, lowest: Tensor) -> Output:
-    """Return what networks say (..., 2 * targets), with log variances between soft bounds.
-
-    Args:
-        out: means, then log variances.
-        highest: (..., targets).
-        lowest: (..., targets).
-    """
-    targets = highest.shape[-1]
-    log_var = highest - softplus(highest - out[..., targets : 2 * targets])
-    log_var = lowest + softplus(log_var - lowest)
-    return Output(out[..., :targets], log_var)
-
-
-def _negative_log_likelihood(out: Output, y: Tensor, varies: Tensor, gap: Tensor) -> Tensor:
-    """Return the losses (...) of ensembles: sums over their members.
-
-    Args:
-        out: of the members (..., M, n, targets).
-        y: (..., M, n, targets).
-        varies: 1 where a target varies, else 0, (targets,) or (..., 1, 1, targets).
-        gap: between the bounds of the log variances (..., targets).
-    """
-    error = (out.mean - y).square() * torch.exp(-out.log_var) + out.log_var
-    return (error * varies).mean((-2, -1)).sum(-1) + 0.01 * gap.sum(-1)
-
-
-def _loss_of_all(
-    models: Sequence[GaussianEnsemble], steps: Sequence[FitStep]
-) -> Callable[[Sequence[Tensor]], Tensor]:
-    """Return the losses (S,) of S ensembles of one shape, as a function of each one's rows."""
-    x, y = (torch.stack(rows) for rows in zip(*((s.x, s.y) for s in steps), strict=True))
-    seeds = torch.arange(len(models), device=x.device)[:, None, None]
-    varies = torch.stack([model._varies() for model in models])[:, None, None]
-
-    def loss(rows: Sequence[Tensor]) -> Tensor:
-        at = torch.stack(list(rows))  # (S, M, n)
-        both = [model.networks.layers() for model in models]
-        weights, biases = (
-            [torch.cat(layer) for layer in zip(*kind, strict=True)]
-            for kind in zip(*both, strict=True)
-        )
-        out = evaluate(x[seeds, at].flatten(0, 1), weights, biases).unflatten(0, at.shape[:2])
-        highest = torch.stack([model.max_log_var for model in models])
-        lowest = torch.stack([model.min_log_var for model in models])
-        bounded = _bounded(out, highest[:, None, None], lowest[:, None, None])
-        return _negative_log_likelihood(bounded, y[seeds, at], varies, highest - lowest)
-
-    return loss
+        mean, raw = self.networks(x, members).chunk(2, -1)
+        return Output(mean, bounded(raw, self.max_log_var, self.min_log_var))

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
 from mbrl.errors import NumericalFault
 from mbrl.nn.cuda_graphs import Graphed
+from mbrl.nn.flat import Adam
+
+
+class Gradient(Protocol):
+    """Gradient of the losses of S fits, written where Adam reads it.
+
+    Attributes:
+        parameters: tensors of any shape.
+        gradients: of the sum of the losses, of the same shapes.
+    """
+
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Write the gradients for the rows (S, M, n) of a batch, and return the losses (S,)."""
+        ...
+
+    def of_fit(self, tensors: Sequence[Tensor], fit: int) -> list[Tensor]:
+        """Return views of one fit's part of the parameters or the gradients."""
+        ...
 
 
 @final
@@ -18,21 +39,20 @@ class AnnealedDescent:
     """Steps of Adam (Kingma and Ba 2015) of one fit, each member on its own rows.
 
     Args:
-        loss: rows (M, n) of a batch -> the loss ().
-        groups: parameters with their weight decay, as torch.optim.Adam takes them.
+        gradient: of the loss.
         rows: of each member (M, N).
         batch_size: rows of a batch.
         learning_rate: of the steps before the annealing.
         generator: source of the order.
 
     Attributes:
+        batch_size: rows of a batch.
         updates: steps so far.
     """
 
     def __init__(
         self,
-        loss: Callable[[Tensor], Tensor],
-        groups: Sequence[dict[str, Any]],
+        gradient: Gradient,
         rows: Tensor,
         *,
         batch_size: int,
@@ -40,25 +60,24 @@ class AnnealedDescent:
         generator: torch.Generator,
     ):
         """Start with moments of zero."""
-        self._rows, self._batch_size, self._generator = rows, batch_size, generator
+        self.gradient = gradient
+        self._rows, self.batch_size, self._generator = rows, batch_size, generator
         self._rate = learning_rate
-        on_gpu = rows.is_cuda
         # a CUDA graph reads the rate anew at each step only from a tensor
-        rate = torch.tensor(learning_rate, device=rows.device) if on_gpu else learning_rate
-        self._optimizer = optimizer = torch.optim.Adam(
-            [{**group} for group in groups], lr=rate, fused=True, capturable=on_gpu
-        )
-        self._loss = last_loss = torch.zeros((), device=rows.device)
+        rate = torch.tensor(learning_rate, device=rows.device) if rows.is_cuda else learning_rate
+        self._adam = Adam(*gradient.parameters, learning_rate=rate)
+        self._loss = torch.zeros((), device=rows.device)
         self.updates = 0
+        self._take_step = Graphed(self._step, rows.device)
 
-        def take_step(rows: Tensor) -> None:
-            value = loss(rows)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            last_loss.copy_(value.detach())
+    def _step(self, rows: Tensor) -> None:
+        """Run one step on the rows (M, n) of a batch."""
+        self._descend(self.gradient(rows[None])[0])
 
-        self._take_step = Graphed(take_step, rows.device)
+    def _descend(self, loss: Tensor) -> None:
+        """Run one step of Adam along the gradient, of a loss ()."""
+        self._adam.step(*self.gradient.gradients)
+        self._loss.copy_(loss)
 
     def run_epoch(self, limit: int) -> None:
         """Run an epoch, or until there are limit updates; then check() the loss."""
@@ -79,15 +98,14 @@ class AnnealedDescent:
         """Return the batches (M, n) of an epoch, in a new order."""
         shape, device = self._rows.shape, self._rows.device
         order = torch.rand(shape, generator=self._generator, device=device).argsort(1)
-        return self._rows.gather(1, order).split(self._batch_size, dim=1)
+        return self._rows.gather(1, order).split(self.batch_size, dim=1)
 
     def _set_rate(self, rate: float) -> None:
         """Set the learning rate."""
-        for group in self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        if isinstance(self._adam.learning_rate, Tensor):
+            self._adam.learning_rate.fill_(rate)
+        else:
+            self._adam.learning_rate = rate
 
     def check(self, flag: Tensor) -> bool:
         """Check that the last loss is finite, and return a flag that is read together with it.
@@ -109,26 +127,26 @@ class StackedDescent:
     """Descents of several fits, whose steps are one batch; each draws as it does alone.
 
     Args:
-        descents: of fits with as many rows each.
-        loss: rows (M, n) of a batch of each fit -> the losses (S,) of the S fits.
+        descents: of S fits with as many rows each.
+        gradient: of all fits; its parameters are copied from those of the descents.
     """
 
-    def __init__(
-        self,
-        descents: Sequence[AnnealedDescent],
-        loss: Callable[[Sequence[Tensor]], Tensor],
-    ):
+    def __init__(self, descents: Sequence[AnnealedDescent], gradient: Gradient):
         """Store the descents, which go on where they are."""
         self._descents = descents
+        own, own_gradients, part, part_gradients = [], [], [], []
+        for fit, alone in enumerate(descent.gradient for descent in descents):
+            own += alone.of_fit(alone.parameters, 0)
+            own_gradients += alone.of_fit(alone.gradients, 0)
+            part += gradient.of_fit(gradient.parameters, fit)
+            part_gradients += gradient.of_fit(gradient.gradients, fit)
 
         def take_step(*rows: Tensor) -> None:
-            values = loss(rows)
-            for descent in descents:
-                descent._optimizer.zero_grad()
-            values.sum().backward()
-            for descent, value in zip(descents, values.detach().unbind(), strict=True):
-                descent._optimizer.step()
-                descent._loss.copy_(value)
+            torch._foreach_copy_(part, own)
+            losses = gradient(torch.stack(rows))
+            torch._foreach_copy_(own_gradients, part_gradients)
+            for descent, loss in zip(descents, losses.unbind(), strict=True):
+                descent._descend(loss)
 
         self._take_step = Graphed(take_step, descents[0]._rows.device)
 

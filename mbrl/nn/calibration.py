@@ -11,7 +11,7 @@ LEVELS = ((0.68, 0.9944579), (0.95, 1.9599640))  # share of a normal inside, dev
 SLOPES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST, LARGEST = 1e-8, 1e8  # factors of a variance
 MOST_ROWS = 2000  # that are used
-BISECTIONS = 40
+BISECTIONS = 26  # of the logarithm of a factor, to 1e-6
 
 
 class Calibration(NamedTuple):
@@ -69,14 +69,16 @@ def _factor(needed: list[Tensor]) -> Tensor:
     Args:
         needed: least factor of each row (n, T), of intervals of the levels in turn.
     """
-    each = torch.stack(needed).clamp(LEAST, LARGEST).transpose(1, 2)  # (I, T, n)
-    each = each.sort(2).values.contiguous()
-    factors = each.transpose(0, 1).flatten(1).sort(1).values  # (T, I * n): shares change there
+    rows = len(needed[0])
+    each = torch.cat(needed).T.clamp(LEAST, LARGEST)  # (T, I * n)
+    factors, order = each.sort(1)  # shares change there
+    interval = order // rows
     misfit = torch.zeros_like(factors)
-    for number, sorted_rows in enumerate(each):
+    for number in range(len(needed)):
         share, _ = LEVELS[number % len(LEVELS)]
-        held = torch.searchsorted(sorted_rows, factors, right=True) / each.shape[2]
+        held = (interval == number).cumsum(1) / rows
         misfit += (held - share).square() / (share * (1 - share))
+    misfit[:, :-1].masked_fill_(factors[:, :-1] == factors[:, 1:], torch.inf)  # the last counts all
     return factors.gather(1, misfit.argmin(1, keepdim=True))[:, 0]
 
 
@@ -89,12 +91,12 @@ def _needed_by_mixture(target: Tensor, means: Tensor, variance: Tensor, share: f
         variance: of the members (M, n, T).
         share: of the interval.
     """
-    low = torch.full_like(target, LEAST).log()
+    apart, std = (target - means).float(), variance.sqrt().float()
+    low = torch.full_like(apart[0], LEAST).log()
     high = -low
-    apart, std = target - means, variance.sqrt()
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         below = torch.special.ndtr(apart / (std * (middle / 2).exp())).mean(0)
         inside = (below - 0.5).abs() <= share / 2
         low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
-    return high.exp()
+    return high.double().exp()

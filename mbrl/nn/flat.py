@@ -28,6 +28,18 @@ def layers(flat: Tensor, num: int, sizes: Sequence[int]) -> Layers:
     return [*hidden, (weight.view(num, sizes[-1], -1), bias.mT)]
 
 
+def num_parameters(sizes: Sequence[int]) -> int:
+    """Return the number of parameters of one network."""
+    return sum((i + 1) * o for i, o in zip(sizes[:-1], sizes[1:], strict=True))
+
+
+@torch.no_grad()
+def copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    """Copy each source to the target of its shape."""
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source)
+
+
 def merge(flats: Sequence[Tensor], num: int, sizes: Sequence[int]) -> Tensor:
     """Return the flat parameters of several groups of num networks as those of one, in turn."""
     groups = zip(*(layers(flat, num, sizes) for flat in flats), strict=True)
@@ -58,13 +70,13 @@ class Adam:
 
     Args:
         parameters: changed in place.
-        learning_rate: the step size.
+        learning_rate: the step size; a CUDA graph reads it anew at each step only from a tensor ().
     """
 
-    def __init__(self, *parameters: Tensor, learning_rate: float):
+    def __init__(self, *parameters: Tensor, learning_rate: float | Tensor):
         """Start with moments of zero."""
         self._parameters = list(parameters)
-        self._learning_rate = learning_rate
+        self.learning_rate = learning_rate
         self.mean = [torch.zeros_like(p) for p in parameters]
         self.square = [torch.zeros_like(p) for p in parameters]
         self.steps = [torch.zeros((), device=p.device) for p in parameters]
@@ -84,7 +96,7 @@ class Adam:
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=self._learning_rate,
+            lr=self.learning_rate,
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 CHUNK = 1024  # rows evaluated at once without gradients: hidden units stay in the cache
+UNITS = 2**18  # hidden units of a layer evaluated at once without gradients; they stay in the cache
 
 Initialization = Literal["truncated_normal", "uniform", "linear"]
 
@@ -110,6 +111,11 @@ class MLP(nn.Module):
         chosen = self.index(members)
         return [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
 
+    def transposed(self) -> list[Tensor]:
+        """Return weights and biases in turn, not copied, the last layer's transposed."""
+        parts = [x for layer in zip(self.weights, self.biases, strict=True) for x in layer]
+        return [*parts[:-2], *(x.mT for x in parts[-2:])]
+
     def index(self, members: Sequence[int]) -> Tensor:
         """Return members' numbers as a tensor, which is copied to the device once."""
         key, device = tuple(members), self.weights[0].device
@@ -187,6 +193,11 @@ def evaluate_transposed(
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         x = activation(torch.baddbmm(bias, x, weight))
     return torch.baddbmm(biases[-1], weights[-1], x.mT)
+
+
+def rows_at_once(num_networks: int, width: int) -> int:
+    """Return how many rows each of the networks evaluates at once, of layers of some width."""
+    return max(64, UNITS // (num_networks * width))
 
 
 def split_blocks(x: Tensor, num_blocks: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 
 from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.dynamics.ensemble import OVERFITTING
+from mbrl.dynamics.likelihood import LikelihoodGradient
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.mlp import CHUNK
@@ -287,9 +288,9 @@ def test_what_is_not_finite_is_named_in_the_data_and_in_the_loss(data, monkeypat
     rows.reward[3] = float("nan")
     with pytest.raises(BadInput, match=r"reward: shape \(.*,\), row 3 should be finite: nan"):
         make().fit(rows, generator=generator(1))
-    model, loss = make(), GaussianEnsemble._loss
+    model, losses = make(), LikelihoodGradient.__call__
     monkeypatch.setattr(
-        GaussianEnsemble, "_loss", lambda self, *given: loss(self, *given) * float("nan")
+        LikelihoodGradient, "__call__", lambda self, rows: losses(self, rows) * float("nan")
     )
     with pytest.raises(NumericalFault, match="dynamics loss is nan"):
         model.fit(data, generator=generator(1))

@@ -1,0 +1,85 @@
+"""Multilayer perceptrons on flat parameters, with a backward pass written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mbrl.nn.flat import Layers
+
+silu = torch.ops.aten.silu.out
+silu_backward = torch.ops.aten.silu_backward.grad_input
+
+
+@final
+class ManualMLP:
+    """N networks with SiLU between their layers, and their gradients without autograd.
+
+    All activations and errors are kept in buffers that are used again. An error is the derivative
+    of the loss with respect to a layer's output, before its SiLU.
+
+    Args:
+        net: the networks; see mbrl.nn.flat.
+        gradients: where backward() writes the gradients, of the same shapes.
+        num_rows: largest number of rows of each network.
+        decay: of each layer, weight decay that backward() adds to the gradient; none by default.
+    """
+
+    def __init__(
+        self, net: Layers, gradients: Layers, *, num_rows: int, decay: Sequence[float] = ()
+    ):
+        """Allocate the buffers."""
+        self._net, self._gradients = net, gradients
+        self._decay = decay or [0.0] * len(net)
+        self._rows = 0
+        self._hidden = [(len(weight), weight.shape[2]) for weight, _ in net[:-1]]
+        # of each hidden layer: before and after the SiLU, and the error
+        self._memory = [
+            [net[0][0].new_empty(num * num_rows * width) for num, width in self._hidden]
+            for _ in range(3)
+        ]
+
+    def _set_rows(self, rows: int) -> None:
+        """Set the number of rows n of each network, which the buffers (N, n, width) are seen as."""
+        self._rows = rows
+        self._before, self._after, self._errors = (
+            [
+                buffer[: num * rows * width].view(num, rows, width)
+                for buffer, (num, width) in zip(buffers, self._hidden, strict=True)
+            ]
+            for buffers in self._memory
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (N, out, n) for x (N, n, in)."""
+        if x.shape[1] != self._rows:
+            self._set_rows(x.shape[1])
+        self._input = x
+        layers = zip(self._net[:-1], self._before, self._after, strict=True)
+        for (weight, bias), before, after in layers:
+            x = silu(torch.baddbmm(bias, x, weight, out=before), out=after)
+        weight, bias = self._net[-1]
+        return torch.baddbmm(bias, weight, x.mT)
+
+    def backward(self, error: Tensor) -> None:
+        """Write the gradients of weights and biases.
+
+        Args:
+            error: of the output of the last forward() (N, out, n).
+        """
+        inputs = [self._input, *self._after]
+        (weight, _), (by_weight, by_bias) = self._net[-1], self._gradients[-1]
+        beta = self._decay[-1]
+        torch.baddbmm(weight, error, inputs[-1], beta=beta, out=by_weight)
+        torch.sum(error, 2, keepdim=True, out=by_bias)
+        below = torch.bmm(error.mT, weight, out=self._errors[-1])
+        for k in reversed(range(len(self._errors))):
+            error = silu_backward(below, self._before[k], grad_input=below)
+            (weight, _), (by_weight, by_bias) = self._net[k], self._gradients[k]
+            torch.baddbmm(weight, inputs[k].mT, error, beta=self._decay[k], out=by_weight)
+            torch.sum(error, 1, keepdim=True, out=by_bias)
+            if k:
+                below = torch.bmm(error, weight.mT, out=self._errors[k - 1])
