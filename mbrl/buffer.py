@@ -106,16 +106,24 @@ class ReplayBuffer:
 
     def sample(self, batch_size: int, *, generator: torch.Generator) -> Transitions:
         """Draw transitions (batch_size, ...) uniformly, with replacement."""
-        return self.unpack(*self.sample_rows(batch_size, generator=generator))
+        return self.rows(self.draw(batch_size, generator=generator))
 
-    def sample_rows(self, batch_size: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw packed rows (batch_size, width) and their episodes (batch_size,)."""
+    def draw(self, num: int, *, generator: torch.Generator) -> Tensor:
+        """Draw places (num,), int64, of rows that are held, uniformly, with replacement."""
         if not read_waits(self._rows):
-            index = torch.randint(len(self), (batch_size,), generator=generator)
-        else:  # a CUDA graph reads the number of rows anew at each replay only from a tensor
-            index = torch.empty(batch_size, dtype=torch.int64, device=self.device)
-            index.random_(generator=generator).remainder_(self._held)
-        return self._rows.index_select(0, index), self._episode.index_select(0, index)
+            return torch.randint(len(self), (num,), generator=generator)
+        # a CUDA graph reads the number of rows anew at each replay only from a tensor
+        index = torch.empty(num, dtype=torch.int64, device=self.device)
+        return index.random_(generator=generator).remainder_(self._held)
+
+    def copy_packed(self, index: Tensor, out: Tensor) -> None:
+        """Copy the packed rows in the places index (B,) to out (B, width), contiguous."""
+        torch.index_select(self._rows, 0, index, out=out)
+
+    @property
+    def width(self) -> int:
+        """Return the length of a packed row."""
+        return self._rows.shape[1]
 
     def rows(self, index: Tensor) -> Transitions:
         """Return the transitions (B, ...) in the ring's places index (B,), int64."""
@@ -201,6 +209,7 @@ def mix(
     real_ratio: float,
     num_batches: int = 1,
     generator: torch.Generator,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Draw batches of which round(real_ratio * batch_size) rows are real, the rest imagined.
 
@@ -213,6 +222,7 @@ def mix(
         real_ratio: share of real rows.
         num_batches: batches drawn at once.
         generator: source of the draws, with replacement.
+        out: (num_batches, batch_size, width), where they are written, contiguous; None: new memory.
 
     Returns:
         Packed rows (num_batches, batch_size, width), not shared with the buffers; the real ones
@@ -227,9 +237,26 @@ def mix(
         num_real = round(real_ratio * batch_size) if len(real) else 0
     if len(real) + len(imagined) == 0:
         raise ValueError("there is nothing to sample from: the replay buffers are empty")
-    parts = []
-    for buffer, share in ((real, num_real), (imagined, batch_size - num_real)):
-        if share:
-            rows, _ = buffer.sample_rows(num_batches * share, generator=generator)
-            parts.append(rows.view(num_batches, share, -1))
-    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+    if out is None:
+        out = torch.empty(num_batches, batch_size, real.width, device=real.device)
+    width = real.width
+    flat = out.view(-1, width)
+    shares = ((real, num_real), (imagined, batch_size - num_real))
+    drawn = [
+        (buffer, buffer.draw(num_batches * share, generator=generator).view(num_batches, share))
+        for buffer, share in shares
+        if share
+    ]
+    buffer, places = drawn[-1]
+    if len(drawn) == 1:
+        buffer.copy_packed(places.flatten(), flat)
+        return out
+    # all rows of the batch from the second buffer, then the first ones from the first: a gather
+    # into a part of the batch would need memory of its own
+    whole = torch.cat([places[:, :1].expand(-1, num_real), places], 1)
+    buffer.copy_packed(whole.flatten(), flat)
+    first, places = drawn[0]
+    rows = flat.new_empty(places.numel(), width)
+    first.copy_packed(places.flatten(), rows)
+    out[:, :num_real] = rows.view(num_batches, num_real, width)
+    return out

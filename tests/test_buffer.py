@@ -83,3 +83,13 @@ def test_mix_makes_do_with_one_buffer():
         assert mix(real, imagined, 8, real_ratio=0.5, generator=g).shape == (1, 8, 11)
     with pytest.raises(ValueError, match="empty"):
         mix(empty, None, 8, real_ratio=0.5, generator=g)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
+def test_mix_writes_the_same_rows_into_given_memory(ratio):
+    real, imagined = experience(10), experience(20)
+    out = torch.full((3, 8, 11), torch.nan)
+    options = {"real_ratio": ratio, "num_batches": 3}
+    expected = mix(real, imagined, 8, generator=seeded(2), **options)
+    assert mix(real, imagined, 8, generator=seeded(2), out=out, **options) is out
+    assert out.equal(expected)

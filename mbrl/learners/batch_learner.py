@@ -17,6 +17,7 @@ from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.flat import Adam, layers
 from mbrl.nn.generators import as_generator, restore
 from mbrl.nn.normalizer import divisor, spread
+from mbrl.nn.products import products_of
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, Depth, Fraction, NonNegative, Positive, Width, checked
@@ -203,9 +204,10 @@ class BatchLearner(ABC):
             self._shift.copy_(obs.mean(0))
             self._scale.copy_(spread(obs))
         losses: dict[str, Tensor] = {}
-        for _ in range(num_updates):
-            self.updates += 1
-            losses |= self._update(self._batch(real))
+        with products_of(self._batch_size, max(self._hidden) ** 2):
+            for _ in range(num_updates):
+                self.updates += 1
+                losses |= self._update(self._batch(real))
         metrics = {f"train/{name}": loss.item() for name, loss in losses.items()}
         for name, value in metrics.items():
             if not math.isfinite(value):

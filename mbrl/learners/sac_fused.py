@@ -1,4 +1,4 @@
-"""Gradients of SAC's losses with the backward pass written by hand; the losses are in sac.py.
+"""Gradients of SAC's losses with the backward pass written by hand; sac_losses.py has the losses.
 
 They equal those of autograd and take about half the time for small networks: there is no graph, no
 large memory is allocated, and no gradient is computed that is not needed. An error is the
@@ -7,15 +7,136 @@ derivative of the loss with respect to a layer before its ReLU. Shapes are those
 
 from __future__ import annotations
 
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
-from mbrl.learners.sac_networks import Batch, Networks, squash, twice
+from mbrl.learners.sac_networks import Batch, Networks, squash
 from mbrl.nn.flat import Layers, layers
+from mbrl.nn.products import bfloat16_pays, products_of
 
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class _Layer(Protocol):
+    """Hidden layer of N networks, its ReLU included: its memory and its gradients.
+
+    Attributes:
+        outputs: (N, B, out), of forward().
+        errors: (N, b, out), of the outputs; the layer above writes them, backward() changes them.
+    """
+
+    outputs: Tensor
+    errors: Tensor
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return the outputs (N, B, out) for x (N, B, in)."""
+        ...
+
+    def backward(self, inputs: Tensor | None) -> None:
+        """Propagate the errors through the ReLU, and to the layer below if there is one.
+
+        Args:
+            inputs: those of forward(), transposed, (N, in, b), for the gradients of weights and
+                biases; None: these are not written.
+        """
+        ...
+
+
+@final
+class _Float32Layer:
+    """Hidden layer whose products are those of its tensors' type."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        gradients: tuple[Tensor, Tensor],
+        below: _Layer | None,
+        *,
+        num_rows: int,
+        num_back: int,
+    ):
+        """Allocate outputs and errors."""
+        num, fan_in, fan_out = weight.shape
+        self._gradient, self._bias_gradient = gradients
+        self._transposed = weight.mT
+        self._below = None if below is None else below.errors
+        self.outputs = weight.new_empty(num, num_rows, fan_out)
+        self.errors = weight.new_empty(num, num_back, fan_out)
+        self._outputs = self.outputs[:, :num_back]
+        self._forward = products_of(num, num_rows, fan_in, fan_out)
+        self._backward = products_of(num, num_back, fan_in, fan_out)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return the outputs (N, B, out) for x (N, B, in)."""
+        with self._forward:
+            torch.baddbmm(bias, x, weight, out=self.outputs)
+        return self.outputs.relu_()
+
+    def backward(self, inputs: Tensor | None) -> None:
+        """Propagate the errors; see _Layer."""
+        errors = self.errors
+        threshold_backward(errors, self._outputs, 0, grad_input=errors)
+        with self._backward:
+            if inputs is not None:
+                torch.bmm(inputs, errors, out=self._gradient)
+                torch.sum(errors, 1, keepdim=True, out=self._bias_gradient)
+            if self._below is not None:
+                torch.bmm(errors, self._transposed, out=self._below)
+
+
+@final
+class _BFloat16Layer:
+    """Hidden layer above another one, whose products are of factors rounded to bfloat16.
+
+    They are rounded too; the sums in them, biases, ReLUs and the gradients' sums are float32.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        gradients: tuple[Tensor, Tensor],
+        below: _Layer,
+        *,
+        num_rows: int,
+        num_back: int,
+    ):
+        """Allocate outputs, errors and what is rounded."""
+        num, fan_in, fan_out = weight.shape
+        self._gradient, self._bias_gradient = gradients
+        self._below = below.errors
+        self.outputs = weight.new_empty(num, num_rows, fan_out)
+        self.errors = weight.new_empty(num, num_back, fan_out)
+        self._outputs = self.outputs[:, :num_back]
+        self._rounded_weight = torch.empty_like(weight, dtype=torch.bfloat16)
+        rounded = self._rounded_weight.new_empty
+        self._rounded_input = rounded(num, num_rows, fan_in)
+        self._rounded_output = rounded(num, num_rows, fan_out)
+        self._rounded_errors = rounded(num, num_back, fan_out)
+        self._rounded_below = rounded(num, num_back, fan_in)
+        self._rounded_gradient = rounded(num, fan_in, fan_out)
+        self._transposed = self._rounded_weight.mT
+        self._inputs = self._rounded_input[:, :num_back].mT
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return the outputs (N, B, out) for x (N, B, in)."""
+        self._rounded_input.copy_(x)
+        self._rounded_weight.copy_(weight)
+        torch.bmm(self._rounded_input, self._rounded_weight, out=self._rounded_output)
+        return self.outputs.copy_(self._rounded_output).add_(bias).relu_()
+
+    def backward(self, inputs: Tensor | None) -> None:
+        """Propagate the errors; see _Layer. The inputs are those that forward() rounded."""
+        errors = self.errors
+        threshold_backward(errors, self._outputs, 0, grad_input=errors)
+        self._rounded_errors.copy_(errors)
+        if inputs is not None:
+            torch.bmm(self._inputs, self._rounded_errors, out=self._rounded_gradient)
+            self._gradient.copy_(self._rounded_gradient)
+            torch.sum(errors, 1, keepdim=True, out=self._bias_gradient)
+        torch.bmm(self._rounded_errors, self._transposed, out=self._rounded_below)
+        self._below.copy_(self._rounded_below)
 
 
 @final
@@ -27,58 +148,81 @@ class ManualMlp:
         gradients: where backward() writes the gradients, of the same shapes.
         num_rows: B, rows of forward(); its activations are stored.
         num_back: b <= B, the first rows, for which backward() is computed.
+        bfloat16: whether large products between hidden layers are computed in bfloat16.
+
+    Attributes:
+        errors: (N, out, b) of the outputs, which backward() reads.
+        first_errors: (N, b, hidden) of the first layer, which backward() writes.
     """
 
-    def __init__(self, net: Layers, gradients: Layers, *, num_rows: int, num_back: int):
+    def __init__(
+        self,
+        net: Layers,
+        gradients: Layers,
+        *,
+        num_rows: int,
+        num_back: int,
+        bfloat16: bool = False,
+    ):
         """Allocate activations and errors."""
-        *self._hidden, (self._head, self._head_bias) = net
-        *self._gradients, (self._head_gradient, self._head_bias_gradient) = gradients
-        sizes = [(weight.shape[0], num_rows, weight.shape[2]) for weight, _ in self._hidden]
-        self._activations = [
-            self._head.new_empty(size) for size in sizes
-        ]  # (N, B, hidden) of each layer
+        self._net = net
+        self._head, _ = net[-1]
+        self._head_gradient, self._head_bias_gradient = gradients[-1]
+        rows = {"num_rows": num_rows, "num_back": num_back}
+        self._layers: list[_Layer] = []
+        below = None
+        for (weight, _), own in zip(net[:-1], gradients[:-1], strict=True):
+            if bfloat16 and below and bfloat16_pays(num_back, *weight.shape[1:]):
+                below = _BFloat16Layer(weight, own, below, **rows)
+            else:
+                below = _Float32Layer(weight, own, below, **rows)
+            self._layers.append(below)
+        self.errors = self._head.new_empty(*self._head.shape[:2], num_back)
+        self.first_errors = self._layers[0].errors
         # views are created once: at small sizes they cost as much as the arithmetic
-        self._last = self._activations[-1].mT
-        self._num_back = num_back
-        self._outputs = [x[:, :num_back] for x in self._activations]
-        self._errors = [torch.empty_like(output) for output in self._outputs]  # (N, b, hidden)
-        self._transposed = [output.mT for output in self._outputs]
-        self._weights = [weight.mT for weight, _ in self._hidden]
+        self._last, last = self._layers[-1], self._layers[-1].outputs
+        self._errors, self._outputs, self._outputs_back = (
+            self.errors.mT,
+            last.mT,
+            last[:, :num_back],
+        )
+        self._downwards = [
+            (layer, under.outputs[:, :num_back].mT)
+            for layer, under in zip(self._layers[:0:-1], self._layers[-2::-1], strict=True)
+        ]
+        # with one output the errors of the last layer are a product without sums
+        self._spread = torch.mul if self._head.shape[1] == 1 else torch.bmm
+        self._products = products_of(num_rows, self._head.numel())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the outputs (N, out, B) for x (N, B, in)."""
-        self._input = x
-        for (weight, bias), out in zip(self._hidden, self._activations, strict=True):
-            x = torch.baddbmm(bias, x, weight, out=out).relu_()
-        return torch.baddbmm(self._head_bias, self._head, self._last)
-
-    def backward(self, error: Tensor, *, weights: bool = True) -> Tensor:
-        """Propagate errors from the output to the first layer.
+    def forward(self, x: Tensor, *, out: Tensor, net: Layers | None = None) -> Tensor:
+        """Return the outputs (N, out, B) for x (N, B, in).
 
         Args:
-            error: of the output (N, out, b).
-            weights: whether the gradients of weights and biases are written.
-
-        Returns:
-            Errors of the first layer (N, b, hidden).
+            x: the inputs.
+            out: where they are written (N, out, B).
+            net: other networks of these shapes, before which no backward() follows.
         """
-        if weights:
-            torch.bmm(error, self._outputs[-1], out=self._head_gradient)
-            torch.sum(error, 2, keepdim=True, out=self._head_bias_gradient)
-        torch.bmm(error.mT, self._head, out=self._errors[-1])
-        for k in reversed(range(len(self._errors))):
-            error = self._errors[k]
-            threshold_backward(
-                error, self._outputs[k], 0, grad_input=error
-            )  # 0 where the ReLU is inactive
-            if weights:
-                weight, bias = self._gradients[k]
-                below = self._transposed[k - 1] if k else self._input[:, : self._num_back].mT
-                torch.bmm(below, error, out=weight)
-                torch.sum(error, 1, keepdim=True, out=bias)
-            if k:
-                torch.bmm(error, self._weights[k], out=self._errors[k - 1])
-        return self._errors[0]
+        *hidden, (head, head_bias) = net or self._net
+        for layer, (weight, bias) in zip(self._layers, hidden, strict=True):
+            x = layer.forward(x, weight, bias)
+        with self._products:
+            return torch.baddbmm(head_bias, head, self._outputs, out=out)
+
+    def backward(self, inputs: Tensor | None) -> None:
+        """Propagate the errors from the output to the first layer.
+
+        Args:
+            inputs: those of forward(), transposed, (N, in, b), for the gradients of weights and
+                biases; None: these are not written.
+        """
+        with self._products:
+            if inputs is not None:
+                torch.bmm(self.errors, self._outputs_back, out=self._head_gradient)
+                torch.sum(self.errors, 2, keepdim=True, out=self._head_bias_gradient)
+            self._spread(self._errors, self._head, out=self._last.errors)
+        for layer, between in self._downwards:
+            layer.backward(None if inputs is None else between)
+        self._layers[0].backward(inputs)
 
 
 @final
@@ -89,88 +233,113 @@ class ManualGradients:
         networks: the parameters, changed in place between the calls.
         target_entropy: entropy of the policy that the temperature is adapted to.
         batch_size: B.
+        bfloat16: whether large products between hidden layers are computed in bfloat16.
     """
 
-    def __init__(self, networks: Networks, *, target_entropy: float, batch_size: int):
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        target_entropy: float,
+        batch_size: int,
+        bfloat16: bool = False,
+    ):
         """Allocate gradients and activations."""
         nets = networks
         self._log_temperature = nets.log_temperature[:, None]  # (S, 1)
-        self._target_entropy = target_entropy
         self._actor_gradient = torch.empty_like(nets.actor)
         self._critic_gradient = torch.empty_like(nets.critic)
         seeds, size, num_obs = nets.num_seeds, batch_size, nets.actor_sizes[0]
-        critic, critic_gradient, target = (
+        num_act = nets.actor_sizes[-1] // 2
+        critic, critic_gradient, self._target = (
             layers(flat, 2 * seeds, nets.critic_sizes)
             for flat in (nets.critic, self._critic_gradient, nets.target)
         )
         actor, actor_gradient = (
             layers(flat, seeds, nets.actor_sizes) for flat in (nets.actor, self._actor_gradient)
         )
-        self._size = size
-        self._actor = ManualMlp(actor, actor_gradient, num_rows=2 * size, num_back=size)
-        self._critic = ManualMlp(critic, critic_gradient, num_rows=size, num_back=size)
-        self._target = ManualMlp(target, target, num_rows=size, num_back=size)
-        self._action_weight = critic[0][0][:, num_obs:]  # (2 S, A, hidden)
+        self._actor = ManualMlp(
+            actor, actor_gradient, num_rows=2 * size, num_back=size, bfloat16=bfloat16
+        )
+        self._critic = ManualMlp(
+            critic, critic_gradient, num_rows=size, num_back=size, bfloat16=bfloat16
+        )
 
-        # obs above next_obs | action
-        pairs = nets.actor.new_empty(seeds, 2 * size, nets.critic_sizes[0])
-        self._both_obs = pairs[:, :, :num_obs]  # (S, 2B, D)
-        self._obs, self._next_obs = self._both_obs.split(size, 1)
-        self._action = pairs[:, :, num_obs:].mT  # (S, A, 2B)
-        self._pair, self._next_pair = pairs.split(size, 1)
-        self._smaller = nets.actor.new_empty(seeds, 2, size)
+        # numbers as tensors: torch would make a tensor of each at each use
+        self._size, number = size, nets.actor.new_tensor
+        self._num_rows, self._minus_rows = number(float(size)), number(-float(size))
+        self._minus_target_entropy = number(-target_entropy)
+
+        empty = nets.actor.new_empty
+        self._head = empty(seeds, 2 * num_act, 2 * size)
+        self._error_of_mean, self._error_of_log_std = self._actor.errors.chunk(2, 1)
+        # values (2 S, 1, B) of the critics, and seed by seed: (S, 2, B)
+        self._q_out, self._policy_q_out, self._next_q_out = empty(3, 2 * seeds, 1, size).unbind()
+        self._q, self._policy_q, next_q, self._q_error = (
+            values.view(seeds, 2, size)
+            for values in (self._q_out, self._policy_q_out, self._next_q_out, self._critic.errors)
+        )
+        self._next_pair, self._policy_pair = next_q.unbind(1), self._policy_q.unbind(1)
+        self._smaller = self._q_error.unbind(1)
+        self._bootstrap = empty(seeds, 1, size)
+        self._td = empty(seeds, 2, size)
+        self._action_weight = critic[0][0][:, num_obs:]  # (2 S, A, hidden)
+        self._first_errors = self._critic.first_errors.mT
+        self._by_critic = empty(2 * seeds, num_act, size)
+        self._by_critics = self._by_critic.view(seeds, 2, num_act, size)
+        self._products = products_of(*self._by_critic.shape, self._action_weight.shape[2])
 
     @torch.no_grad()
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gradients of the critics' and the temperature's loss, flat."""
-        size = self._size
+        self._batch = batch
         self._temperature = self._log_temperature.exp()  # (S, 1)
 
         # the policy's actions at obs (for the actor's loss) and at next_obs (for the target)
-        self._obs.copy_(batch.taken[:, :, : self._obs.shape[2]])
-        self._next_obs.copy_(batch.next_obs)
-        head = self._actor.forward(self._both_obs)  # (S, 2A, 2B)
+        head = self._actor.forward(batch.both_obs, out=self._head)  # (S, 2A, 2B)
         self._sample = squash(head, batch.noise, batch.noise_log_prob)
-        self._action.copy_(self._sample.action)
-        log_prob, next_log_prob = self._sample.log_prob.split(size, 1)
+        batch.action.copy_(self._sample.action[:, None])
+        log_prob, next_log_prob = self._sample.log_prob.split(self._size, 1)
 
-        next_q = self._of_seeds(self._target.forward(twice(self._next_pair))).amin(1)
-        target = batch.reward + batch.discount * (next_q - self._temperature * next_log_prob)
+        self._critic.forward(batch.next_pair_of_critics, out=self._next_q_out, net=self._target)
+        value = torch.minimum(*self._next_pair)
+        value.addcmul_(self._temperature, next_log_prob, value=-1)
+        torch.addcmul(batch.reward, batch.discount, value, out=self._bootstrap[:, 0])
 
         # loss = 1/2 sum_k mean_b (q - target)^2
-        self._q = self._of_seeds(self._critic.forward(twice(batch.taken)))  # (S, 2, B)
-        self._td = self._q - target[:, None]
-        self._critic.backward((self._td / size).view(-1, 1, size))
+        self._critic.forward(batch.of_critics, out=self._q_out)
+        torch.sub(self._q, self._bootstrap, out=self._td)
+        torch.div(self._td, self._num_rows, out=self._q_error)
+        self._critic.backward(batch.of_critics_transposed)
 
         # loss = -log_temperature * mean_b (log_prob + target_entropy)
         self._mean_log_prob = log_prob.mean(1)
-        return self._critic_gradient, -(self._mean_log_prob + self._target_entropy)
+        return self._critic_gradient, self._minus_target_entropy - self._mean_log_prob
 
     @torch.no_grad()
     def actor(self) -> Tensor:
         """Return the actor's gradient on the same batch, through the updated critics."""
-        size = self._size
+        batch, size = self._batch, self._size
 
         # loss = mean_b (temperature * log_prob - min_k q); only the smaller critic has a gradient
-        self._policy_q = self._of_seeds(self._critic.forward(twice(self._pair)))  # (S, 2, B)
-        first, second = self._policy_q.unbind(1)
-        torch.le(first, second, out=self._smaller[:, 0])
-        torch.gt(first, second, out=self._smaller[:, 1])
-        error = self._critic.backward((self._smaller / -size).view(-1, 1, size), weights=False)
-        by_critic = torch.bmm(self._action_weight, error.mT)  # (2 S, A, B)
-        by_action = by_critic.view(-1, 2, *by_critic.shape[1:]).sum(1)  # (S, A, B)
+        self._critic.forward(batch.pair_of_critics, out=self._policy_q_out)
+        torch.le(*self._policy_pair, out=self._smaller[0])
+        torch.gt(*self._policy_pair, out=self._smaller[1])
+        self._q_error.div_(self._minus_rows)
+        self._critic.backward(None)
+        with self._products:
+            torch.bmm(self._action_weight, self._first_errors, out=self._by_critic)
+        by_action = self._by_critics.sum(1)  # (S, A, B)
 
         # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
-        weight = (self._temperature / size)[..., None]
+        weight = (self._temperature / self._num_rows)[..., None]
         action, _, spread, slope, safe_slope, clamped = (x[..., :size] for x in self._sample)
-        by_mean = slope * (by_action + (2 * weight) * action / safe_slope)
-        by_log_std = (by_mean * spread - weight).masked_fill_(clamped, 0)
-        self._actor.backward(torch.cat([by_mean, by_log_std], 1))
+        by_action.addcmul_(action / safe_slope, weight, value=2)
+        by_mean = torch.mul(slope, by_action, out=self._error_of_mean)
+        by_log_std = torch.mul(by_mean, spread, out=self._error_of_log_std)
+        by_log_std.sub_(weight).masked_fill_(clamped, 0)
+        self._actor.backward(batch.obs_transposed)
         return self._actor_gradient
-
-    def _of_seeds(self, q: Tensor) -> Tensor:
-        """Return values (2 S, 1, B) of the critics seed by seed: (S, 2, B)."""
-        return q.view(-1, 2, self._size)
 
     def metrics(self) -> dict[str, Tensor]:
         """Return the losses (S,) of the last update."""

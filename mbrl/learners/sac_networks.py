@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 
 from mbrl.nn.flat import Layers
-from mbrl.nn.mlp import draw_layers, evaluate_transposed
+from mbrl.nn.mlp import draw_layers
+from mbrl.nn.products import bfloat16_pays, products_of
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 EPSILON = 1e-6  # keeps log(1 - action^2) finite
@@ -31,10 +32,22 @@ def initial(num: int, sizes: Sequence[int], *, generator: torch.Generator) -> Te
     return torch.cat([x.flatten() for layer in zip(*layers, strict=True) for x in layer])
 
 
-def forward(x: Tensor, net: Layers) -> Tensor:
-    """Return the outputs (N, out, B) of ReLU networks for x (N, B, in)."""
-    weights, biases = zip(*net, strict=True)
-    return evaluate_transposed(x, weights, biases, activation=torch.relu_)
+def forward(x: Tensor, net: Layers, *, bfloat16: bool = False) -> Tensor:
+    """Return the outputs (N, out, B) of ReLU networks for x (N, B, in).
+
+    Args:
+        x: inputs (N, B, in).
+        net: their layers.
+        bfloat16: whether large products between hidden layers are computed in bfloat16.
+    """
+    rows, (*hidden, (head, head_bias)) = x.shape[1], net
+    with products_of(rows, max(weight.numel() for weight, _ in net)):
+        for k, (weight, bias) in enumerate(hidden):
+            if bfloat16 and k and bfloat16_pays(rows, *weight.shape[1:]):
+                x = torch.bmm(x.bfloat16(), weight.bfloat16()).float().add_(bias).relu_()
+            else:
+                x = torch.baddbmm(bias, x, weight).relu_()
+        return torch.baddbmm(head_bias, head, x.mT)
 
 
 class Sample(NamedTuple):
@@ -87,20 +100,50 @@ class Networks(NamedTuple):
         return self.log_temperature.shape[0]
 
 
-class Batch(NamedTuple):
-    """Batch of one update of S seeds; actions are in [-1, 1]."""
+@final
+class Batch:
+    """Batch of one update of S seeds; actions are in [-1, 1].
 
-    taken: Tensor  # (S, B, D + A) [obs | action]
-    next_obs: Tensor  # (S, B, D)
-    reward: Tensor  # (S, B)
-    discount: Tensor  # (S, B) 0 where the episode terminated
-    noise: Tensor  # (S, A, 2B) for obs, then for next_obs
-    noise_log_prob: Tensor  # (S, 2B)
+    Both critics of a seed read the same rows. They are stored C times: once for one seed, twice for
+    several, so that the rows of all critics are a view.
 
+    Args:
+        taken: (S, C, B, D + A) [obs | action].
+        pairs: (S, C, 2B, D + A) obs above next_obs, beside them place for the policy's actions.
+        reward: (S, B).
+        discount: (S, B), 0 where the episode terminated.
+        noise: (S, A, 2B) for obs, then for next_obs.
+        noise_log_prob: (S, 2B).
 
-def twice(x: Tensor) -> Tensor:
-    """Return the rows of each seed (S, B, n) once for each of its two critics: (2 S, B, n)."""
-    return x[:, None].expand(-1, 2, -1, -1).flatten(0, 1)
+    Attributes:
+        both_obs: (S, 2B, D) obs above next_obs.
+        obs, next_obs: (S, B, D).
+        action: (S, C, A, 2B) where the policy's actions are written.
+        of_critics: taken (2 S, B, D + A), of each critic.
+        pair_of_critics, next_pair_of_critics: obs and next_obs with the policy's actions, alike.
+        obs_transposed: (S, D, B).
+        of_critics_transposed: (2 S, D + A, B).
+    """
+
+    def __init__(
+        self,
+        taken: Tensor,
+        pairs: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        noise: Tensor,
+        noise_log_prob: Tensor,
+    ):
+        """Create the views once: for small networks they cost as much as the arithmetic."""
+        self.reward, self.discount = reward, discount
+        self.noise, self.noise_log_prob = noise, noise_log_prob
+        size, num_act = reward.shape[1], noise.shape[1]
+        both_obs, action = pairs.split([pairs.shape[3] - num_act, num_act], 3)
+        self.both_obs, self.action = both_obs[:, 0], action.mT
+        self.obs, self.next_obs = self.both_obs.split(size, 1)
+        self.of_critics, both = (x.expand(-1, 2, -1, -1).flatten(0, 1) for x in (taken, pairs))
+        self.pair_of_critics, self.next_pair_of_critics = both.split(size, 1)
+        self.obs_transposed, self.of_critics_transposed = self.obs.mT, self.of_critics.mT
 
 
 class Gradients(Protocol):

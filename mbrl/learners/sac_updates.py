@@ -10,29 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from mbrl.buffer import ReplayBuffer, mix
+from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.learners.sac_batches import CHUNK, Batches, Sources
 from mbrl.learners.sac_fused import ManualGradients
 from mbrl.learners.sac_losses import AutogradGradients
 from mbrl.learners.sac_networks import (
     Batch,
     Gradients,
     Networks,
-    gaussian_log_prob,
 )
 from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.cuda_graphs import Graphed
 from mbrl.nn.flat import Adam, Layers, group_of, layers, merge
+from mbrl.nn.products import products_of
 from mbrl.types import read_waits
 
-Sources = tuple[tuple[ReplayBuffer, ReplayBuffer | None], ...]  # real and imagined, of each seed
-
-CHUNK = 16  # batches drawn at once; updates in a CUDA graph
 READ_EVERY = 100  # calls between two reads of the losses, where a read waits
 
 
@@ -50,6 +48,7 @@ class Settings:
     actor_learning_rate: float
     conservatism: float
     manual: bool
+    bfloat16: bool
 
     @property
     def num_real(self) -> int:
@@ -81,16 +80,27 @@ class Updates:
         self.units = units
         self.generators = list(generators)
         self.num_seeds = networks.num_seeds
-        entropy = {"target_entropy": settings.target_entropy}
+        self.batches = Batches(
+            units,
+            generators,
+            obs_dim=networks.actor_sizes[0],
+            batch_size=settings.batch_size,
+            real_ratio=settings.real_ratio,
+            discount=settings.discount,
+        )
+        common: dict[str, Any] = {
+            "target_entropy": settings.target_entropy,
+            "bfloat16": settings.bfloat16,
+        }
         self._gradients: Gradients
         if settings.manual:
-            self._gradients = ManualGradients(networks, batch_size=settings.batch_size, **entropy)
+            self._gradients = ManualGradients(networks, batch_size=settings.batch_size, **common)
         else:
             self._gradients = AutogradGradients(
                 networks,
                 conservatism=settings.conservatism,
                 num_real=settings.num_real,
-                **entropy,
+                **common,
             )
         self._critic_adam = Adam(
             networks.critic, networks.log_temperature, learning_rate=settings.learning_rate
@@ -164,11 +174,13 @@ class Updates:
 
     def _run_eagerly(self, *, options: tuple[int, Sources]) -> None:
         """Run a chunk whose gradients are those of autograd, which no graph replays."""
-        self._run_chunk(*options)
+        _, *hidden, _ = self.networks.critic_sizes
+        with products_of(self.settings.batch_size, max(hidden) ** 2):
+            self._run_chunk(*options)
 
     def _run_chunk(self, num: int, sources: Sources) -> None:
         """Draw num batches and update on each."""
-        for batch in self.batches(sources, num):
+        for batch in self.batches.draw(sources, num):
             self.step(batch)
         losses = self._gradients.metrics()
         self._names = list(losses)
@@ -180,42 +192,6 @@ class Updates:
         self._critic_adam.step(*self._gradients.critic(batch))
         self._actor_adam.step(self._gradients.actor())
         nets.target.lerp_(nets.critic, self.settings.tau)
-
-    def batches(self, sources: Sources, num: int) -> list[Batch]:
-        """Draw num batches and their noise at once, each seed from its own generator.
-
-        Args:
-            sources: of each seed.
-            num: how many.
-        """
-        settings, num_obs = self.settings, self.networks.actor_sizes[0]
-        size, num_act = settings.batch_size, self.networks.actor_sizes[-1] // 2
-        rows, noises = [], []
-        for (real, imagined), generator in zip(sources, self.generators, strict=True):
-            rows.append(
-                mix(
-                    real,
-                    imagined,
-                    size,
-                    real_ratio=settings.real_ratio,
-                    num_batches=num,
-                    generator=generator,
-                )
-            )
-            shape = (num, num_act, 2 * size)
-            noises.append(torch.randn(shape, generator=generator, device=rows[-1].device))
-        noise = _stack(noises)
-        widths = [num_obs, sources[0][0].act_dim, num_obs, 1, 1, 1]
-        obs, action, next_obs, reward, terminated, _ = _stack(rows).split(widths, dim=3)
-        stacked = Batch(
-            torch.cat([obs, self.units.from_env(action)], 3),
-            next_obs,
-            reward[..., 0],
-            settings.discount * (1 - terminated[..., 0]),
-            noise,
-            gaussian_log_prob(noise),
-        )
-        return [Batch(*parts) for parts in zip(*(x.unbind() for x in stacked), strict=True)]
 
     def actor(self, seed: int | None = None) -> Layers:
         """Return the layers of a seed's actor, or of all, as views."""
@@ -331,8 +307,3 @@ def _of_seed(net: Layers, seed: int | None, num: int) -> Layers:
         return net
     own = slice(seed * num, (seed + 1) * num)
     return [(weight[own], bias[own]) for weight, bias in net]
-
-
-def _stack(parts: Sequence[Tensor]) -> Tensor:
-    """Return the seeds' tensors (num, ...) as one (num, S, ...), not copied for one seed."""
-    return parts[0][:, None] if len(parts) == 1 else torch.stack(list(parts), 1)

@@ -19,6 +19,7 @@ from mbrl.learners.sb3_algorithm import (
     save_optimizer,
 )
 from mbrl.nn.global_rng import GlobalRng
+from mbrl.nn.products import products_of
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, as_rows
 from mbrl.values import Count, Depth, Fraction, NonNegative, NumEnvs, Positive, Width, checked
@@ -102,6 +103,7 @@ class SB3PPO:
         self.num_model_envs = num_model_envs
         layers = [hidden] * num_layers
         self._obs_dim = obs_dim
+        self._products = products_of(batch_size, hidden, hidden)
         self.algorithm = make_algorithm(
             "PPO",
             obs_dim,
@@ -176,7 +178,7 @@ class SB3PPO:
         from mbrl.imagination.sb3_env import SB3ModelEnv
 
         algorithm = self.algorithm
-        with self._rng:
+        with self._rng, self._products:
             algorithm.set_env(SB3ModelEnv(model_env))
             algorithm.learn(num_updates * algorithm.n_steps * algorithm.n_envs)
         algorithm.env = algorithm._last_obs = None
@@ -194,7 +196,7 @@ class SB3PPO:
             NumericalFault: if a loss is not finite.
         """
         self.algorithm.rollout_buffer = rollout
-        with self._rng:
+        with self._rng, self._products:
             self.algorithm.train()
         self.algorithm.policy.set_training_mode(False)
         return metrics_of(self.algorithm)

@@ -20,6 +20,7 @@ from mbrl.learners.sb3_algorithm import (
 )
 from mbrl.learners.unit_actions import UnitActions
 from mbrl.nn.global_rng import GlobalRng
+from mbrl.nn.products import products_of
 from mbrl.roles import ModelVecEnv
 from mbrl.types import ActionSpec, Transitions, as_rows
 from mbrl.values import Count, Depth, Fraction, Positive, Width, checked
@@ -109,6 +110,7 @@ class SB3SAC:
         self._real_ratio = real_ratio
         self._rng = GlobalRng(seed, device)
         self._obs_dim = obs_dim
+        self._products = products_of(batch_size, hidden, hidden)
         self.algorithm = make_algorithm(
             "SAC",
             obs_dim,
@@ -154,7 +156,7 @@ class SB3SAC:
             return {}
         algorithm = self.algorithm
         algorithm.replay_buffer = _Replay(real, imagined, self._real_ratio, self._units)
-        with self._rng:
+        with self._rng, self._products:
             algorithm.train(gradient_steps=num_updates, batch_size=algorithm.batch_size)
         algorithm.replay_buffer = None
         algorithm.policy.set_training_mode(False)

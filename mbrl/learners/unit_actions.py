@@ -24,6 +24,7 @@ class UnitActions:
 
     Attributes:
         dim: components that can move.
+        act_dim: all components.
 
     Raises:
         BadInput: if the actions are discrete or unbounded, or no component can move.
@@ -39,7 +40,7 @@ class UnitActions:
         low, high = action.low.to(device), action.high.to(device)
         middle, half = (high + low) / 2, (high - low) / 2
         self._free = torch.nonzero(half > 0)[:, 0]
-        self.dim = len(self._free)
+        self.dim, self.act_dim = len(self._free), action.dim
         if not self.dim:
             raise BadInput(
                 f"action: low={low.tolist()} is high in every component; one should be able to move"

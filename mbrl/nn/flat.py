@@ -12,7 +12,6 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -84,15 +83,14 @@ class Adam:
     @torch.no_grad()
     def step(self, *gradients: Tensor) -> None:
         """Update the parameters by one step along gradients of their shapes."""
-        adam(
+        torch._foreach_add_(self.steps, 1)
+        torch._fused_adam_(
             self._parameters,
             list(gradients),
             self.mean,
             self.square,
             [],
             self.steps,
-            foreach=False,
-            fused=True,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,

@@ -10,6 +10,7 @@ as exact. Elsewhere (Intel, ARM, other systems) torch's own choice is the best o
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from contextlib import AbstractContextManager, ContextDecorator, nullcontext
 from types import TracebackType
@@ -21,6 +22,8 @@ DEFAULT = "none"  # torch's setting where nobody has set one
 # rows from which oneDNN's products are worth their start, some 12 us each, in thin layers as well
 MANY_ROWS = 2048
 EXACT = 1e-6  # relative error of a float32 product; one of rounded factors errs by some 1e-3
+LARGE = 2**22  # multiplications that oneDNN speeds up by more than the 15 us it takes to start
+BFLOAT16_LARGE = 2**22  # multiplications that bfloat16 speeds up by more than conversions cost
 
 
 def chosen_products() -> Literal["oneDNN float32", "torch's default"]:
@@ -31,8 +34,7 @@ def chosen_products() -> Literal["oneDNN float32", "torch's default"]:
 def products_for(rows: int) -> AbstractContextManager[object]:
     """Return a context of FastProducts for many rows; for few it changes nothing.
 
-    For models of which nothing but the number of rows is known. One that knows its layers decides
-    for itself.
+    For models of which nothing but the number of rows is known; else see products_of.
 
     Args:
         rows: B of the products' factors (B, n).
@@ -40,6 +42,21 @@ def products_for(rows: int) -> AbstractContextManager[object]:
     return FastProducts() if rows >= MANY_ROWS else nullcontext()
 
 
+def products_of(*sizes: int) -> AbstractContextManager[object]:
+    """Return FastProducts() for large products, and a context without effect for small ones.
+
+    Args:
+        sizes: of the product: batch, rows, inner and columns, whose product decides.
+    """
+    return FastProducts() if math.prod(sizes) >= LARGE else nullcontext()
+
+
+def bfloat16_pays(rows: int, fan_in: int, fan_out: int) -> bool:
+    """Return whether a product of these sizes is computed in bfloat16 where that is asked for."""
+    return rows * fan_in * fan_out >= BFLOAT16_LARGE
+
+
+@functools.cache
 def _setting() -> Any:
     """Return where torch keeps the setting; None in a torch that has none."""
     return getattr(torch.backends.mkldnn, "matmul", None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mbrl.config import build, instantiate, make_env
+from mbrl.config import build, compose, instantiate, make_env
 from mbrl.errors import BadInput
 from tests.config.parts import HERE, Sizes, compose_toy
 
@@ -122,3 +122,10 @@ def test_a_module_that_cannot_be_imported_is_bad_input_too(tmp_path, monkeypatch
     (tmp_path / "halved.py").write_text("class Part(:\n")
     with pytest.raises(BadInput, match=r"agent._target_=halved.Part: cannot be imported \(Synt"):
         instantiate({"_target_": "halved.Part"}, "agent")
+
+
+def test_updates_are_of_the_precision_that_is_asked_for_and_else_float32():
+    config = compose(["agent=sac", "env=pendulum", "learner.precision=bf16"]).config
+    assert build(config).agent.learner._updates.settings.bfloat16
+    del config["learner"]["precision"]  # as in a run that an older version saved
+    assert not build(config).agent.learner._updates.settings.bfloat16

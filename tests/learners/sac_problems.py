@@ -81,22 +81,31 @@ def problem(
         return torch.randn(num_seeds, *shape, generator=g).to(dtype)
 
     noise = draw(act_dim, 2 * size)
-    batch = Batch(
-        torch.cat([draw(size, obs_dim), draw(size, act_dim).tanh()], 2),
-        draw(size, obs_dim),
-        draw(size),
-        0.9 * (draw(size) < 0.5).to(dtype),
-        noise,
-        gaussian_log_prob(noise),
-    )
-    return networks, batch
+    obs, action, next_obs = draw(size, obs_dim), draw(size, act_dim).tanh(), draw(size, obs_dim)
+    reward, discount = draw(size), 0.9 * (draw(size) < 0.5).to(dtype)
+    return networks, batch_of(obs, action, next_obs, reward, discount, noise)
 
 
-def gradients(kind: type, networks: Networks, batch: Batch) -> dict[str, Tensor]:
+def batch_of(
+    obs: Tensor, action: Tensor, next_obs: Tensor, reward: Tensor, discount: Tensor, noise: Tensor
+) -> Batch:
+    """Batch of rows (S, B, ...) and noise (S, A, 2B)."""
+    num_copies = 1 if len(obs) == 1 else 2
+    taken = torch.cat([obs, action], 2)
+    pairs = torch.cat([torch.cat([obs, next_obs], 1), torch.zeros_like(noise.mT)], 2)
+    taken, pairs = (x[:, None].repeat(1, num_copies, 1, 1) for x in (taken, pairs))
+    return Batch(taken, pairs, reward, discount, noise, gaussian_log_prob(noise))
+
+
+def gradients(
+    kind: type, networks: Networks, batch: Batch, *, bfloat16: bool = False
+) -> dict[str, Tensor]:
     """One update's gradients and metrics; the critics move in between."""
-    size = {"batch_size": batch.reward.shape[1]} if kind is ManualGradients else {}
-    networks = copy.deepcopy(networks)
-    found = kind(networks, target_entropy=-1.5, **size)
+    networks, options = copy.deepcopy(networks), {"target_entropy": -1.5, "bfloat16": bfloat16}
+    if kind is ManualGradients:
+        found = ManualGradients(networks, batch_size=batch.reward.shape[1], **options)
+    else:
+        found = kind(networks, **options)
     critic, temperature = found.critic(batch)
     Adam(networks.critic, learning_rate=0.01).step(critic)
     return {

@@ -15,12 +15,12 @@ from mbrl.buffer import ReplayBuffer
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.learners import SAC
 from mbrl.learners.sac_losses import AutogradGradients
-from mbrl.learners.sac_networks import Batch, forward, gaussian_log_prob
+from mbrl.learners.sac_networks import forward
 from mbrl.nn.flat import layers
 from mbrl.roles import PolicyLearner
 from mbrl.types import ActionSpec, Transitions
 from tests.learners.bandit import UNIT
-from tests.learners.sac_problems import SQUARE, both, bounds, experience, seeded, small
+from tests.learners.sac_problems import SQUARE, batch_of, both, bounds, experience, seeded, small
 from tests.toys import generator
 
 
@@ -53,7 +53,7 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
     """Same weights, batches and noise give the same weights after five updates."""
     learner = small(backward, action=bounds((-1.0, 1.0), (-1.0, 1.0)))
     real = experience(200, action=bounds((-1.0, 1.0), (-1.0, 1.0)))
-    batches = copy.deepcopy(learner)._updates.batches(((real, None),), 5)
+    batches = copy.deepcopy(learner)._updates.batches.draw(((real, None),), 5)
     nets = learner.networks
 
     with torch.random.fork_rng():
@@ -73,8 +73,8 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
 
     samples = iter(
         ReplayBufferSamples(
-            b.taken[0, :, :3],
-            b.taken[0, :, 3:],
+            b.obs[0],
+            b.of_critics[0, :, 3:],
             b.next_obs[0],
             (b.discount[0] == 0).float()[:, None],
             b.reward[0, :, None],
@@ -101,8 +101,15 @@ def test_updates_are_stable_baselines3s(backward, monkeypatch):
     torch.testing.assert_close(nets.log_temperature, sb3.log_ent_coef.data)
 
 
-@both
-def test_finds_the_best_action_of_a_bandit(backward):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backward": "manual", "num_updates": 900},
+        {"backward": "autograd", "num_updates": 900},
+        {"precision": "bf16", "hidden": 128, "batch_size": 256, "num_updates": 400},
+    ],
+)
+def test_finds_the_best_action_of_a_bandit(changes):
     """One step, reward -(a - 2 - obs)^2, actions in [-2, 6]: the best is 2 + obs."""
     action = bounds((-2.0, 6.0))
     g = seeded(3)
@@ -111,10 +118,10 @@ def test_finds_the_best_action_of_a_bandit(backward):
     ended, zero = torch.ones(2000, dtype=torch.bool), torch.zeros(2000, dtype=torch.bool)
     reward = -(taken - 2 - obs)[:, 0].square()
     buffer.add(Transitions(obs, taken, reward, obs, ended, zero, zero.long()))
-    learner = small(
-        backward, obs_dim=1, action=action, hidden=32, learning_rate=3e-3, batch_size=64
-    )
-    learner.improve(buffer, num_updates=900)
+    settings = {"hidden": 32, "batch_size": 64} | changes
+    num_updates = settings.pop("num_updates")
+    learner = small(obs_dim=1, action=action, learning_rate=3e-3, **settings)
+    learner.improve(buffer, num_updates=num_updates)
     asked = torch.linspace(-0.8, 0.8, 9)[:, None]
     found = learner.select(asked, generator=g, deterministic=True)
     assert (found - 2 - asked).abs().max() < 0.35
@@ -214,13 +221,14 @@ def test_global_randomness_is_left_alone(backward):
 
 
 @both
-def test_goes_on_bit_for_bit_after_loading(backward):
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "hidden": 128, "batch_size": 256}])
+def test_goes_on_bit_for_bit_after_loading(backward, changes):
     real, imagined, obs = experience(100), experience(300), torch.randn(5, 3)
-    learner = small(backward)
+    learner = small(backward, **changes)
     learner.improve(real, imagined, num_updates=3)
     saved = learner.state_dict()
     frozen = copy.deepcopy(saved)
-    other = small(backward, seed=99)
+    other = small(backward, seed=99, **changes)
     other.load_state_dict(saved)
     assert other.select(obs, generator=seeded()).equal(learner.select(obs, generator=seeded()))
     metrics = [x.improve(real, imagined, num_updates=4) for x in (learner, other)]
@@ -256,13 +264,13 @@ def test_no_updates_change_nothing():
 def test_batches_hold_scaled_actions_and_discounts():
     learner, real = small(batch_size=64), experience(40)
     data = real.all()
-    for seeds in learner._updates.batches(((real, None),), 3):
-        batch = Batch(*(x[0] for x in seeds))
-        row = (batch.taken[:, None, :3] == data.obs[None]).all(2).float().argmax(1)
+    for batch in learner._updates.batches.draw(((real, None),), 3):
+        row = (batch.obs[0][:, None] == data.obs[None]).all(2).float().argmax(1)
         scaled = 2 * (data.action - SQUARE.low) / (SQUARE.high - SQUARE.low) - 1
-        torch.testing.assert_close(batch.taken[:, 3:], scaled[row])
-        torch.testing.assert_close(batch.next_obs, data.next_obs[row])
-        torch.testing.assert_close(batch.discount, 0.99 * (~data.terminated[row]).float())
+        for taken in batch.of_critics:
+            torch.testing.assert_close(taken, torch.cat([data.obs, scaled], 1)[row])
+        torch.testing.assert_close(batch.next_obs[0], data.next_obs[row])
+        torch.testing.assert_close(batch.discount[0], 0.99 * (~data.terminated[row]).float())
     assert real.all().action.equal(data.action)  # scaling left the buffer alone
 
 
@@ -280,22 +288,21 @@ def test_the_conservative_term_is_the_gap_of_the_two_means():
     """Its gradient, against one of the gap written out on the same batch."""
     sac = SAC(obs_dim=2, action=UNIT, generator=generator(1), hidden=8, batch_size=12)
     nets, draws = sac.networks, generator(4)
+    obs, action, next_obs, reward = (
+        torch.randn(1, 12, *width, generator=draws) for width in ((2,), (1,), (2,), ())
+    )
     noise = torch.randn(1, 1, 24, generator=draws)
-    batch = Batch(
-        torch.randn(1, 12, 3, generator=draws), torch.randn(1, 12, 2, generator=draws),
-        torch.randn(1, 12, generator=draws), torch.full((1, 12), 0.9), noise,
-        gaussian_log_prob(noise),
-    )  # fmt: skip
+    batch = batch_of(obs, action, next_obs, reward, torch.full((1, 12), 0.9), noise)
     plain, _ = AutogradGradients(nets, target_entropy=-1.0).critic(batch)
     options = {"target_entropy": -1.0, "conservatism": 3.0, "num_real": 5}
     pushed, _ = AutogradGradients(nets, **options).critic(batch)
 
     flat = nets.critic.detach().requires_grad_()
     critic = layers(flat, 2, nets.critic_sizes)
-    mean, log_std = forward(batch.taken[..., :2], layers(nets.actor, 1, nets.actor_sizes))[0]
+    mean, log_std = forward(batch.obs, layers(nets.actor, 1, nets.actor_sizes))[0]
     action = (mean + log_std.exp() * noise[0, 0, :12]).tanh()[:, None].detach()
-    imagined = torch.cat([batch.taken[0, 5:, :2], action[5:]], 1).expand(2, -1, -1)
-    real = batch.taken[0, :5].expand(2, -1, -1)
+    imagined = torch.cat([obs[0, 5:], action[5:]], 1).expand(2, -1, -1)
+    real = batch.of_critics[:, :5]
     gap = forward(imagined, critic).mean(2) - forward(real, critic).mean(2)
     (expected,) = torch.autograd.grad(3.0 * gap.sum(), flat)
     torch.testing.assert_close(pushed - plain, expected, atol=1e-5, rtol=1e-4)
@@ -317,7 +324,7 @@ def test_conservatism_needs_batches_of_both_kinds(ratio, words):
 @pytest.mark.parametrize(
     "parameter, value",
     [("hidden", 0), ("tau", 0.0), ("discount", 1.5), ("learning_rate", float("nan")),
-     ("batch_size", 2.5), ("backward", "fast")],
+     ("batch_size", 2.5), ("backward", "fast"), ("precision", "bfloat16")],
 )  # fmt: skip
 def test_wrong_values_are_refused_by_name(parameter, value):
     with pytest.raises(BadInput, match=f"^{parameter}="):

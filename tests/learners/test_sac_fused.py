@@ -48,3 +48,33 @@ def test_the_gradient_tests_reach_clamped_log_stds():
     manual.critic(batch)
     clamped = manual._sample.clamped
     assert clamped.any() and not clamped.all()
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("hidden", [[128, 128], [256, 256], [48, 512, 192]])
+def test_bfloat16_gradients_are_autograds_of_the_same_roundings(hidden, num_seeds):
+    given_problem = problem(1, 11, 3, hidden, 256, 1.0, torch.float32, num_seeds)
+    manual = gradients(ManualGradients, *given_problem, bfloat16=True)
+    reference = gradients(AutogradGradients, *given_problem, bfloat16=True)
+    for name in ("critic", "temperature", "actor"):
+        gap = manual[name] - reference[name]
+        assert gap.norm() < 2e-3 * reference[name].norm(), name  # of sums in another order
+
+
+@pytest.mark.parametrize("hidden", [[128, 128], [256, 256], [256, 256, 256]])
+def test_bfloat16_gradients_are_near_those_of_float32(hidden):
+    given_problem = problem(1, 11, 3, hidden, 256, 1.0, torch.float32)
+    rounded = gradients(ManualGradients, *given_problem, bfloat16=True)
+    exact = gradients(AutogradGradients, *given_problem)
+    for name in ("critic", "actor"):
+        found, expected = rounded[name].double(), exact[name].double()
+        assert not found.equal(expected)
+        assert torch.cosine_similarity(found, expected, 0) > 0.999, name
+        assert abs(found.norm() / expected.norm() - 1) < 0.01, name
+
+
+def test_layers_that_gain_nothing_from_bfloat16_stay_float32():
+    given_problem = problem(1, 11, 3, [64, 64], 256, 1.0, torch.float32)
+    rounded = gradients(ManualGradients, *given_problem, bfloat16=True)
+    exact = gradients(ManualGradients, *given_problem)
+    assert all(rounded[name].equal(exact[name]) for name in exact)

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from mbrl.nn import products
-from mbrl.nn.products import DEFAULT, MANY_ROWS, FastProducts, chosen_products, products_for
+from mbrl.nn.products import (
+    DEFAULT,
+    MANY_ROWS,
+    FastProducts,
+    chosen_products,
+    products_for,
+    products_of,
+)
 
 SHAPES = [
     (1, 256, 256, 256),
@@ -123,3 +130,11 @@ def test_products_that_would_be_rounded_are_not_chosen(monkeypatch):
         assert chosen_products() == "torch's default"
     finally:
         products._onednn_is_faster.cache_clear()
+
+
+def test_only_large_products_are_changed(chosen):
+    with products_of(64, 128, 256):
+        assert setting() == DEFAULT
+    with products_of(7, 64, 128, 128):
+        assert setting() == "bf16"
+    assert setting() == DEFAULT
