@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mbrl.dynamics.sindy.codegen import System, active, features_source, python_source
 from mbrl.dynamics.sindy.kernel import Kernel
+from mbrl.nn.memory import keep_freed_memory
 
 _ROWS = 2048  # rows of a numpy chunk, which stays in the cache
 
@@ -22,7 +23,9 @@ class Predictor:
     """One step of a sparse system, by the back end that is fastest for the batch.
 
     All back ends compute the same numbers up to rounding: Python floats for one row, array code
-    (numpy, or torch with gradients) for many, and a C kernel on request.
+    (numpy, or torch with gradients) for many, and a C kernel on request. Results of many rows need
+    much memory, which costs more than the prediction where it is fresh: the first predictor of a
+    process lets glibc keep freed memory (mbrl.nn.memory).
 
     Args:
         system: the equations.
@@ -35,6 +38,7 @@ class Predictor:
 
     def __init__(self, system: System, *, compile: bool = False):
         """Generate the code."""
+        keep_freed_memory()
         self.system = system
         self.kernel: Kernel | None = None
         self.why_not = ""
@@ -77,8 +81,7 @@ class Predictor:
         Args:
             obs: (B, n).
             action: (B, m) of the same type; None if there are no actions.
-            out: contiguous (B, n) for the result; for 100 000 rows the memory of a new array costs
-                more than the prediction.
+            out: contiguous (B, n) for the result.
         """
         rows = obs.shape[0]
         action = np.empty((rows, 0), obs.dtype) if action is None else action

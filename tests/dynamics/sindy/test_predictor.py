@@ -1,6 +1,10 @@
 """Predictions of every back end: those of PySINDy, and of a structured system by hand."""
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pysindy
@@ -129,3 +133,32 @@ def test_without_a_compiler_the_reason_is_kept_and_predictions_go_on(monkeypatch
     assert predictor.kernel is None and predictor.why_not == "no compiler"
     obs, action = np.ones((3, 4)), np.ones((3, 1))
     assert worst(predictor.numpy(obs, action), step_by_hand(obs, action[:, 0])) < 1e-14
+
+
+FAULTS = """
+import resource
+import numpy as np
+from mbrl.dynamics.sindy.predictor import Predictor
+from tests.dynamics.sindy.systems import STRUCTURED
+predictor = Predictor(STRUCTURED, compile=True)
+obs, action = np.ones((100_000, 4)), np.ones((100_000, 1))
+number = 0
+for turn in range(20):
+    other = [np.ones(625_000) for _ in range(8)]  # what the caller does between two predictions
+    del other
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    result = predictor.numpy(obs, action)
+    number += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before if turn > 1 else 0
+    del result
+print(number)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_the_memory_of_many_rows_is_not_mapped_anew_at_each_prediction():
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert int(done.stdout) < 18 * 781 / 5  # a prediction has 781 pages of 4 kB
