@@ -14,7 +14,7 @@ HOUSE = ROOT / "mbrl"
 # Rooms from the ground up. A room imports from itself and from the rooms above it in this list;
 # rooms of one line do not import each other. Imports inside functions or TYPE_CHECKING count.
 FLOORS = [
-    {"errors", "moved", "memory"},
+    {"errors", "lazy", "moved", "memory"},
     {"values", "files"},
     {"relu"},  # mathematics: knows nothing of models and planners
     {"types", "manifest", "documents", "lock"},

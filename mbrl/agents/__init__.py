@@ -1,14 +1,18 @@
 """Agents: they act in an environment and learn from it."""
 
-from mbrl import moved
-from mbrl.agents.dyna import Dyna
-from mbrl.agents.in_model import InModelAgent
-from mbrl.agents.model_free import ModelFree
-from mbrl.agents.mpc import MPC
-from mbrl.agents.offline import Offline, OfflineDyna
-from mbrl.agents.on_policy import OnPolicy
-from mbrl.agents.random import Random
-from mbrl.roles import Actor, Agent, OfflineAgent
+from typing import TYPE_CHECKING
+
+from mbrl import lazy, moved
+
+if TYPE_CHECKING:
+    from mbrl.agents.dyna import Dyna
+    from mbrl.agents.in_model import InModelAgent
+    from mbrl.agents.model_free import ModelFree
+    from mbrl.agents.mpc import MPC
+    from mbrl.agents.offline import Offline, OfflineDyna
+    from mbrl.agents.on_policy import OnPolicy
+    from mbrl.agents.random import Random
+    from mbrl.roles import Actor, Agent, OfflineAgent
 
 __all__ = [
     "Actor",
@@ -24,4 +28,4 @@ __all__ = [
     "Random",
 ]
 
-__getattr__ = moved.names(__name__)
+__getattr__, __dir__ = lazy.exports(__name__, moved.names(__name__))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mbrl import moved
-from mbrl.cli.common import reason, say
+from mbrl.cli.common import reason, say, started
 from mbrl.cli.streams import readers_may_leave, standard_output
 from mbrl.errors import BadInput, OtherVersions
 
@@ -43,8 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the command and its arguments; None takes the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with readers_may_leave():
-        return _run(arguments)
+    if argv is None:
+        gc.disable()  # until the command calls started()
+    try:
+        with readers_may_leave():
+            return _run(arguments)
+    finally:
+        started()
 
 
 def _run(arguments: list[str]) -> int:
@@ -107,7 +113,10 @@ def _dispatch(arguments: list[str]) -> int:
         near = nearest(name, COMMANDS)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(COMMANDS)}"
         raise BadInput(f"{name}: unknown command; {hint}")
-    return importlib.import_module(COMMANDS[name][0]).main(rest)
+    command = importlib.import_module(COMMANDS[name][0])
+    if name not in ("train", "eval"):  # they import and build much first
+        started()
+    return command.main(rest)
 
 
 def _usage() -> str:

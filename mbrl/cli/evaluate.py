@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mbrl.cli.common import Parser, add_trust, count, run_on, trust_of
+from mbrl.cli.common import Parser, add_trust, count, run_on, started, trust_of
 from mbrl.config.restore import restore
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _evaluate(run: RunFolder, options: argparse.Namespace) -> int:
     parts = restore(run, trust_of(options))
     from mbrl.training.evaluation import evaluate
 
+    started()
     score = evaluate(
         parts.make_eval_env,
         parts.agent,

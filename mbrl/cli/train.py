@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbrl.cli.common import failed, say, trust_of, use_folders_of
+from mbrl.cli.common import failed, say, started, trust_of, use_folders_of
 from mbrl.errors import BadInput
 from mbrl.memory import limited_memory
 
@@ -93,6 +93,7 @@ def main(arguments: list[str]) -> int:
         except Exception as error:
             return failed(runs[0], error)
         print(f"run folder {shown}", flush=True)
+        started()
         try:
             with contextlib.ExitStack() as closing, _memory(runs[0].config["device"]):
                 for logger in loggers:

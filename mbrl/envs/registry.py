@@ -50,35 +50,6 @@ OWN: dict[str, Callable[..., SimulatedVecEnv | WarpVecEnv]] = {
     "Refrigerator-v0": refrigerator,
 }
 
-# steps after which an episode is truncated, for gymnasium, which must know without building one
-LIMITS = {
-    "Hopper-v5": 1000,
-    "Walker2d-v5": 1000,
-    "HalfCheetah-v5": 1000,
-    "Swimmer-v5": 1000,
-    "InvertedPendulum-v5": 1000,
-    "InvertedDoublePendulum-v5": 1000,
-    "Reacher-v5": 50,
-    "Ant-v5": 1000,
-    "Humanoid-v5": 1000,
-    "HumanoidStandup-v5": 1000,
-    "Pusher-v5": 100,
-    "CartpoleSwingup-v0": 1000,
-    "CartpoleSwingupSparse-v0": 1000,
-    "Push-v0": 60,
-    "PushBox-v0": 60,
-    "PushBoxPose-v0": 60,
-    "PushObstacle-v0": 60,
-    "Sort-v0": 80,
-    "Rope-v0": 60,
-    "PiecewiseAffine-v0": 40,
-    "KuramotoSivashinsky-v0": 200,
-    "Pendulum-v1": 200,
-    "PendulumSparse-v0": 100,
-    "PendulumWeak-v0": 200,
-    "Refrigerator-v0": 100,
-}
-
 
 def make_own(name: str, **kwargs: Any) -> SimulatedVecEnv | WarpVecEnv:
     """Build one of the framework's own environments.

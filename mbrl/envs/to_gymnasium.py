@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from mbrl.envs.pictures import DEFAULT_FPS, Camera, Picture, camera_of, frames_per_second
-from mbrl.envs.registry import LIMITS, make_own
+from mbrl.envs.registry import make_own
 from mbrl.envs.simulation import Action, CheckedSimulation, SimulatedVecEnv, Simulation
 from mbrl.envs.warp import WarpVecEnv
 from mbrl.errors import BadInput
@@ -384,17 +384,3 @@ def _floats(action: Any, shape: tuple[int, ...]) -> Action:
 def _first(info: Info) -> Info:
     """Return the info of the first environment."""
     return {key: values[0].copy() for key, values in info.items()}
-
-
-def register() -> None:
-    """Register every environment of the framework with gymnasium, as `mbrl/ID`."""
-    for name, limit in LIMITS.items():
-        original = gymnasium.registry.get(name)
-        gymnasium.register(
-            f"mbrl/{name}",
-            entry_point="mbrl.envs.to_gymnasium:MbrlEnv",
-            vector_entry_point="mbrl.envs.to_gymnasium:make_vector_env",
-            max_episode_steps=limit,
-            reward_threshold=None if original is None else original.reward_threshold,
-            kwargs={"name": name},
-        )

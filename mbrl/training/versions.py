@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mbrl.errors import OtherVersions
 from mbrl.files import MB, read_regular
-from mbrl.nn.products import chosen_products
 
 _PACKAGES = ("dynaplan", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pysindy")
 
@@ -20,6 +19,8 @@ def current_versions() -> dict[str, str]:
 
     "products" is what multiplies matrices: another processor may have another one.
     """
+    from mbrl.nn.products import chosen_products  # imports torch: configs are checked without it
+
     versions = {
         "python": platform.python_version(),
         "platform": platform.platform(),

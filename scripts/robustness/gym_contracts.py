@@ -28,7 +28,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from gymnasium.vector import AutoresetMode
 
 import mbrl.envs
-from mbrl.envs.registry import LIMITS
+from mbrl.envs.registration import LIMITS
 from mbrl.errors import BadInput
 
 OUT = Path("results/robustness/gym_contracts.csv")

@@ -3,7 +3,8 @@
 import gymnasium
 import pytest
 
-from mbrl.envs.registry import LIMITS, OWN
+from mbrl.envs.registration import LIMITS
+from mbrl.envs.registry import OWN
 from scripts.robustness import gym_contracts as script
 
 ORIGINALS = [id for id in LIMITS if id in gymnasium.registry]
