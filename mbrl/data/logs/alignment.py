@@ -11,9 +11,12 @@ _FOLDS = 5
 _MOST = 20_000  # steps that are looked at
 _ENOUGH = 20  # steps for each feature
 _CLEAR = 0.8  # of the squared error with the action of the row: less is clearly more
-_NO_MORE = 0.9  # of the gain that the action of the row may still add
+_NO_MORE, _NO_CHANGE = 0.1, 0.02  # of what the other row explains, and of the error, that may go
 _FLOOR = 1e-6  # of the variance of a change: errors below do not differ
-_FREE = 0.5  # of the variance of the next action that the past may not predict
+# shares of an action's variance that the observations may not explain
+_FREE_SAME, _FREE_NEXT, _FREE_NOW = 0.02, 0.5, 0.1
+_STAYS = 0.3  # of what an action explains: still there a row later
+_PAST, _SAME, _NOW = 0, 2, 4  # groups of features
 _RIDGE = 1e-9  # of the variance of a feature
 
 
@@ -55,33 +58,76 @@ def best_shift(
     parts = [_windows(obs, action, angles) for obs, action in runs if len(action) > 2]
     if not parts:
         return 0
-    now, lag, change, *actions = (np.concatenate(each)[:_MOST] for each in zip(*parts, strict=True))
+    now, turned, changes, *actions = (
+        np.concatenate(each)[:_MOST] for each in zip(*parts, strict=True)
+    )
+    lag, change, later = np.split(changes, 3, 1)
     moving, varied = change.std(0) > 0, actions[1].std(0) > 0
-    change, actions = change[:, moving], [each[:, varied] for each in actions]
-    width = now.shape[1] + lag.shape[1] + 2 * varied.sum()
+    change, later = change[:, moving], later[:, moving]
+    actions = [each[:, varied] for each in actions]
+    past, bounded = np.concatenate([now, lag], 1), np.concatenate([turned, lag], 1)
+    width = past.shape[1] + 2 * varied.sum()
     if not moving.any() or not varied.any() or len(now) < _ENOUGH * width:
         return 0
-    past = np.concatenate([now, lag], 1)
-    if len(now) >= _ENOUGH * (width + width**2 / 2):
-        inputs = [np.concatenate([a, a**2, _products(a, now)], 1) for a in actions]
-        past = np.concatenate([past, _products(past, past)], 1)
-    else:
-        inputs = actions
-    fit = _Fits([past, *inputs, now], [change, actions[1], actions[2]])
-    shift, gain = 0, 1.0
-    alone, free_same, _ = fit.errors([0, 2])
-    for other, place in ((-1, 1), (1, 3)):
-        others, _, _ = fit.errors([0, place])
-        both = fit.errors([0, place, 2])[0]
-        none = fit.errors([0])[0]
-        best = int((others / alone).argmin())
-        clear = others[best] < _CLEAR * alone[best] and others.sum() < alone.sum()
-        useless = others[best] - both[best] < (1 - _NO_MORE) * (none[best] - others[best])
-        if other > 0:
-            useless &= fit.errors([0, 1, 2])[2].min() > _FREE and fit.errors([4])[1].min() > _FREE
-        if clear and useless and others[best] / alone[best] < gain:
-            shift, gain = other, others[best] / alone[best]
-    return shift
+    inputs = actions
+    if len(now) >= _ENOUGH * (width + (bounded.shape[1] + 2 * varied.sum()) ** 2 / 2):
+        inputs = [np.concatenate([a, a**2, _products(a, turned)], 1) for a in actions]
+        past = np.concatenate([past, turned, _products(bounded, bounded)], 1)
+    fit = _Fits([past, *inputs, now], [change, change + later, actions[1], actions[2]])
+    same = fit.errors([_PAST, _SAME])[0]
+    other = {shift: fit.errors([_PAST, _SAME + shift])[0] for shift in (-1, 1)}
+    shift = min(other, key=lambda shift: other[shift].sum())
+    best = int((other[shift].mean(0) / same.mean(0)).argmin())
+    if not _is_clear(fit, other[shift][:, best], same[:, best], shift, best):
+        return 0
+    return shift if _is_free(fit, shift, best) else 0
+
+
+def _is_clear(
+    fit: _Fits,
+    other: NDArray[np.float64],
+    same: NDArray[np.float64],
+    shift: int,
+    best: int,
+) -> bool:
+    """Return whether the other action explains more, in all parts, and the same one nothing more.
+
+    Args:
+        fit: the least squares.
+        other: errors (F,) of a change in each part with the action of the other row.
+        same: those with the action of the same row.
+        shift: of the other row.
+        best: which change.
+    """
+    if other.mean() > _CLEAR * same.mean() or (other > same).any():
+        return False
+    none, both = (fit.errors(g)[0][:, best] for g in ([_PAST], [_PAST, _SAME, _SAME + shift]))
+    gain, more = (none - other).mean(), (other - both).mean()
+    return bool(more < max(_NO_MORE * gain, _NO_CHANGE * other.mean()))
+
+
+def _is_free(fit: _Fits, shift: int, best: int) -> bool:
+    """Return whether actions vary enough by themselves for the shift to be seen.
+
+    A controller computes actions from observations. The action of the next row then holds what is
+    observed there, with its noise, and the action of the same row nothing that the observations do
+    not. What an action does stays; noise does not.
+
+    Args:
+        fit: the least squares.
+        shift: of the other row.
+        best: which change.
+    """
+    none = [errors.mean(0) for errors in fit.errors([_PAST])]
+    if shift < 0:
+        return none[2].min() > _FREE_SAME
+    after = [errors.mean(0) for errors in fit.errors([_PAST, _SAME + 1])]
+    gains = [(fit.variance(target) * (none[target] - after[target]))[best] for target in (0, 1)]
+    return (
+        fit.errors([_PAST, _SAME - 1, _SAME])[3].mean(0).min() > _FREE_NEXT
+        and fit.errors([_NOW])[2].mean(0).min() > _FREE_NOW
+        and bool(gains[1] > _STAYS * gains[0])
+    )
 
 
 class _Fits:
@@ -96,7 +142,8 @@ class _Fits:
             features: groups (N, P) of them.
             targets: groups (N, D) of them.
         """
-        x, y = (_standardized(np.concatenate(groups, 1)) for groups in (features, targets))
+        x, _ = _standardized(np.concatenate(features, 1))
+        y, self._scale = _standardized(np.concatenate(targets, 1))
         x = np.concatenate([x, np.ones((len(x), 1))], 1)
         self._places = np.split(
             np.arange(x.shape[1] - 1), np.cumsum([group.shape[1] for group in features])[:-1]
@@ -106,34 +153,47 @@ class _Fits:
         self._xx = np.stack([a.T @ a for a, _ in parts])
         self._xy = np.stack([a.T @ b for a, b in parts])
         self._yy = np.stack([(b**2).sum(0) for _, b in parts])
-        self._count = len(x)
+        self._counts = np.array([len(a) for a, _ in parts])
+
+    def variance(self, group: int) -> NDArray[np.float64]:
+        """Return the variances (D,) of a group of targets.
+
+        Args:
+            group: its place.
+        """
+        return np.split(self._scale**2, self._ends)[group]
 
     def errors(self, groups: Sequence[int]) -> list[NDArray[np.float64]]:
-        """Return the mean squared error of each target (D,), in each group of targets.
+        """Return the mean squared errors (F, D) of each group of targets, in each part.
+
+        They are shares of the variance of a target.
 
         Args:
             groups: of the features that are used, with a constant.
         """
         places = np.concatenate([*(self._places[group] for group in groups), [-1]])
         xx, xy = self._xx[:, places][:, :, places], self._xy[:, places]
-        total = np.zeros(xy.shape[2])
-        ridge = _RIDGE * self._count * np.eye(len(places))
-        for part in range(_FOLDS):
-            weight = np.linalg.solve(xx.sum(0) - xx[part] + ridge, xy.sum(0) - xy[part])
-            fitted = np.einsum("pd,pq,qd->d", weight, xx[part], weight)
-            total += self._yy[part] - 2 * (weight * xy[part]).sum(0) + fitted
-        return np.split(total.clip(min=0) / self._count + _FLOOR, self._ends)
+        ridge = _RIDGE * self._counts.sum() * np.eye(len(places))
+        weight = np.linalg.solve(xx.sum(0) - xx + ridge, xy.sum(0) - xy)
+        fitted = np.einsum("fpd,fpq,fqd->fd", weight, xx, weight, optimize=True)
+        total = self._yy - 2 * (weight * xy).sum(1) + fitted
+        return np.split(total.clip(min=0) / self._counts[:, None] + _FLOOR, self._ends, 1)
 
 
 def _windows(
     obs: NDArray[np.float64], action: NDArray[np.float64], angles: Sequence[int]
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return for rows k of a run: observations, last and next change, actions k - 1, k, k + 1."""
+    """Return arrays for the rows k of a run.
+
+    These are observations, the same with sines and cosines for angles, the changes to k, from k and
+    from k + 1, and the actions k - 1, k and k + 1.
+    """
     other = [place for place in range(obs.shape[1]) if place not in angles]
-    turned = obs[:, list(angles)]
-    now = np.concatenate([obs[:, other], np.sin(turned), np.cos(turned)], 1)
+    turn = obs[:, list(angles)]
+    turned = np.concatenate([obs[:, other], np.sin(turn), np.cos(turn)], 1)
     change = np.diff(obs, axis=0)
-    return now[1:-2], change[:-2], change[1:-1], action[:-2], action[1:-1], action[2:]
+    changes = np.concatenate([change[:-2], change[1:-1], change[2:]], 1)
+    return obs[1:-2], turned[1:-2], changes, action[:-2], action[1:-1], action[2:]
 
 
 def _products(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,8 +205,9 @@ def _products(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.floa
     return products.reshape(len(x), -1)
 
 
-def _standardized(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return columns (N, P) of mean 0 and deviation 1; constant ones become 0."""
+def _standardized(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return columns (N, P) of mean 0 and deviation 1, and the deviations."""
     x = x - x.mean(0)
     scale = x.std(0)
-    return x / np.where(scale > 1e-12 * np.abs(x).max(0, initial=0), scale, np.inf)
+    x = x / np.where(scale > 1e-12 * np.abs(x).max(0, initial=0), scale, np.inf)
+    return x, scale
