@@ -25,6 +25,7 @@ _EXTRAS = {  # package -> the extra that installs it
     "pyomo": "mip",
     "highspy": "mip",
     "minari": "offline",
+    "pyarrow": "logs",
     "mujoco-warp": "gpu",
     "tensorboard": "tensorboard",
     "wandb": "wandb",

@@ -40,7 +40,7 @@ def read_parquet(
         check_pyarrow()
         from pyarrow import parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise refuse(path, "Parquet needs pyarrow: pip install pyarrow") from None
+        raise refuse(path, "Parquet needs pyarrow: pip install 'dynaplan[logs]'") from None
     try:
         with open_regular(path) as opened, parquet.ParquetFile(opened) as content:
             return _read(path, content, wanted, components or {})

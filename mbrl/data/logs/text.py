@@ -190,8 +190,8 @@ def _names(
             row=1,
         )
     if all(plain) and not all(map(is_missing, first)):
-        counts = [[str(place + start) for place in range(len(first))] for start in (0, 1)]
-        if len(first) > 2 and (first in counts or first == ["", *counts[0][:-1]]):
+        count = [str(place) for place in range(len(first))]  # as pandas names columns of arrays
+        if len(first) > 2 and first in (count, ["", *count[:-1]]):
             raise refuse(
                 path,
                 f"{', '.join(first[:3])} ... may be names or numbers; name the columns in words",

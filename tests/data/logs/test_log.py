@@ -1,5 +1,7 @@
 """Recorded runs become episodes: known answers, and one line for each fault."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def save(tmp_path, names, *columns, name="log.csv"):
 
 
 def read(file, **changes):
-    settings = {"obs": ["x"], "action": ["u"]} | changes
+    settings: dict[str, Any] = {"obs": ["x"], "action": ["u"]} | changes
     return read_log([file], **settings)
 
 

@@ -73,4 +73,4 @@ def test_a_column_of_one_value_that_would_fill_the_memory_is_refused(tmp_path):
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path, monkeypatch):
     file = save(tmp_path, a=[1.0])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    refused(file, "Parquet needs pyarrow: pip install pyarrow")
+    refused(file, "Parquet needs pyarrow: pip install 'dynaplan[logs]'")
