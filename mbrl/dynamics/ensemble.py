@@ -10,7 +10,6 @@ from typing import Annotated, Literal, NamedTuple, final
 import torch
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from mbrl import moved
 from mbrl.dynamics.base import Belief, MarkovDynamics, complete_prediction
@@ -22,9 +21,9 @@ from mbrl.nn.calibration import calibrate
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.flat import copy
 from mbrl.nn.generators import as_generator
-from mbrl.nn.mlp import MLP, cycle, evaluate_transposed, rows_at_once, split_blocks
+from mbrl.nn.mlp import MLP, cycle, evaluate_in_pieces, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
-from mbrl.nn.products import FastProducts
+from mbrl.nn.products import FastProducts, bfloat16_pays
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import (
     AtMost,
@@ -38,8 +37,8 @@ from mbrl.values import (
     checked,
 )
 
-silu_in_place = partial(silu, inplace=True)
 OVERFITTING = 2.0  # growth of a squared error from which weights go back to the best ones
+MOST_KEPT = 2  # choices of members whose layers are kept
 NEGLIGIBLE = 1e-6  # error of a target, in its variances: smaller ones are all alike
 
 
@@ -127,6 +126,12 @@ class GaussianEnsemble(MarkovDynamics):
             "std": largest norm of an elite's standard deviation, normalized, as in MOPO;
             "raw_std": the same in raw units.
             Deviations are the networks' own, before their correction: they grow outside the data.
+        precision: of the products in a step:
+            "fp32": float32;
+            "bf16": large products between hidden layers have factors and results rounded to
+                bfloat16 and sum in float32; the first and the last layer, variances, fits and
+                gradients stay float32. Faster on processors with bfloat16 (AVX512-BF16, AMX,
+                ARM's) and GPUs for many rows of wide layers; slower, and as good, on others.
         device: where the networks are.
 
     Raises:
@@ -155,6 +160,7 @@ class GaussianEnsemble(MarkovDynamics):
         reward: Literal["learned", "known"] = "learned",
         termination: Literal["auto", "learned", "known"] = "auto",
         uncertainty: Literal["elites", "pair", "samples", "std", "raw_std"] = "elites",
+        precision: Literal["fp32", "bf16"] = "fp32",
         device: torch.device | str = "cpu",
     ):
         """Build the networks and sample their weights."""
@@ -176,6 +182,7 @@ class GaussianEnsemble(MarkovDynamics):
         learns_end = termination == "learned" or (termination == "auto" and task.terminated is None)
         self._uncertainty = uncertainty
         self._training = training
+        self._rounds = precision == "bf16"
 
         self.num_targets = obs_dim + self.learns_reward
         self.act_dim = action.dim
@@ -202,7 +209,8 @@ class GaussianEnsemble(MarkovDynamics):
 
         decay = torch.linspace(0.25, 1.0, len(widths) - 1) * training.weight_decay
         self._widths, self._decay = widths, decay.tolist()
-        self._mean_cache: tuple[list[int], list[Tensor], list[Tensor]] | None = None
+        self._kept: dict[tuple[int, ...], tuple[list[Tensor], list[Tensor]]] = {}
+        self._kept_version = 0
         self._list_elites()
         self.register_load_state_dict_post_hook(lambda model, _: model._list_elites())
 
@@ -397,18 +405,14 @@ class GaussianEnsemble(MarkovDynamics):
         *hidden, weight, bias = net
         last = [x[:, : self.num_targets] for x in (weight, bias)]
         squares = x.new_zeros(self.num_members, self.num_targets)
-        chunk = rows_at_once(self.num_members, weight.shape[2])
-        for rows, targets in zip(x.split(chunk), y.split(chunk), strict=True):
-            rows = rows.expand(self.num_members, *rows.shape)
-            means = evaluate_transposed(
-                rows, [*hidden[::2], last[0]], [*hidden[1::2], last[1]], activation=silu_in_place
-            )
-            squares += means.sub_(targets.T).square_().sum(2)
-        errors = squares / len(x)  # (M, targets), in variances of the targets
+        x = x.expand(self.num_members, *x.shape)
+        layers = [*hidden[::2], last[0]], [*hidden[1::2], last[1]]
+        for rows, means in evaluate_in_pieces(x, *layers):
+            squares += means.sub_(y[rows].T).square_().sum(2)
+        errors = squares / len(y)  # (M, targets), in variances of the targets
         share = self._varies() / self._varies().sum().clamp(min=1)
         return ((errors + NEGLIGIBLE).log() @ share).exp(), errors @ share
 
-    @FastProducts()
     def step(
         self,
         state: Belief,
@@ -418,60 +422,99 @@ class GaussianEnsemble(MarkovDynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step of each row by its own member; see Model.step."""
-        if generator is None and not state.members and self._uncertainty in ("elites", "pair"):
-            return self._mean_step(state, action, with_uncertainty)
-        x = self.inputs(torch.cat([state.obs, action], 1))
+        x = torch.cat([state.obs, action], 1)
         uncertainty = None
         if with_uncertainty or not state.members:
-            outputs = self._evaluate(
-                x, self._uncertainty_members() if with_uncertainty else self.particle_members
+            members = self._uncertainty_members() if with_uncertainty else self.particle_members
+            target, uncertainty = self._evaluate_all(
+                x, members, generator, predicts=not state.members, with_uncertainty=with_uncertainty
             )
-            if with_uncertainty:
-                uncertainty = self._spread(outputs, generator)
-            outputs = self._correct(outputs)
         if state.members:
-            out = self._run(split_blocks(x, len(state.members)), state.members)
-            mean, log_var = (t.flatten(0, 1)[: len(x)] for t in (out.mean, out.log_var))
-        else:
-            mean = outputs.mean.mean(0)
-            variance = outputs.log_var.exp().mean(0) + outputs.mean.var(0, correction=0)
-            log_var = variance.log()
-        pred = self._predict(state.obs, action, mean, log_var, state.members, generator)
+            target = self._evaluate_blocks(x, state.members, generator)
+        pred = self._complete(state.obs, action, target, state.members)
         return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)
 
-    def _mean_step(
-        self, state: Belief, action: Tensor, with_uncertainty: bool
-    ) -> tuple[Belief, Prediction]:
-        """Predict by the elites' means alone: nothing is sampled, so no variance is needed."""
-        x = self.inputs(torch.cat([state.obs, action], 1))
-        members = self._uncertainty_members() if with_uncertainty else self.particle_members
-        weights, biases = self._mean_layers(members)
-        x = x.expand(len(members), *x.shape)
-        in_place = partial(silu, inplace=not torch.is_grad_enabled())
-        means = evaluate_transposed(x, weights, biases, activation=in_place)  # (M, targets, B)
-        mean = means.mean(0)
-        pred = self._predict(state.obs, action, mean.T, mean.T, (), None)
-        if with_uncertainty:
-            spread = (means - mean)[:, : self.obs_dim].square().mean((0, 1)).sqrt()
-            pred = pred._replace(uncertainty=spread)
-        return Belief(pred.next_obs, ()), pred
+    def _evaluate_blocks(
+        self, x: Tensor, members: Sequence[int], generator: torch.Generator | None
+    ) -> Tensor:
+        """Predict targets (B, targets) for x (B, in), both in raw units, by each block's member."""
+        blocks = split_blocks(x, len(members))
+        layers = self._layers(members, blocks.shape[1], only_means=generator is None)
+        targets = x.new_empty(*blocks.shape[:2], self.num_targets)
+        for rows, out in evaluate_in_pieces(blocks, *layers, prepare=self.inputs):
+            if generator is None:
+                target = out
+            else:
+                target, log_var = self._bounded(out)
+                target = _sample(target, self._correct(log_var).mul_(0.5).exp_(), generator)
+            targets[:, rows] = self._invert(target).mT
+        return targets.flatten(0, 1)[: len(x)]
 
-    def _mean_layers(self, members: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the members' layers, the last one without variances and transposed.
+    def _evaluate_all(
+        self,
+        x: Tensor,
+        members: Sequence[int],
+        generator: torch.Generator | None,
+        *,
+        predicts: bool,
+        with_uncertainty: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Evaluate members on the same rows x (B, in), in raw units.
 
-        Without gradients they are kept until a weight changes.
+        Returns:
+            The targets (B, targets) that their mixture predicts, in raw units, or x if none are
+            asked for; and the uncertainty (B,) if it is asked for.
         """
-        parameters = (*self.networks.weights, *self.networks.biases)
-        key = [*members, *(parameter._version for parameter in parameters)]
+        samples = generator is not None
+        only_means = not (predicts and samples) and not (
+            with_uncertainty and self._uncertainty_needs_variances(samples)
+        )
+        targets, spreads = [], []
+        layers = self._layers(members, len(x), only_means=only_means)
+        everyone = x.expand(len(members), *x.shape)
+        for _, out in evaluate_in_pieces(everyone, *layers, prepare=self.inputs):
+            means, log_var = (out, out) if only_means else self._bounded(out)
+            mean = means.mean(0)
+            if with_uncertainty:
+                spreads.append(self._spread(means, mean, log_var, generator))
+            if predicts and generator is not None:
+                variance = self._correct(log_var).exp_().mean(0)
+                variance = variance + (means - mean).square_().mean(0)
+                mean = _sample(mean, variance.sqrt_(), generator)
+            if predicts:
+                targets.append(self._invert(mean).T)
+        return _join(targets, 0) if predicts else x, _join(spreads, 0) if with_uncertainty else None
+
+    def _layers(
+        self, members: Sequence[int], rows: int, *, only_means: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the layers that members evaluate a number of rows with; see evaluate_in_pieces.
+
+        Without gradients those of two choices are kept until a weight changes.
+
+        Args:
+            members: their numbers.
+            rows: of each member.
+            only_means: whether the last layer is without variances.
+        """
+        version = self.networks.version
         keep = not torch.is_grad_enabled()
-        if keep and self._mean_cache is not None and self._mean_cache[0] == key:
-            return self._mean_cache[1:]
-        chosen = self.networks.index(members)
-        weights, biases = ([t[chosen] for t in tensors] for tensors in self.networks.layers())
-        weights[-1] = weights[-1][..., : self.num_targets].mT.contiguous()
-        biases[-1] = biases[-1][..., : self.num_targets].mT.contiguous()
+        rounds = keep and self._rounds and bfloat16_pays(rows, *self._widths[1:3])
+        key = (*members, only_means, rounds)
+        if keep and self._kept_version == version and key in self._kept:
+            return self._kept[key]
+        weights, biases = (list(layers) for layers in self.networks.layers(members))
+        for layers in (weights, biases):
+            last = layers[-1][..., : self.num_targets] if only_means else layers[-1]
+            layers[-1] = last.mT.contiguous()
+        if rounds:
+            weights[1:-1], biases[1:-1] = (
+                [x.to(torch.bfloat16) for x in layers[1:-1]] for layers in (weights, biases)
+            )
         if keep:
-            self._mean_cache = key, weights, biases
+            if self._kept_version != version or len(self._kept) == MOST_KEPT:
+                self._kept = {}
+            self._kept_version, self._kept[key] = version, (weights, biases)
         return weights, biases
 
     def _uncertainty_members(self) -> Sequence[int]:
@@ -480,18 +523,45 @@ class GaussianEnsemble(MarkovDynamics):
             return range(self.num_members)
         return self.particle_members[:2] if self._uncertainty == "pair" else self.particle_members
 
-    def _spread(self, out: Output, generator: torch.Generator | None) -> Tensor:
-        """Compute the uncertainty (B,) from members' outputs (M, B, ...); see the class."""
+    def _uncertainty_needs_variances(self, samples: bool) -> bool:
+        """Return whether the uncertainty depends on variances, of samples or of means."""
+        return self._uncertainty in ("std", "raw_std") or (
+            self._uncertainty == "samples" and samples
+        )
+
+    def _spread(
+        self, means: Tensor, mean: Tensor, log_var: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        """Compute the uncertainty (B,) of members' outputs (M, targets, B); see the class.
+
+        Args:
+            means: (M, targets, B).
+            mean: their mean (targets, B).
+            log_var: (M, targets, B).
+            generator: source of the noise of samples; None for none.
+        """
         if self._uncertainty in ("std", "raw_std"):
             unit = self.targets.std if self._uncertainty == "raw_std" else 1.0
-            return ((0.5 * out.log_var).exp() * self._varies() * unit).norm(dim=-1).amax(0)
+            return ((0.5 * log_var).exp() * (self._varies() * unit)[:, None]).norm(dim=1).amax(0)
         if self._uncertainty != "samples":
-            return out.mean[..., : self.obs_dim].var(0, correction=0).mean(-1).sqrt()
-        samples = out.mean
+            return (means - mean)[:, : self.obs_dim].square().mean((0, 1)).sqrt()
+        samples = means
         if generator is not None:
-            noise = torch.randn(samples.shape, generator=generator, device=samples.device)
-            samples = samples + torch.exp(0.5 * out.log_var) * noise
-        return self.targets.invert(samples).std(0, correction=0).mean(-1)
+            samples = _sample(samples, (0.5 * log_var).exp(), generator)
+        return self._invert(samples).std(0, correction=0).mean(0)
+
+    def _bounded(self, out: Tensor) -> Output:
+        """Return the output of networks (M, 2 * targets, B) as means and log variances."""
+        mean, raw = out.chunk(2, 1)
+        return Output(mean, bounded(raw, self.max_log_var[:, None], self.min_log_var[:, None]))
+
+    def _correct(self, log_var: Tensor) -> Tensor:
+        """Return log variances (M, targets, B) corrected."""
+        return torch.addcmul(self.log_var_shift[:, None], log_var, self.log_var_slope)
+
+    def _invert(self, target: Tensor) -> Tensor:
+        """Return normalized targets (..., targets, B) in raw units."""
+        return torch.addcmul(self.targets.mean[:, None], target, self.targets.std[:, None])
 
     def candidates(
         self, state: Belief, action: Tensor, num: int, *, generator: torch.Generator | None
@@ -499,7 +569,6 @@ class GaussianEnsemble(MarkovDynamics):
         """Sample num successors of each row for action (B, act_dim); see OffersCandidates."""
         return self.candidates_with_means(state, action, num, 0, generator=generator)
 
-    @FastProducts()
     def candidates_with_means(
         self,
         state: Belief,
@@ -533,23 +602,13 @@ class GaussianEnsemble(MarkovDynamics):
         turns = (*range(num_means), *range(num))
         members = [self.particle_members[i % self.num_elites] for i in turns]
         obs, action = (t.repeat(len(members), 1) for t in (state.obs, action))
-        pred = self._predict(obs, action, mean.flatten(0, 1), out.log_var, members, None)
+        pred = self._complete(obs, action, self.targets.invert(mean.flatten(0, 1)), members)
         return Belief(pred.next_obs, state.members), pred
 
-    def _predict(
-        self,
-        obs: Tensor,
-        action: Tensor,
-        mean: Tensor,
-        log_var: Tensor,
-        members: Sequence[int],
-        generator: torch.Generator | None,
+    def _complete(
+        self, obs: Tensor, action: Tensor, target: Tensor, members: Sequence[int]
     ) -> Prediction:
-        """Return the prediction in raw units for normalized outputs mean, log_var (B, targets)."""
-        if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            mean = mean + torch.exp(0.5 * log_var) * noise
-        target = self.targets.invert(mean)
+        """Return the prediction for targets (B, targets) in raw units."""
         return complete_prediction(
             self.task,
             obs,
@@ -561,14 +620,21 @@ class GaussianEnsemble(MarkovDynamics):
 
     def _run(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
         """Evaluate members as _evaluate does, with their variances corrected."""
-        return self._correct(self._evaluate(x, members))
-
-    def _correct(self, out: Output) -> Output:
-        """Return outputs of members (M, n, ...) with corrected variances."""
-        shift, slope = self.log_var_shift, self.log_var_slope
-        return Output(out.mean, torch.addcmul(shift, out.log_var, slope))
+        out = self._evaluate(x, members)
+        return Output(out.mean, self._correct(out.log_var.mT).mT)
 
     def _evaluate(self, x: Tensor, members: Sequence[int] | None = None) -> Output:
         """Evaluate members, all by default, on rows x (G, n, in), or on the same rows (n, in)."""
-        mean, raw = self.networks(x, members).chunk(2, -1)
-        return Output(mean, bounded(raw, self.max_log_var, self.min_log_var))
+        out = self._bounded(self.networks(x, members).mT)
+        return Output(out.mean.mT, out.log_var.mT)
+
+
+def _join(pieces: list[Tensor], dim: int) -> Tensor:
+    """Return pieces one behind the other, not copied where there is one."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim)
+
+
+def _sample(mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+    """Sample normal numbers of means and standard deviations of one shape."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return torch.addcmul(mean, noise, std)

@@ -7,15 +7,18 @@ M members, G evaluated at once (some of them, or one twice), n rows of each. A l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-CHUNK = 1024  # rows evaluated at once without gradients: hidden units stay in the cache
-UNITS = 2**18  # hidden units of a layer evaluated at once without gradients; they stay in the cache
+from mbrl.nn.products import FastProducts, products_of
+
+UNITS = 2**18  # hidden units of a layer that are evaluated at once; they stay in the cache
 
 Initialization = Literal["truncated_normal", "uniform", "linear"]
 
@@ -97,17 +100,25 @@ class MLP(nn.Module):
         self._chosen: dict[tuple[int, ...], Tensor] = {}  # numbers of members, on the device
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in weights)
         self.biases = nn.ParameterList(nn.Parameter(bias) for bias in biases)
+        self._all = [*self.weights, *self.biases]  # a ParameterList is slow to read
 
     @property
     def num_members(self) -> int:
         """Return M."""
         return self.weights[0].shape[0]
 
+    @property
+    def version(self) -> int:
+        """Return a number that grows whenever a weight or a bias changes."""
+        return sum(parameter._version for parameter in self._all)
+
     def layers(self, members: Sequence[int] | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Return the weights and biases of the named members, or of all as they stand."""
-        weights, biases = list(self.weights), list(self.biases)
+        weights, biases = self._all[: len(self._all) // 2], self._all[len(self._all) // 2 :]
         if members is None or list(members) == list(range(self.num_members)):
             return weights, biases
+        if len(members) == 1:
+            return [x[members[0]][None] for x in weights], [x[members[0]][None] for x in biases]
         chosen = self.index(members)
         return [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
 
@@ -150,24 +161,93 @@ def evaluate(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> 
     Returns:
         (G, n, out).
     """
-    if torch.is_grad_enabled() or x.is_cuda or x.shape[1] <= CHUNK:
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            x = silu(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(biases[-1], x, weights[-1])
-    members = zip(x, zip(*weights, strict=True), zip(*biases, strict=True), strict=True)
-    return torch.stack([_evaluate_in_chunks(*member) for member in members])
+    if _is_one_piece(x, weights):
+        with _products(x, weights):
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                x = silu(torch.baddbmm(bias, x, weight))
+            return torch.baddbmm(biases[-1], x, weights[-1])
+    out = x.new_empty(*x.shape[:2], weights[-1].shape[2])
+    transposed = ([*layers[:-1], layers[-1].mT] for layers in (weights, biases))
+    for rows, piece in evaluate_in_pieces(x, *transposed):
+        out[:, rows] = piece.mT
+    return out
 
 
-def _evaluate_in_chunks(
-    x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]
+def _is_one_piece(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Return whether all rows (G, n, in) are evaluated as one batch."""
+    width = max((weight.shape[2] for weight in weights[:-1]), default=1)
+    return torch.is_grad_enabled() or x.is_cuda or x.shape[0] * x.shape[1] * width <= UNITS
+
+
+def _products(x: Tensor, weights: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """Return the context for products of rows (G, n, in) with the layers' weights."""
+    return products_of(*x.shape[:2], max(weight[0].numel() for weight in weights))
+
+
+def evaluate_in_pieces(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    prepare: Callable[[Tensor], Tensor] = lambda rows: rows,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Evaluate networks on one piece of their rows after the other, SiLU between the layers.
+
+    Many rows are evaluated network by network, so that hidden units stay in the cache; their memory
+    is used again. Few rows, and those on a GPU or with gradients, are one piece. See
+    evaluate_transposed.
+
+    Args:
+        x: (G, n, in).
+        weights: of each layer (G, in, out), but of the last one (G, out, in).
+        biases: of each layer (G, 1, out), but of the last one (G, out, 1).
+        prepare: what is done with rows of x (..., in) before.
+
+    Yields:
+        Rows, and the outputs for them (G, out, rows).
+    """
+    if _is_one_piece(x, weights):
+        activation = partial(silu, inplace=not torch.is_grad_enabled())
+        with _products(x, weights):
+            out = evaluate_transposed(prepare(x), weights, biases, activation=activation)
+        yield slice(0, x.shape[1]), out
+        return
+    size = max(1, UNITS // max(weight.shape[2] for weight in weights[:-1]))
+    networks = [
+        [(weight[k], bias[k]) for weight, bias in zip(weights, biases, strict=True)]
+        for k in range(x.shape[0])
+    ]
+    memory = [x.new_empty(UNITS) for _ in range(2)]
+    for start in range(0, x.shape[1], size):
+        rows = slice(start, start + size)
+        pieces = zip(x[:, rows], networks, strict=True)
+        with FastProducts():
+            out = [_evaluate_piece(prepare(piece), net, memory) for piece, net in pieces]
+        yield rows, torch.stack(out)
+
+
+def _evaluate_piece(
+    x: Tensor, net: Sequence[tuple[Tensor, Tensor]], memory: Sequence[Tensor]
 ) -> Tensor:
-    """Evaluate one network on many rows x (n, in), a chunk at a time: (n, out)."""
-    pieces = []
-    for rows in x.split(CHUNK):
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            rows = silu(torch.mm(rows, weight).add_(bias), inplace=True)
-        pieces.append(torch.mm(rows, weights[-1]).add_(biases[-1]))
-    return torch.cat(pieces)
+    """Evaluate one network, whose last layer is transposed, on x (n, in): (out, n).
+
+    Args:
+        x: (n, in).
+        net: weights (in, out) and biases (1, out), of the last layer (out, in) and (out, 1).
+        memory: of two layers' hidden units.
+    """
+
+    def other(like: Tensor, width: int) -> Tensor:
+        return memory[0].view(like.dtype)[: len(x) * width].view(len(x), width)
+
+    *hidden, (last, last_bias) = net
+    for weight, bias in hidden:
+        if x.dtype != weight.dtype:
+            x = other(weight, x.shape[1]).copy_(x)
+            memory = memory[::-1]
+        x = torch.addmm(bias, x, weight, out=other(weight, weight.shape[1]))
+        x, memory = silu(x, inplace=True), memory[::-1]
+    return torch.addmm(last_bias, last, x.to(last.dtype).T)
 
 
 def evaluate_transposed(
@@ -179,7 +259,8 @@ def evaluate_transposed(
 ) -> Tensor:
     """Evaluate networks whose last layer, and so their output, is transposed.
 
-    A matrix product with few rows is up to 6x faster than one with few columns.
+    A matrix product with few rows is up to 6x faster than one with few columns. A layer of lower
+    precision computes in it.
 
     Args:
         x: (G, n, in).
@@ -191,18 +272,15 @@ def evaluate_transposed(
         (G, out, n).
     """
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = activation(torch.baddbmm(bias, x, weight))
-    return torch.baddbmm(biases[-1], weights[-1], x.mT)
-
-
-def rows_at_once(num_networks: int, width: int) -> int:
-    """Return how many rows each of the networks evaluates at once, of layers of some width."""
-    return max(64, UNITS // (num_networks * width))
+        x = activation(torch.baddbmm(bias, x.to(weight.dtype), weight))
+    return torch.baddbmm(biases[-1], weights[-1], x.to(weights[-1].dtype).mT)
 
 
 def split_blocks(x: Tensor, num_blocks: int) -> Tensor:
     """Return rows x (B, in) as equal blocks (num_blocks, n, in), the last row filling them up."""
     size = -(-x.shape[0] // num_blocks)
+    if size * num_blocks == x.shape[0]:
+        return x.unflatten(0, (num_blocks, size))
     padding = x[-1:].expand(num_blocks * size - x.shape[0], -1)
     return torch.cat([x, padding]).view(num_blocks, size, -1)
 

@@ -9,11 +9,12 @@ from mbrl.dynamics.ensemble import OVERFITTING
 from mbrl.dynamics.likelihood import LikelihoodGradient
 from mbrl.errors import BadInput, NumericalFault
 from mbrl.nn.early_stopping import split_holdout
-from mbrl.nn.mlp import CHUNK
+from mbrl.nn.mlp import UNITS
 from mbrl.types import ActionSpec, Task, Transitions
 from tests.no_reads import reads
 from tests.toys import ACTION, TASK, ToyEnv, collect, generator, move, reward, terminated
 
+PIECE = UNITS // 32  # rows that are evaluated at once
 SMALL = {"num_members": 5, "num_elites": 3, "hidden": 32, "num_layers": 2}
 
 
@@ -124,7 +125,7 @@ def test_uncertainty_grows_away_from_the_data(fitted):
     assert outside.uncertainty.mean() > 5 * inside.uncertainty.mean()
 
 
-@pytest.mark.parametrize("rows", [7, 3 * CHUNK + 8])  # few, and more than are evaluated at once
+@pytest.mark.parametrize("rows", [7, 3 * PIECE + 8])  # few, and more than are evaluated at once
 def test_each_row_follows_the_member_it_was_given(fitted, rows):
     obs = torch.rand(rows, 2, generator=generator(9))  # over 3 elites: the last block is short
     action = ACTION.sample(rows, generator=generator(10))
@@ -132,7 +133,7 @@ def test_each_row_follows_the_member_it_was_given(fitted, rows):
     with torch.no_grad():
         _, pred = fitted.step(state, action)
     size = -(-rows // len(state.members))
-    for row in {*range(0, rows, max(1, rows // 7)), size - 1, size, CHUNK % rows, rows - 1}:
+    for row in {*range(0, rows, max(1, rows // 7)), size - 1, size, PIECE % rows, rows - 1}:
         own = state._replace(obs=obs[row : row + 1], members=(state.members[row // size],))
         _, alone = fitted.step(own, action[row : row + 1])
         torch.testing.assert_close(pred.next_obs[row], alone.next_obs[0])
@@ -364,6 +365,7 @@ def test_checkpoints_whose_layers_stood_in_the_model_itself_are_loaded(data):
     [
         *(("num_members", 0), ("num_elites", 0), ("hidden", 0), ("num_layers", 0)),
         *(("reward", "auto"), ("termination", "never"), ("uncertainty", "spread")),
+        ("precision", "fp16"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name, value):
@@ -430,6 +432,43 @@ def test_ensembles_fitted_together_end_where_they_end_alone(bootstrap):
             torch.testing.assert_close(
                 other.state_dict()[name], tensor, rtol=1e-2, atol=1e-2, msg=name
             )
+
+
+def test_bf16_rounds_large_products_of_steps_and_nothing_else(data):
+    """Fits are the same to the bit, few rows too; many rows differ by bfloat16's rounding."""
+    training = EnsembleTraining(min_updates=100, max_updates=100, anneal_updates=0)
+    exact, rounded = (
+        make(hidden=128, num_layers=3, training=training, precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    for model in (exact, rounded):
+        model.fit(data, generator=generator(1))
+    for one, other in zip(exact.parameters(), rounded.parameters(), strict=True):
+        assert one.equal(other)
+    obs = torch.rand(4000, 2, generator=generator(2)) * 2 - 1
+    action = ACTION.sample(4000, generator=generator(3))
+
+    def changes(rows: int, sampled: bool) -> list[torch.Tensor]:
+        with torch.no_grad():
+            draws = generator(4) if sampled else None
+            states = [m.initial(obs[:rows], generator=draws) for m in (exact, rounded)]
+            steps = [
+                m.step(s, action[:rows], generator=generator(5) if sampled else None)
+                for m, s in zip((exact, rounded), states, strict=True)
+            ]
+        return [pred.next_obs - obs[:rows] for _, pred in steps]
+
+    for sampled in (False, True):
+        one, other = changes(6, sampled)
+        assert one.equal(other)
+        one, other = changes(4000, sampled)
+        assert 1e-5 < (one - other).norm() / one.norm() < 2e-2
+    gradients = []
+    for model in (exact, rounded):
+        variable = action.clone().requires_grad_()
+        total = model.step(model.initial(obs), variable)[1].next_obs.sum()
+        gradients += torch.autograd.grad(total, variable)
+    assert gradients[0].equal(gradients[1])
 
 
 def test_ensembles_of_other_shapes_are_not_fitted_together(data):

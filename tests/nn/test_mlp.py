@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.functional import silu
 
 from mbrl.nn.mlp import (
-    CHUNK,
     MLP,
+    UNITS,
     cycle,
     draw_layers,
+    evaluate_in_pieces,
     evaluate_transposed,
     split_blocks,
 )
@@ -38,7 +39,7 @@ def plain(networks: MLP, member: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-@pytest.mark.parametrize("rows", [1, 7, CHUNK, 3 * CHUNK + 5])
+@pytest.mark.parametrize("rows", [1, 7, UNITS // 64, UNITS // 32 + 5])
 @pytest.mark.parametrize("grad", [False, True])
 def test_each_member_is_a_plain_network(rows, grad):
     networks = make()
@@ -72,6 +73,27 @@ def test_a_transposed_last_layer_gives_the_transposed_output():
     expected = networks(x).mT
     weights[-1], biases[-1] = weights[-1].mT, biases[-1].mT
     torch.testing.assert_close(evaluate_transposed(x, weights, biases, activation=silu), expected)
+
+
+def test_pieces_of_rows_are_those_of_all_rows_and_are_prepared():
+    networks, rows = make(), UNITS // 16 + 5
+    x = torch.randn(rows, 3, generator=generator(2))
+    layers = [[*of[:-1], of[-1].mT] for of in networks.layers()]
+    with torch.no_grad():
+        expected = networks(2 * x).mT
+        pieces = list(evaluate_in_pieces(x.expand(4, -1, -1), *layers, prepare=lambda y: 2 * y))
+        assert len(pieces) == 2
+        for part, out in pieces:
+            torch.testing.assert_close(out, expected[..., part])
+
+
+def test_one_member_is_not_copied_and_the_version_grows_with_a_weight():
+    networks = make()
+    assert networks.layers([2])[0][0].data_ptr() == networks.weights[0][2].data_ptr()
+    before = networks.version
+    with torch.no_grad():
+        networks.biases[1].add_(0)
+    assert networks.version > before
 
 
 @pytest.mark.parametrize(
