@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FOLDS = 5
-_MOST = 20_000  # steps that are looked at
+_MOST = 10_000  # steps that are looked at
+_WIDEST = 200  # features with products
 _ENOUGH = 20  # steps for each feature
 _CLEAR = 0.8  # of the squared error with the action of the row: less is clearly more
 _NO_MORE, _NO_CHANGE = 0.1, 0.02  # of what the other row explains, and of the error, that may go
@@ -70,7 +71,8 @@ def best_shift(
     if not moving.any() or not varied.any() or len(now) < _ENOUGH * width:
         return 0
     inputs = actions
-    if len(now) >= _ENOUGH * (width + (bounded.shape[1] + 2 * varied.sum()) ** 2 / 2):
+    wide = width + (bounded.shape[1] + 2 * varied.sum()) ** 2 / 2
+    if wide <= min(_WIDEST, len(now) / _ENOUGH):
         inputs = [np.concatenate([a, a**2, _products(a, turned)], 1) for a in actions]
         past = np.concatenate([past, turned, _products(bounded, bounded)], 1)
     fit = _Fits([past, *inputs, now], [change, change + later, actions[1], actions[2]])

@@ -16,7 +16,9 @@ from mbrl.errors import BadInput
 _COMPONENT = re.compile(r"\[\d+\]$")
 
 
-def read_archive(path: Path, wanted: Collection[str] | None = None) -> Columns:
+def read_archive(
+    path: Path, wanted: Collection[str] | None = None, label: str | None = None
+) -> Columns:
     """Read an npz file; nothing is unpickled.
 
     An array that is one row shorter than the others is filled with a missing number at its end:
@@ -25,6 +27,7 @@ def read_archive(path: Path, wanted: Collection[str] | None = None) -> Columns:
     Args:
         path: of the file.
         wanted: names of the columns to be read, or of whole arrays; None: all.
+        label: not used; an npz file holds no texts that are read.
 
     Raises:
         BadInput: naming the array.

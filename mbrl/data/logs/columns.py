@@ -44,13 +44,16 @@ def read_columns(path: Path, wanted: Collection[str] | None = None) -> Columns:
     return first._replace(source=path, values=values, rows=rows)
 
 
-def read_tables(paths: Sequence[Path], wanted: Collection[str] | None = None) -> list[Columns]:
+def read_tables(
+    paths: Sequence[Path], wanted: Collection[str] | None = None, label: str | None = None
+) -> list[Columns]:
     """Read recorded files, each as a table.
 
     Args:
         paths: files as in `read_columns`, and folders: of LeRobot's format v3, or of CSV, npz and
             Parquet files, which are read in the order of their names.
         wanted: names of columns, or of tables of them; None: all that hold numbers.
+        label: name of a column that may hold texts, which are numbered as they first appear.
 
     Raises:
         BadInput: naming the file, the row and the column.
@@ -65,20 +68,20 @@ def read_tables(paths: Sequence[Path], wanted: Collection[str] | None = None) ->
         if path.is_dir() and is_lerobot(path):
             tables += read_lerobot(path, wanted)
         elif path.is_dir():
-            tables += [_read_file(file, wanted) for file in _files_of(path)]
+            tables += [_read_file(file, wanted, label) for file in _files_of(path)]
         else:
-            tables.append(_read_file(path, wanted))
+            tables.append(_read_file(path, wanted, label))
     return tables
 
 
-def _read_file(path: Path, wanted: Collection[str] | None) -> Columns:
+def _read_file(path: Path, wanted: Collection[str] | None, label: str | None) -> Columns:
     """Read a file by its kind.
 
     Raises:
         BadInput: naming the file, the row and the column.
     """
     check_regular(path)
-    return _READERS.get(path.suffix.lower(), read_text)(path, wanted)
+    return _READERS.get(path.suffix.lower(), read_text)(path, wanted, label)
 
 
 def _files_of(folder: Path) -> list[Path]:

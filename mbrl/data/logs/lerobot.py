@@ -57,7 +57,7 @@ def read_lerobot(folder: Path, wanted: Collection[str] | None = None) -> list[Co
         raise refuse(folder, f"holds no {pattern}; should hold the files of data")
     if wanted is not None:
         wanted = {*wanted, "timestamp", "episode_index"}
-    return [_with_roles(read_parquet(file, wanted, components)) for file in files]
+    return [_with_roles(read_parquet(file, wanted, components=components)) for file in files]
 
 
 def _with_roles(columns: Columns) -> Columns:

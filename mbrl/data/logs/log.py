@@ -17,11 +17,12 @@ from mbrl.data.logs.episodes import Episode, Log, describe_columns
 from mbrl.data.logs.roles import Roles, find_roles
 from mbrl.data.logs.runs import GAP, Cut, Run, cut
 from mbrl.data.logs.sampling import is_uneven, resampled
-from mbrl.data.logs.table import Columns
+from mbrl.data.logs.table import Columns, refuse
 from mbrl.errors import BadInput
 from mbrl.values import checked
 
 _SAME_STEP = 0.1  # share by which the median steps of files may differ
+_FINER = 0.6  # of the recorded step
 _LONG_STEP = 1.0  # s; robots are recorded faster
 
 
@@ -50,7 +51,7 @@ def read_log(
         action: names of the columns that were commanded, as for obs.
         time: name of the column of the time (s); None: rows are one step apart. LeRobot's folders
             have their own, also of the episode.
-        episode: name of the column whose number changes with each run.
+        episode: name of the column whose number or text changes with each run.
         angle: those of obs that are angles in radians; their jumps by a whole turn are undone.
         rate: one of
             "auto": resampled to the median step if more than 5% of the steps differ from it by more
@@ -68,7 +69,7 @@ def read_log(
     """
     wanted = {*obs, *action, *angle, *(name for name in (time, episode) if name is not None)}
     return log_of_tables(
-        read_tables(paths, wanted),
+        read_tables(paths, wanted, episode),
         obs=obs,
         action=action,
         time=time,
@@ -122,7 +123,7 @@ def log_of_tables(
     ]
     runs = [run for each in cuts for run in each.runs]
     if not runs:
-        raise BadInput(f"{tables[0].source}: no two rows follow each other; nothing to learn from")
+        raise refuse(tables[0].source, _why_no_runs(tables, roles))
     notes = _notes_of_cuts(cuts)
     runs = [run._replace(obs=unwrapped(run, roles)) for run in runs]
     notes += describe_turns(runs, roles)
@@ -170,6 +171,18 @@ def _log(runs: Sequence[Run], roles: Roles, step: float | None, notes: list[str]
     return log._replace(notes=[*notes, *describe_columns(log)])
 
 
+def _why_no_runs(tables: Sequence[Columns], roles: Roles) -> str:
+    """Return why no two rows of any table follow each other."""
+    if all(table.num_rows < 2 for table in tables):
+        return "holds one row; should hold a row for each step of a run"
+    if roles.episode is not None:
+        return (
+            f"no two rows follow each other in a run; rows of the same {roles.episode} should "
+            "stand together, in the order of time"
+        )
+    return "no two rows without a missing number or a gap of time follow each other"
+
+
 def _notes_of_cuts(cuts: Sequence[Cut]) -> list[str]:
     """Return sentences on where the tables were cut."""
     notes = []
@@ -195,30 +208,27 @@ def _at_rate(
     notes = []
     if own > _LONG_STEP:
         notes.append(f"The median step is {own:.4g} s, if time is in seconds as it should be.")
-    if rate == "as_recorded":
-        return own, runs, notes
-    if isinstance(rate, float | int):
-        step = 1 / rate
-        why = "as wanted"
-    else:
-        differ = max(steps) > (1 + _SAME_STEP) * min(steps)
-        if not differ and not is_uneven(runs, own):
-            return own, runs, notes
-        step = max(steps) if differ else own
-        why = (
-            f"the median steps of the files are between {min(steps):.4g} and {max(steps):.4g} s"
-            if differ
-            else "more than 5% of the steps differ from the median by more than 10%"
+    differ = max(steps) > (1 + _SAME_STEP) * min(steps)
+    why = None
+    if differ:
+        why = f"the median steps of files are between {min(steps):.4g} and {max(steps):.4g} s"
+    elif is_uneven(runs, own):
+        why = "more than 5% of the steps differ from the median by more than 10%"
+    if rate == "as_recorded" or (rate == "auto" and why is None):
+        return own, runs, notes + ([f"Left as recorded, though {why}."] if why else [])
+    step = 1 / rate if isinstance(rate, float | int) else max(steps) if differ else own
+    if step < _FINER * max(steps):
+        notes.append(
+            f"A step of {step:.4g} s is finer than the {max(steps):.4g} s that were recorded: "
+            "observations between rows are interpolated."
         )
     even = [each for run in runs if (each := resampled(run, step)) is not None]
     if not even:
         raise BadInput(f"rate={rate}: no run is as long as a step of {step:.4g} s")
     rows = [sum(len(run.obs) for run in each) for each in (runs, even)]
+    because = f", because {why}" if rate == "auto" else ""
     notes.append(
-        f"Resampled to {step:.4g} s ({1 / step:.4g} Hz), because {why}: {rows[0]} rows became "
-        f"{rows[1]}."
-        if why != "as wanted"
-        else f"Resampled to {step:.4g} s ({1 / step:.4g} Hz): {rows[0]} rows became {rows[1]}."
+        f"Resampled to {step:.4g} s ({1 / step:.4g} Hz){because}: {rows[0]} rows became {rows[1]}."
     )
     if len(even) < len(runs):
         notes.append(f"{len(runs) - len(even)} runs are shorter than a step and are left out.")

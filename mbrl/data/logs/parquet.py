@@ -24,6 +24,7 @@ _BATCH = 65_536  # rows
 def read_parquet(
     path: Path,
     wanted: Collection[str] | None = None,
+    label: str | None = None,
     components: Mapping[str, Sequence[str]] | None = None,
 ) -> Columns:
     """Read a Parquet file.
@@ -31,6 +32,7 @@ def read_parquet(
     Args:
         path: of the file.
         wanted: names of the columns to be read, or of whole lists; None: all that hold numbers.
+        label: name of a column that may hold texts, which are numbered as they first appear.
         components: names of the columns that a list becomes; others become name[0], name[1] ...
 
     Raises:
@@ -42,8 +44,12 @@ def read_parquet(
     except ImportError:
         raise refuse(path, "Parquet needs pyarrow: pip install 'dynaplan[logs]'") from None
     try:
-        with open_regular(path) as opened, parquet.ParquetFile(opened) as content:
-            return _read(path, content, wanted, components or {})
+        texts = None if label is None else [label]  # each text once, however often it is repeated
+        with (
+            open_regular(path) as opened,
+            parquet.ParquetFile(opened, read_dictionary=texts) as content,
+        ):
+            return _read(path, content, wanted, label, components or {})
     except BadInput as error:
         raise refuse(path, str(error).removeprefix(f"{path}: ")) from None
     except Exception as error:  # whatever pyarrow makes of a damaged file
@@ -54,6 +60,7 @@ def _read(
     path: Path,
     content: Any,
     wanted: Collection[str] | None,
+    label: str | None,
     components: Mapping[str, Sequence[str]],
 ) -> Columns:
     """Read an opened Parquet file.
@@ -66,6 +73,8 @@ def _read(
     lengths: dict[str, int | None] = {}  # of lists; 0: not known before they are read
     for field in schema:
         length = _length(field.type)
+        if field.name == label and _is_text(field.type):
+            length = None
         if length != -1:
             lengths[field.name] = length
     bases = [
@@ -78,15 +87,17 @@ def _read(
     ]
     check_names(path, schema.names, bases)
     room = room_of(path)
-    width = sum(width_of(name, schema.field(name).type) for name in bases)
+    kinds = {name: schema.field(name).type for name in bases}
+    width = sum(8 if _is_text(kind) else width_of(name, kind) for name, kind in kinds.items())
     if count < 0 or max(width, 8 * len(bases)) * count > room:
         raise BadInput("declares more numbers than such a file can hold")
     parts: dict[str, list[NDArray[np.float64]]] = {name: [] for name in bases}
+    labels: dict[str, int] = {}
     with limited_memory(2 * room):
         for batch in content.iter_batches(batch_size=_BATCH, columns=bases):
             batch.validate()  # or a column that is too short would be read beyond its end
             for name in bases:
-                parts[name].append(_numbers(name, batch.column(name)))
+                parts[name].append(_numbers(name, batch.column(name), labels))
     groups: dict[str, tuple[str, ...]] = {}
     values = {}
     for name, pieces in parts.items():
@@ -126,14 +137,30 @@ def _group(name: str, length: int, components: Mapping[str, Sequence[str]]) -> t
     return tuple(f"{name}[{place}]" for place in range(length))
 
 
-def _numbers(name: str, column: Any) -> NDArray[np.float64]:
+def _is_text(kind: Any) -> bool:
+    """Return whether a type is text, each of which is stored once."""
+    from pyarrow import types  # pyright: ignore[reportMissingImports]
+
+    return types.is_dictionary(kind) and (
+        types.is_string(kind.value_type) or types.is_large_string(kind.value_type)
+    )
+
+
+def _numbers(name: str, column: Any, labels: dict[str, int]) -> NDArray[np.float64]:
     """Return the numbers (n, D) of a part of a column; NaN where one is missing.
+
+    Texts are numbered in the order of their first appearance, in labels.
 
     Raises:
         BadInput: if lists are missing or differ in length.
     """
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
 
+    if _is_text(column.type):
+        texts = column.dictionary.to_pylist()
+        known = [np.nan if text is None else labels.setdefault(text, len(labels)) for text in texts]
+        places = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        return np.array([*known, np.nan], dtype=np.float64)[places][:, None]
     width = 1
     if pa.types.is_nested(column.type):
         lengths = column.value_lengths().unique().drop_null().to_pylist()

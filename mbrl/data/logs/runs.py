@@ -21,19 +21,22 @@ class Run(NamedTuple):
     time: NDArray[np.float64] | None  # (T + 1,) s
     table: Columns
     first: int  # place of its first row in the table
+    last: int  # and of its last
 
     def row(self, place: int) -> int:
         """Return the row of the file, as an editor shows it.
 
         Args:
-            place: from 0, in this run.
+            place: from 0, in this run as it was recorded.
         """
         return self.table.rows[self.first + place]
 
     @property
     def name(self) -> str:
         """Return the file and its rows in words."""
-        return f"{self.table.source}, rows {self.row(0)}-{self.row(len(self.obs) - 1)}"
+        return (
+            f"{self.table.source}, rows {self.table.rows[self.first]}-{self.table.rows[self.last]}"
+        )
 
 
 class Cut(NamedTuple):
@@ -83,8 +86,8 @@ def cut(table: Columns, roles: Roles, *, split_missing: bool, action_shift: int)
     follows = np.array(same & ~gap & ~lacks[1:] & ~lacks[:-1] & acts[:-1])
     edges = np.flatnonzero(np.diff(np.concatenate([[False], follows, [False]]).astype(np.int8)))
     runs = [
-        Run(obs[a : b + 1], action[a:b], None if time is None else time[a : b + 1], table, int(a))
-        for a, b in edges.reshape(-1, 2)
+        Run(obs[a : b + 1], action[a:b], None if time is None else time[a : b + 1], table, a, b)
+        for a, b in edges.reshape(-1, 2).tolist()
     ]
     alone = len(obs) - sum(len(run.obs) for run in runs)
     missing = int((lacks | (lacks_action & needs_action)).sum())

@@ -32,7 +32,9 @@ class _Form(NamedTuple):
     numbers: float  # share of cells that are numbers or missing
 
 
-def read_text(path: Path, wanted: Collection[str] | None = None) -> Columns:
+def read_text(
+    path: Path, wanted: Collection[str] | None = None, label: str | None = None
+) -> Columns:
     """Read a CSV file, or another text with a row of numbers on each line.
 
     Columns are separated by commas, semicolons, tabs or blanks. A first row of texts names them;
@@ -42,15 +44,21 @@ def read_text(path: Path, wanted: Collection[str] | None = None) -> Columns:
     Args:
         path: of the file.
         wanted: names of the columns to be read; None: all.
+        label: name of a column that may hold texts, which are numbered as they first appear.
 
     Raises:
         BadInput: naming the row and the column.
     """
-    header, sample = _head(path)
-    form = _find_form(header, sample)
-    names, skip_first = _names(path, form, header, sample)
+    header, sample, first = _head(path)
+    form = _find_form(sample)
+    try:
+        names, skip_first = _names(path, form, header, sample, first)
+    except csv.Error as error:
+        raise refuse(path, f"quotes do not match ({error})", row=first) from None
     places = check_names(path, names, wanted)
     numbers, flat = array("q"), array("d")
+    labels: dict[str, int] = {}
+    labeled = next((at for at, place in enumerate(places) if names[place] == label), None)
     for number, line in _lines(path):
         if line.startswith("#") or skip_first:
             skip_first = skip_first and line.startswith("#")
@@ -67,6 +75,8 @@ def read_text(path: Path, wanted: Collection[str] | None = None) -> Columns:
                 row=number,
             )
         row = [cells[place] for place in places]
+        if labeled is not None and not is_missing(text := row[labeled].strip()):
+            row[labeled] = str(labels.setdefault(text, len(labels)))
         try:
             if "_" in line or not line.isascii():
                 raise ValueError
@@ -123,8 +133,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number, line
 
 
-def _head(path: Path) -> tuple[str, list[str]]:
-    """Return the line just before the first row (or the first row), and the first rows.
+def _head(path: Path) -> tuple[str, list[str], int]:
+    """Return the line just before the first row (or that row), the first rows, and its number.
 
     Raises:
         BadInput: if there are none.
@@ -137,18 +147,18 @@ def _head(path: Path) -> tuple[str, list[str]]:
         raise refuse(path, "is no text; its name should end in .npz or .parquet")
     lines = []
     size = 0
-    for _, line in _lines(path):
-        lines.append(line)
+    for number, line in _lines(path):
+        lines.append((number, line))
         size += len(line)
         if size > _HEAD or len(lines) > _SAMPLE:
             break
-    rows = [line for line in lines if not line.startswith("#")]
+    rows = [(number, line) for number, line in lines if not line.startswith("#")]
     if not rows:
         raise refuse(path, "is empty; should hold a row of numbers for each step")
-    return lines[0], rows
+    return lines[0][1], [line for _, line in rows], rows[0][0]
 
 
-def _find_form(header: str, rows: Sequence[str]) -> _Form:
+def _find_form(rows: Sequence[str]) -> _Form:
     """Return the form in which most cells are numbers and the rows are equally long."""
     body = rows[1:] or rows
     best, best_score = _Form(",", False, 0.0), (False, 0.0, 0.0)
@@ -171,12 +181,13 @@ def _find_form(header: str, rows: Sequence[str]) -> _Form:
 
 
 def _names(
-    path: Path, form: _Form, header: str, rows: Sequence[str]
+    path: Path, form: _Form, header: str, rows: Sequence[str], number: int
 ) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns, and whether the first row (no comment) holds them.
 
     Raises:
         BadInput: if that cannot be told, or everything is in one column.
+        csv.Error: if quotes do not match.
     """
     commas, form = form.decimal_comma, form._replace(decimal_comma=False)  # names keep theirs
     first = [cell.strip() for cell in _split(rows[0], form)]
@@ -187,7 +198,7 @@ def _names(
             path,
             f"all is in one column, {shown(rows[-1])}; columns should be separated by commas, "
             "semicolons, tabs or blanks",
-            row=1,
+            row=number,
         )
     if all(plain) and not all(map(is_missing, first)):
         count = [str(place) for place in range(len(first))]  # as pandas names columns of arrays
@@ -195,7 +206,7 @@ def _names(
             raise refuse(
                 path,
                 f"{', '.join(first[:3])} ... may be names or numbers; name the columns in words",
-                row=1,
+                row=number,
             )
         if header.startswith("#"):
             above = [cell.strip() for cell in _split(header.lstrip("# "), form)]

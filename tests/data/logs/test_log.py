@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 from mbrl.data import Dataset
 from mbrl.data.logs import log_of_dataset, read_log, read_tables
@@ -53,6 +55,23 @@ def test_the_action_of_a_row_belongs_to_the_step_after_it(tmp_path):
         read(file, episode="run").step is None
         and read(file, episode="run").episodes[0].time is None
     )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_runs_may_be_named_in_words(tmp_path, kind):
+    names = ["day 1, a", "day 1, a", "b_2", "b_2", None, "b_2"]
+    if kind == "csv":
+        lines = [f'"{name or ""}",{k},{k}\n' for k, name in enumerate(names)]
+        file = write(tmp_path, "run,x,u\n" + "".join(lines[:4]))
+        missing = write(tmp_path, "run,x,u\n" + "".join(lines), "b.csv")
+    else:
+        file, missing = tmp_path / "a.parquet", tmp_path / "b.parquet"
+        for path, count in ((file, 4), (missing, 6)):
+            table = {"run": names[:count], "x": np.arange(count), "u": np.arange(count)}
+            parquet.write_table(pa.table(table), path)
+    assert parts(read(file, episode="run")) == [([0, 1], [0]), ([2, 3], [2])]
+    with pytest.raises(BadInput, match=r"row [56], column run: is missing; should be the number"):
+        read(missing, episode="run")
 
 
 @pytest.mark.parametrize("kind", ["csv", "npz"])
@@ -106,7 +125,12 @@ def test_files_of_other_rates_are_resampled_to_the_slowest_and_never_made_up(tmp
     slow = save(tmp_path, "t,x,u", np.arange(0, 1, 0.05), range(20), range(20), name="b.csv")
     log = read_log([fast, slow], obs=["x"], action=["u"], time="t")
     assert log.step == pytest.approx(0.05) and [len(e.obs) for e in log.episodes] == [20, 20]
-    assert noted(log, "median steps of the files are between 0.01 and 0.05 s")
+    assert noted(log, "because the median steps of files are between 0.01 and 0.05 s: 120 rows be")
+    log = read_log([fast, slow], obs=["x"], action=["u"], time="t", rate="as_recorded")
+    assert noted(log, "Left as recorded, though the median steps of files are between 0.01 and 0.0")
+    log = read_log([slow], obs=["x"], action=["u"], time="t", rate=100)
+    assert noted(log, "A step of 0.01 s is finer than the 0.05 s that were recorded")
+    assert log.episodes[0].source == f"{slow}, rows 2-21" and len(log.episodes[0].obs) == 96
 
 
 def test_angles_are_made_continuous_before_they_are_resampled(tmp_path):
@@ -202,7 +226,7 @@ GOOD = "t,x,u\n0,1,2\n1,3,4\n2,5,6\n"
         (GOOD, {"missing": "drop"}, "missing"),
         (GOOD, {"action_shift": 1000}, "action_shift"),
         ("x,x,u\n1,2,3\n", {}, "{file}, column x: columns 1 and 2 have this name"),
-        ("x,u\n1,2\n", {}, "{file}: no two rows follow each other; nothing to learn from"),
+        ("x,u\n1,2\n", {}, "{file}: holds one row; should hold a row for each step of a run"),
         ("x,u\n1,2\n3,inf\n", {}, "{file}, row 3, column u: is infinite; should be a number"),
         (
             "t,x,u\n0,1,2\n2,3,4\n1,5,6\n",
@@ -225,9 +249,14 @@ GOOD = "t,x,u\n0,1,2\n1,3,4\n2,5,6\n"
             {"time": "t", "episode": "r"},
             "{file}, row 3, column t: time goes back from 1 to 0; should grow in every row",
         ),
+        (
+            "r,x,u\n1,1,2\n2,3,4\n1,5,6\n",
+            {"episode": "r"},
+            "{file}: no two rows follow each other in a run; rows of the same r should stand",
+        ),
         ("r,x,u\n1,1,2\n,3,4\n", {"episode": "r"}, "{file}, row 3, column r: is missing; should"),
         ("x,u\n" + "nan,nan\n" * 9, {}, "{file}, row 2, column x: is missing, as in 8 more rows"),
-        ("x,u\n" + "nan,nan\n" * 9, {"missing": "split"}, "{file}: no two rows follow each other"),
+        ("x,u\n" + "nan,nan\n" * 9, {"missing": "split"}, "{file}: no two rows without a missing"),
     ],
 )
 def test_each_fault_is_one_line(tmp_path, text, changes, words):
@@ -271,3 +300,26 @@ def test_a_dataset_becomes_episodes_cut_where_steps_do_not_follow():
     assert log.obs_names == ("obs[0]",) and log.episodes[1].source == "arm/test-v0, episode 0"
     with pytest.raises(BadInput, match="dataset=arm/test-v0: no step whose successor"):
         log_of_dataset(Dataset(data, "arm/test-v0", "", spec, recorded=known & False))
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.arange(9.0)
+    save(tmp_path, "t,x,u", x, x, x, name="good.csv")
+    np.savez(tmp_path / "good.npz", t=x, x=x, u=x[:-1])
+    parquet.write_table(pa.table({"t": x, "x": x, "u": x}), tmp_path / "good.parquet")
+    for kind in ("csv", "npz", "parquet"):
+        good = (tmp_path / f"good.{kind}").read_bytes()
+        for _ in range(100):
+            damaged = bytearray(good)
+            for place in rng.integers(len(good), size=rng.integers(1, 4)):
+                damaged[place] = (
+                    rng.integers(256) if rng.random() < 0.5 else rng.choice(list(b',;"\n '))
+                )
+            (tmp_path / f"bad.{kind}").write_bytes(damaged)
+            try:
+                log = read(tmp_path / f"bad.{kind}", time="t", missing="split")
+                assert all(np.isfinite(e.obs).all() for e in log.episodes)
+            except BadInput as error:
+                assert str(error).startswith((str(tmp_path), "time:", "obs:", "action:", "rate="))
+                assert len(str(error).splitlines()) == 1

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from mbrl.data.logs import read_columns
+from mbrl.data.logs import read_columns, read_tables
 from mbrl.errors import BadInput
 
 
@@ -74,3 +74,11 @@ def test_without_pyarrow_one_line_says_what_to_install(tmp_path, monkeypatch):
     file = save(tmp_path, a=[1.0])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     refused(file, "Parquet needs pyarrow: pip install 'dynaplan[logs]'")
+
+
+def test_one_long_text_repeated_in_every_row_is_held_once(tmp_path):
+    rows = pa.DictionaryArray.from_arrays(np.zeros(200_000, np.int32), ["x" * 1_000_000])
+    file = save(tmp_path, run=rows, a=np.arange(200_000))
+    columns = read_tables([file], ["run", "a"], "run")[0]
+    assert (columns.values["run"] == 0).all() and columns.values["a"][-1] == 199_999
+    assert read_tables([save(tmp_path, run=[5, 5, 6])], None, "run")[0].values["run"].sum() == 16

@@ -78,6 +78,7 @@ def test_columns_that_are_not_wanted_may_hold_anything(tmp_path):
         (b"0,1,2\n5,6,7\n8,9,10\n", "row 1: 0, 1, 2 ... may be names or numbers"),
         (b",0,1\n0,5,6\n1,8,9\n", "row 1: , 0, 1 ... may be names or numbers"),
         (b'a,b\n1,2\n"3,4\n', "row 3: quotes do not match"),
+        (b'\n"a,b\n1,2\n', "row 2: quotes do not match"),
         (b"a,b\n1,\xff2\n", "row 2: is no UTF-8 text; save the file as UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "is UTF-16 text; save the file as UTF-8"),
         (b"a,b\n1,2\n\0\0\n", "row 3: is no text; should be a CSV file in UTF-8"),
