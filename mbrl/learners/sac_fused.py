@@ -12,7 +12,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from mbrl.learners.sac_networks import Batch, Networks, squash
+from mbrl.learners.sac_networks import EPSILON, LOG_STD_MAX, LOG_STD_MIN, Batch, Networks
 from mbrl.nn.flat import Layers, layers
 from mbrl.nn.products import bfloat16_pays, products_of
 
@@ -226,6 +226,70 @@ class ManualMlp:
 
 
 @final
+class ManualSquash:
+    """Actions of a tanh-Gaussian policy, and the gradient of its loss; see sac_networks.squash.
+
+    Args:
+        head: means above log standard deviations (S, 2A, 2B), which forward() reads.
+        errors: of the first half of them (S, 2A, B), which backward() writes.
+
+    Attributes:
+        action: (S, A, 2B) in [-1, 1].
+        log_prob: (S, 2B).
+    """
+
+    def __init__(self, head: Tensor, errors: Tensor):
+        """Allocate what both passes share."""
+        self._mean, self._raw = head.chunk(2, 1)
+        self._log_std, self._spread, self.action, self._slope, self._safe_slope, self._log = (
+            torch.empty_like(self._mean) for _ in range(6)
+        )
+        self.log_prob = self._mean[:, 0].clone()
+        # numbers as tensors: torch would make a tensor of each at each use
+        self._one, self._epsilon = head.new_tensor(1.0), head.new_tensor(EPSILON)
+        size = errors.shape[2]
+        shared = (self.action, self._spread, self._slope, self._safe_slope, self._raw)
+        self._first_half = [x[..., :size] for x in (*shared, self._log_std)]
+        self._by_mean, self._by_log_std = errors.chunk(2, 1)
+        self._ratio = torch.empty_like(self._by_mean)
+        self._clamped = torch.empty_like(self._by_mean, dtype=torch.bool)
+
+    def forward(self, noise: Tensor, noise_log_prob: Tensor) -> None:
+        """Compute actions and their log probabilities.
+
+        Args:
+            noise: standard normal (S, A, 2B).
+            noise_log_prob: its log density (S, 2B).
+        """
+        log_std, spread, action, slope = self._log_std, self._spread, self.action, self._slope
+        torch.clamp(self._raw, LOG_STD_MIN, LOG_STD_MAX, out=log_std)
+        torch.exp(log_std, out=spread).mul_(noise)
+        torch.add(self._mean, spread, out=action).tanh_()
+        torch.mul(action, action, out=slope)
+        torch.sub(self._one, slope, out=slope)
+        torch.add(slope, self._epsilon, out=self._safe_slope)
+        torch.log(self._safe_slope, out=self._log).add_(log_std)
+        torch.sum(self._log, 1, out=self.log_prob)
+        torch.sub(noise_log_prob, self.log_prob, out=self.log_prob)
+
+    def backward(self, by_action: Tensor, weight: Tensor) -> None:
+        """Write the errors of the first half of the rows.
+
+        Args:
+            by_action: derivative (S, A, B) of the rest of the loss, changed in place.
+            weight: of the log probability of a row in the loss (S, 1, 1).
+        """
+        # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
+        action, spread, slope, safe_slope, raw, log_std = self._first_half
+        torch.div(action, safe_slope, out=self._ratio)
+        by_action.addcmul_(self._ratio, weight, value=2)
+        torch.mul(slope, by_action, out=self._by_mean)
+        torch.mul(self._by_mean, spread, out=self._by_log_std).sub_(weight)
+        torch.ne(raw, log_std, out=self._clamped)
+        self._by_log_std.masked_fill_(self._clamped, 0)
+
+
+@final
 class ManualGradients:
     """Gradients of SAC's losses with a backward pass written by hand.
 
@@ -265,14 +329,17 @@ class ManualGradients:
             critic, critic_gradient, num_rows=size, num_back=size, bfloat16=bfloat16
         )
 
-        # numbers as tensors: torch would make a tensor of each at each use
-        self._size, number = size, nets.actor.new_tensor
-        self._num_rows, self._minus_rows = number(float(size)), number(-float(size))
+        empty, number = nets.actor.new_empty, nets.actor.new_tensor
+        self._rows, self._minus_rows = number(float(size)), number(-float(size))
         self._minus_target_entropy = number(-target_entropy)
-
-        empty = nets.actor.new_empty
+        self._temperature = empty(seeds, 1)
+        self._row_weight = empty(seeds, 1)  # of a row's log probability
+        self._weight = self._row_weight[..., None]
         self._head = empty(seeds, 2 * num_act, 2 * size)
-        self._error_of_mean, self._error_of_log_std = self._actor.errors.chunk(2, 1)
+        self._squash = ManualSquash(self._head, self._actor.errors)
+        self._policy_action = self._squash.action[:, None]  # (S, 1, A, 2B)
+        self._log_prob, self._next_log_prob = self._squash.log_prob.split(size, 1)
+        self._mean_log_prob = empty(seeds)
         # values (2 S, 1, B) of the critics, and seed by seed: (S, 2, B)
         self._q_out, self._policy_q_out, self._next_q_out = empty(3, 2 * seeds, 1, size).unbind()
         self._q, self._policy_q, next_q, self._q_error = (
@@ -282,63 +349,57 @@ class ManualGradients:
         self._next_pair, self._policy_pair = next_q.unbind(1), self._policy_q.unbind(1)
         self._smaller = self._q_error.unbind(1)
         self._bootstrap = empty(seeds, 1, size)
+        self._target_value = self._bootstrap[:, 0]
         self._td = empty(seeds, 2, size)
         self._action_weight = critic[0][0][:, num_obs:]  # (2 S, A, hidden)
         self._first_errors = self._critic.first_errors.mT
         self._by_critic = empty(2 * seeds, num_act, size)
         self._by_critics = self._by_critic.view(seeds, 2, num_act, size)
+        self._by_action = empty(seeds, num_act, size)
         self._products = products_of(*self._by_critic.shape, self._action_weight.shape[2])
 
     @torch.no_grad()
     def critic(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gradients of the critics' and the temperature's loss, flat."""
-        self._batch = batch
-        self._temperature = self._log_temperature.exp()  # (S, 1)
+        self._batch, value = batch, self._target_value
+        torch.exp(self._log_temperature, out=self._temperature)
 
         # the policy's actions at obs (for the actor's loss) and at next_obs (for the target)
-        head = self._actor.forward(batch.both_obs, out=self._head)  # (S, 2A, 2B)
-        self._sample = squash(head, batch.noise, batch.noise_log_prob)
-        batch.action.copy_(self._sample.action[:, None])
-        log_prob, next_log_prob = self._sample.log_prob.split(self._size, 1)
+        self._actor.forward(batch.both_obs, out=self._head)
+        self._squash.forward(batch.noise, batch.noise_log_prob)
+        batch.action.copy_(self._policy_action)
 
+        # target = reward + discount * (min_k next_q - temperature * next_log_prob)
         self._critic.forward(batch.next_pair_of_critics, out=self._next_q_out, net=self._target)
-        value = torch.minimum(*self._next_pair)
-        value.addcmul_(self._temperature, next_log_prob, value=-1)
-        torch.addcmul(batch.reward, batch.discount, value, out=self._bootstrap[:, 0])
+        torch.minimum(*self._next_pair, out=value)
+        value.addcmul_(self._temperature, self._next_log_prob, value=-1)
+        torch.addcmul(batch.reward, batch.discount, value, out=value)
 
         # loss = 1/2 sum_k mean_b (q - target)^2
         self._critic.forward(batch.of_critics, out=self._q_out)
         torch.sub(self._q, self._bootstrap, out=self._td)
-        torch.div(self._td, self._num_rows, out=self._q_error)
+        torch.div(self._td, self._rows, out=self._q_error)
         self._critic.backward(batch.of_critics_transposed)
 
         # loss = -log_temperature * mean_b (log_prob + target_entropy)
-        self._mean_log_prob = log_prob.mean(1)
+        torch.mean(self._log_prob, 1, out=self._mean_log_prob)
         return self._critic_gradient, self._minus_target_entropy - self._mean_log_prob
 
     @torch.no_grad()
     def actor(self) -> Tensor:
         """Return the actor's gradient on the same batch, through the updated critics."""
-        batch, size = self._batch, self._size
-
         # loss = mean_b (temperature * log_prob - min_k q); only the smaller critic has a gradient
-        self._critic.forward(batch.pair_of_critics, out=self._policy_q_out)
+        self._critic.forward(self._batch.pair_of_critics, out=self._policy_q_out)
         torch.le(*self._policy_pair, out=self._smaller[0])
         torch.gt(*self._policy_pair, out=self._smaller[1])
         self._q_error.div_(self._minus_rows)
         self._critic.backward(None)
         with self._products:
             torch.bmm(self._action_weight, self._first_errors, out=self._by_critic)
-        by_action = self._by_critics.sum(1)  # (S, A, B)
-
-        # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
-        weight = (self._temperature / self._num_rows)[..., None]
-        action, _, spread, slope, safe_slope, clamped = (x[..., :size] for x in self._sample)
-        by_action.addcmul_(action / safe_slope, weight, value=2)
-        by_mean = torch.mul(slope, by_action, out=self._error_of_mean)
-        by_log_std = torch.mul(by_mean, spread, out=self._error_of_log_std)
-        by_log_std.sub_(weight).masked_fill_(clamped, 0)
-        self._actor.backward(batch.obs_transposed)
+        torch.sum(self._by_critics, 1, out=self._by_action)
+        torch.div(self._temperature, self._rows, out=self._row_weight)
+        self._squash.backward(self._by_action, self._weight)
+        self._actor.backward(self._batch.obs_transposed)
         return self._actor_gradient
 
     def metrics(self) -> dict[str, Tensor]:

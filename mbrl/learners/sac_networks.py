@@ -51,14 +51,10 @@ def forward(x: Tensor, net: Layers, *, bfloat16: bool = False) -> Tensor:
 
 
 class Sample(NamedTuple):
-    """Actions of a tanh-Gaussian policy, with terms of their gradient."""
+    """Actions of a tanh-Gaussian policy."""
 
     action: Tensor  # (..., A, B) in [-1, 1]
     log_prob: Tensor  # (..., B)
-    spread: Tensor  # (..., A, B) std * noise
-    slope: Tensor  # (..., A, B) of tanh: 1 - action^2
-    safe_slope: Tensor  # (..., A, B) slope + EPSILON
-    clamped: Tensor  # (..., A, B) bool: log_std was out of bounds
 
 
 def gaussian_log_prob(noise: Tensor) -> Tensor:
@@ -76,12 +72,9 @@ def squash(head: Tensor, noise: Tensor, noise_log_prob: Tensor) -> Sample:
     """
     mean, raw = head.chunk(2, -2)
     log_std = raw.clamp(LOG_STD_MIN, LOG_STD_MAX)
-    spread = log_std.exp() * noise
-    action = (mean + spread).tanh()
-    slope = 1 - action * action
-    safe_slope = slope + EPSILON
-    log_prob = noise_log_prob - safe_slope.log().add_(log_std).sum(-2)
-    return Sample(action, log_prob, spread, slope, safe_slope, raw != log_std)
+    action = (mean + log_std.exp() * noise).tanh()
+    slope = 1 - action * action + EPSILON
+    return Sample(action, noise_log_prob - slope.log().add_(log_std).sum(-2))
 
 
 class Networks(NamedTuple):

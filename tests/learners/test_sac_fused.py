@@ -46,7 +46,8 @@ def test_the_gradient_tests_reach_clamped_log_stds():
     networks, batch = problem(0, 4, 2, [16], 9, 50.0, torch.float64)
     manual = ManualGradients(networks, target_entropy=-1.0, batch_size=9)
     manual.critic(batch)
-    clamped = manual._sample.clamped
+    manual.actor()
+    clamped = manual._squash._clamped
     assert clamped.any() and not clamped.all()
 
 
