@@ -7,17 +7,19 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from mbrl.api import GymAgent, load
     from mbrl.envs import make_vec
+    from mbrl.recorded import fit
     from mbrl.training.loop import train
     from mbrl.types import ActionSpec, Transitions
 
 __version__ = "0.1.0"
-__all__ = ["ActionSpec", "GymAgent", "Transitions", "load", "make_vec", "train"]
+__all__ = ["ActionSpec", "GymAgent", "Transitions", "fit", "load", "make_vec", "train"]
 __path__.append(f"{__path__[0]}/moved")  # old names of modules, for one release
 
 _HOMES = {
     "ActionSpec": "mbrl.types",
     "GymAgent": "mbrl.api",
     "Transitions": "mbrl.types",
+    "fit": "mbrl.recorded",
     "load": "mbrl.api",
     "make_vec": "mbrl.envs",
     "train": "mbrl.training.loop",

@@ -62,6 +62,7 @@ NOUNS = {
 NOUNS |= {"Record", "Report", "Sample", "Score", "Search", "Set", "Step", "Sum", "Test", "Update"}
 # parts that are no paper's algorithm: a baseline, frames, the environment itself
 NO_PAPER = {"Random", "ModelFree", "Offline", "Simulator", "FallbackDynamics", "ResidualDynamics"}
+NO_PAPER |= {"FittedModel"}
 
 
 def is_api(thing: Any) -> bool:

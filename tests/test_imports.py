@@ -28,7 +28,7 @@ FLOORS = [
     {"data"},
     {"training", "report"},
     {"config"},
-    {"api"},
+    {"api", "recorded"},
     {"cli"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -6,6 +6,7 @@ from mbrl import lazy, moved
 
 if TYPE_CHECKING:
     from mbrl.agents.dyna import Dyna
+    from mbrl.agents.fitted_model import FittedModel
     from mbrl.agents.in_model import InModelAgent
     from mbrl.agents.model_free import ModelFree
     from mbrl.agents.mpc import MPC
@@ -18,6 +19,7 @@ __all__ = [
     "Actor",
     "Agent",
     "Dyna",
+    "FittedModel",
     "InModelAgent",
     "MPC",
     "ModelFree",

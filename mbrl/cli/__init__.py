@@ -27,6 +27,7 @@ _NO_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)  # what was typed can be no path
 COMMANDS = {  # name -> module with main(arguments) -> exit status, and what it does
     "train": ("mbrl.cli.train", "train an agent: mbrl train [KEY=VALUE ...] | --resume RUN"),
     "eval": ("mbrl.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "fit": ("mbrl.cli.fit", "fit models to recorded runs: mbrl fit DATA obs=x,y action=u"),
     "collect": ("mbrl.cli.collect", "write a Minari dataset of what a run's agent does"),
     "sweep": ("mbrl.cli.sweep", "check a sweep file and show how W&B runs it"),
     "video": ("mbrl.cli.video", "film an episode of a run's newest checkpoint"),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mbrl.dynamics.ensemble import EnsembleTraining, GaussianEnsemble
     from mbrl.dynamics.fallback import FallbackDynamics
     from mbrl.dynamics.function import FunctionModel
+    from mbrl.dynamics.least_squares import LeastSquares
     from mbrl.dynamics.residual import ResidualDynamics
     from mbrl.dynamics.simulator import Simulator
     from mbrl.dynamics.sindy.model import SINDy
@@ -49,6 +50,7 @@ __all__ = [
     "FunctionModel",
     "GaussianEnsemble",
     "LearnedDynamicsReward",
+    "LeastSquares",
     "MarkovDynamics",
     "MixtureLikelihoodReward",
     "OracleReward",

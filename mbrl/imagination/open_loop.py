@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from mbrl.imagination.rollout import imagine
+from mbrl.imagination.rollout import ImaginedStep, imagine
 from mbrl.roles import Model
 from mbrl.types import State, Transitions
 
@@ -28,15 +30,7 @@ def open_loop_errors(
         Root mean squared error of next_obs after each step, in these units (H,); infinite where
         predictions are no longer numbers.
     """
-    obs = data.obs[windows[:, 0]]
-    steps = imagine(
-        model,
-        model.initial(obs),
-        obs,
-        lambda step, _: data.action[windows[:, step]],
-        windows.shape[1],
-        until_end=False,
-    )
+    steps = _steps(model, data, windows)
     errors = torch.stack(
         [
             ((step.prediction.next_obs - data.next_obs[rows]) / scale).square().mean().sqrt()
@@ -44,3 +38,33 @@ def open_loop_errors(
         ]
     )
     return torch.where(errors.isnan(), torch.inf, errors)
+
+
+@torch.no_grad()
+def predict_windows(model: Model[State], data: Transitions, windows: Tensor) -> Tensor:
+    """Predict recorded sequences open loop, by the model's mean.
+
+    Args:
+        model: predicts on from its own predictions, also where a step is predicted to end.
+        data: transitions (B, ...).
+        windows: rows of K sequences of H consecutive steps (K, H).
+
+    Returns:
+        Observations after each step (K, H, obs_dim).
+    """
+    return torch.stack([x.prediction.next_obs for x in _steps(model, data, windows)], 1)
+
+
+def _steps(
+    model: Model[State], data: Transitions, windows: Tensor
+) -> Iterator[ImaginedStep[State]]:
+    """Step a model along recorded actions from the first observations of windows (K, H)."""
+    obs = data.obs[windows[:, 0]]
+    return imagine(
+        model,
+        model.initial(obs),
+        obs,
+        lambda step, _: data.action[windows[:, step]],
+        windows.shape[1],
+        until_end=False,
+    )

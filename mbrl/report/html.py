@@ -61,29 +61,43 @@ def write_report(
         plots.metric_curve(steps, values, name)
         for name, (steps, values) in _series(run_path / "metrics.jsonl").items()
     ]
-    images = "".join(
-        f'<img alt="figure" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        for png in figures
-    )
+    images = "".join(map(picture, figures))
     rows = "".join(_score_row(name, rewards) for name, rewards in scores.items())
     errors = "" if model_error is None else _error_table(model_error)
     steps = "updates" if config.get("dataset") else "environment steps"
     cpu, wall = summary["time/cpu_seconds"], summary["time/wall_seconds"]
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{html.escape(title)}
-</title><style>{_STYLE}</style><h1>{html.escape(title)}</h1>
-<p>{int(summary["step"])} {steps}, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
+    body = f"""<p>{int(summary["step"])} {steps}, {cpu:.0f} CPU seconds, {wall:.0f} seconds.
 {html.escape(trained)}: mean return <b>{sum(own) / len(own):.1f}</b> over {len(own)} episodes.</p>
 <div class="row">{images}</div>
 <h2>Returns</h2><table><tr><th>policy<th>mean<th>std<th>worst<th>best<th>episodes</tr>{rows}</table>
 {errors}
 <h2>Config</h2><pre>{html.escape(yaml.safe_dump(config, sort_keys=False))}</pre>
 <h2>Versions</h2><pre>{html.escape(json.dumps(versions, indent=1))}</pre>
-<small>{html.escape(str(run_path))}</small></html>
+<small>{html.escape(str(run_path))}</small>
 """
     path = run_path / "report.html"
-    write_whole(path, page.encode("utf-8", "xmlcharrefreplace"))
+    write_whole(path, page(title, body).encode("utf-8", "xmlcharrefreplace"))
     return path
+
+
+def page(title: str, body: str) -> str:
+    """Return a page that holds all it needs and runs no script.
+
+    Args:
+        title: shown as a heading too.
+        body: HTML, every string in it escaped.
+    """
+    title = html.escape(title)
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{title}</title>
+<style>{_STYLE}</style><h1>{title}</h1>
+{body}</html>
+"""
+
+
+def picture(png: bytes) -> str:
+    """Return the HTML of a picture."""
+    return f'<img alt="figure" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def _score_row(name: str, rewards: list[float]) -> str:

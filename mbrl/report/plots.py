@@ -48,6 +48,26 @@ def model_error_curve(error: ModelError) -> bytes:
     return _png(figure)
 
 
+def error_curves(curves: dict[str, list[float]]) -> bytes:
+    """Draw the open-loop errors of models after each step, the first one (no change) dashed."""
+    figure, axes = _axes("open-loop error on held-out episodes", "steps ahead", "RMSE / std of obs")
+    for number, (name, errors) in enumerate(curves.items()):
+        style = {"color": _FAINT, "ls": "--"} if number == 0 else {}
+        axes.plot(range(1, len(errors) + 1), errors, label=name, **style)
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def predictions(name: str, steps: list[int], measured: Any, predicted: Any) -> bytes:
+    """Draw what was measured and predicted (E, H) of an observation in E episodes."""
+    figure, axes = _axes(name, "steps ahead", name)
+    for truth, own in zip(measured.tolist(), predicted.tolist(), strict=True):
+        axes.plot(steps, truth, color=_FAINT, lw=3)
+        axes.plot(steps, own, color=_MODEL)
+    return _png(figure)
+
+
 def metric_curve(steps: list[float], values: list[float], name: str) -> bytes:
     """Draw one logged metric against environment steps."""
     figure, axes = _axes(name, "environment steps", name.split("/")[-1].replace("_", " "))

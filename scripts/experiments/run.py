@@ -2,12 +2,14 @@
 
     python -m scripts.experiments.run STUDY [--tasks ...] [--methods ...] [--seeds ...] [--jobs N]
         [--set KEY=VALUE ...] [--runs DIR] [--keep] [--seconds S] [--again | --changed] [--list]
+        [--build METHOD=DIR ...]
     python -m scripts.experiments.run STUDY --summary
 
 Studies are in scripts/experiments/specs. Each run is one `mbrl train` on one thread. What is in the
 table is not run again; a run that was broken off is resumed from its last checkpoint. With
 --seconds, runs that are not done by then are stopped, their rows written, and resumed by the next
-call. The table is in results/experiments, below the command that made it.
+call. With --build, a method's runs are those of another checkout of this project, such as an older
+commit. The table is in results/experiments, below the command that made it.
 """
 
 from __future__ import annotations
@@ -62,7 +64,10 @@ class RunFailed(RuntimeError):
 
 
 def run_mbrl(
-    arguments: list[str], stop: Callable[[], bool] = lambda: False, output: Path | None = None
+    arguments: list[str],
+    stop: Callable[[], bool] = lambda: False,
+    output: Path | None = None,
+    build: Path = ROOT,
 ) -> float:
     """Run `mbrl` on one thread and return its CPU seconds.
 
@@ -70,13 +75,17 @@ def run_mbrl(
         arguments: what follows `mbrl`.
         stop: asked every fifth of a second; once it is true the process is told to save and stop.
         output: file for what it prints, nothing by default.
+        build: checkout whose `mbrl` runs.
 
     Raises:
         RunFailed: if it does not end well; to have been stopped is to end well.
     """
     command = [sys.executable, "-m", "mbrl", *arguments]
     with (output or Path(os.devnull)).open("w") as file:
-        process = subprocess.Popen(command, env=os.environ | THREADS, stdout=file)
+        own = {} if build == ROOT else {"PYTHONPATH": str(build)}
+        process = subprocess.Popen(
+            command, env=os.environ | THREADS | own, stdout=file, cwd=build if own else None
+        )
     told = False
     while True:
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -103,6 +112,7 @@ class Options:
         jobs: runs at a time.
         keep: whether folders of finished runs stay.
         seconds: after which runs are stopped.
+        builds: of methods, checkouts that run them.
         again: which rows are replaced: of `no` run, of those with a `changed` command, of `all`.
     """
 
@@ -112,6 +122,7 @@ class Options:
     jobs: int = 1
     keep: bool = False
     seconds: float | None = None
+    builds: dict[str, Path] = field(default_factory=dict)
     again: str = "no"
 
 
@@ -271,7 +282,8 @@ class Runner:
             note.write_text(command)
             arguments = [*self.study.arguments(run, self.options.extra), f"run_dir={path}"]
         if not (resumed and is_finished(path)):
-            cpu = run_mbrl(["train", *arguments], lambda: self._should_stop(path))
+            build = self.options.builds.get(run.method, ROOT)
+            cpu = run_mbrl(["train", *arguments], lambda: self._should_stop(path), build=build)
         if self._stopped.is_set() or not (path / "summary.json").exists():
             return  # stopped, perhaps before it could begin
         rows = measure(self.study, run, path, None if resumed else cpu, command)
@@ -424,6 +436,7 @@ def main() -> int:
     again.add_argument("--again", action="store_const", const="all", default="no")
     again.add_argument("--changed", action="store_const", const="changed", dest="again",
                        help="run again what the table has by another command")  # fmt: skip
+    parser.add_argument("--build", nargs="+", default=[], metavar="METHOD=DIR")
     parser.add_argument("--list", action="store_true", help="print the commands, run nothing")
     parser.add_argument("--summary", action="store_true", help="run nothing")
     given = parser.parse_args()
@@ -432,8 +445,10 @@ def main() -> int:
         study = load_study(given.study)
         runs = study.runs(given.tasks, given.methods, given.seeds)
         folder = given.runs or ROOT / "runs" / "studies" / study.name
-        options = Options(given.results, folder, given.set, given.jobs, given.keep, given.seconds,
-                          given.again)  # fmt: skip
+        pairs = (text.partition("=") for text in given.build)
+        builds = {method: Path(folder).resolve() for method, _, folder in pairs}
+        options = Options(given.results, folder.resolve(), given.set, given.jobs, given.keep,
+                          given.seconds, builds, given.again)  # fmt: skip
         if given.list:
             for run in runs:
                 print(Runner(study, options).command(run))

@@ -13,7 +13,7 @@ from tests.contracts.parts import labels, make, names
 from tests.toys import ToyEnv, generator
 
 EXAMPLES = Path(__file__).parents[2] / "examples/own"
-REAL = [name for name in names("env") if name != "dataset"]  # which cannot be acted in
+REAL = [name for name in names("env") if name not in ("dataset", "recorded")]  # not to act in
 CHOICES = ["toy", *REAL]
 SIMULATED = [name for name in REAL if "simulation" in labels("env", name).get("_provides_", ())]
 

@@ -86,9 +86,9 @@ def test_a_table_that_was_interrupted_is_completed(tmp_path, monkeypatch, capsys
     neorl(tmp_path / "Hopper-v3-low-1000-train-noise.npz", {**made, **shown}, [30, 20])
     began, original = [], runner.run_mbrl
 
-    def run(arguments, *more):
+    def run(arguments, *more, **options):
         began.append("--resume" in arguments)
-        cpu = original(arguments, *more)
+        cpu = original(arguments, *more, **options)
         if len(began) == 2:  # as if the terminal were closed as its second run ends
             raise KeyboardInterrupt
         return cpu

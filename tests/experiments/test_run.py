@@ -103,9 +103,9 @@ def test_a_runner_that_is_killed_goes_on_from_the_checkpoints(spec, tmp_path, mo
     resumed = []
     original = runner.run_mbrl
 
-    def spy(arguments, *more):
+    def spy(arguments, *more, **options):
         resumed.append("--resume" in arguments)
-        return original(arguments, *more)
+        return original(arguments, *more, **options)
 
     monkeypatch.setattr(runner, "run_mbrl", spy)
     for place in (broken, whole):
@@ -154,3 +154,12 @@ def test_the_commands_can_be_read_before_they_are_run(spec, monkeypatch, capsys)
     with pytest.raises(SystemExit, match="2"):
         call(monkeypatch, spec(), "--methods", "sac")
     assert "toy has no method sac; it has random, wrong, ours" in capsys.readouterr().err
+
+
+def test_a_method_runs_in_the_checkout_that_is_named(tmp_path):
+    package = tmp_path / "other" / "mbrl"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import os\nprint('of', os.getcwd())\n")
+    runner.run_mbrl(["train"], output=tmp_path / "said", build=tmp_path / "other")
+    assert (tmp_path / "said").read_text() == f"of {tmp_path / 'other'}\n"
