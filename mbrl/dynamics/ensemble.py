@@ -17,13 +17,13 @@ from mbrl.dynamics.likelihood import Examples, LikelihoodGradient, bounded
 from mbrl.dynamics.termination import TerminationClassifier
 from mbrl.errors import BadInput
 from mbrl.nn.annealed_descent import AnnealedDescent, StackedDescent
-from mbrl.nn.calibration import calibrate
+from mbrl.nn.calibration import MOST_ROWS, calibrate
 from mbrl.nn.early_stopping import BestSnapshots, batch_size_for, split_holdout
 from mbrl.nn.flat import copy
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP, cycle, evaluate_in_pieces, split_blocks
 from mbrl.nn.normalizer import Normalizer, size
-from mbrl.nn.products import FastProducts, bfloat16_pays
+from mbrl.nn.products import bfloat16_pays
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import (
     AtMost,
@@ -218,14 +218,12 @@ class GaussianEnsemble(MarkovDynamics):
         """Read the elites' numbers, which particles are divided among."""
         self.particle_members = self.elites.tolist()
 
-    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit to all data, starting from the last weights; see Dynamics.fit."""
         generator = as_generator(generator, data.obs.device)
         return self.fit_together([self], [data], [generator])[0]
 
     @staticmethod
-    @FastProducts()
     def fit_together(
         models: Sequence[GaussianEnsemble],
         data: Sequence[Transitions],
@@ -312,15 +310,16 @@ class GaussianEnsemble(MarkovDynamics):
             mse.copy_(latest)
             idle = 0 if descent.check(snapshots.offer(error)) else idle + 1
         snapshots.restore()
+        error = snapshots.best
         if steps := min(settings.anneal_updates, descent.updates):
             yield FitStep(descent, examples, steps)
-        error, latest = self._holdout_error(net, x_held, y_held)
-        # the least of many errors on few rows is below what its weights do elsewhere, and the
-        # variances of that moment are not fitted yet; so the weights go back only from overfitting
-        overfits = error > OVERFITTING * snapshots.best
-        mse.copy_(torch.where(overfits, mse, latest))
-        snapshots.restore(overfits)
-        error = torch.where(overfits, snapshots.best, error)
+            annealed, latest = self._holdout_error(net, x_held, y_held)
+            # the least of many errors on few rows is below what its weights do elsewhere, and the
+            # variances of that moment are not fitted yet; so weights go back only from overfitting
+            overfits = annealed > OVERFITTING * error
+            mse.copy_(torch.where(overfits, mse, latest))
+            snapshots.restore(overfits)
+            error = torch.where(overfits, error, annealed)
         copy(parameters, self._layers_and_bounds())
         self.elites.copy_(error.argsort()[: self.num_elites].sort().values)
         self._list_elites()
@@ -358,7 +357,8 @@ class GaussianEnsemble(MarkovDynamics):
         self.log_var_shift.zero_()
         self.log_var_slope.fill_(1.0)
         if held_out:
-            fitted = calibrate(y, *self._evaluate(x, self.particle_members))
+            every = -(-len(x) // MOST_ROWS)
+            fitted = calibrate(y[::every], *self._evaluate(x[::every], self.particle_members))
             self.log_var_shift.copy_(fitted.shift)
             self.log_var_slope.copy_(fitted.slope)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mbrl import moved
+from mbrl.errors import NumericalFault
 from mbrl.nn.early_stopping import batch_size_for
-from mbrl.nn.minimize import minimize
+from mbrl.nn.flat import Adam, copy, layers, num_parameters
+from mbrl.nn.manual_mlp import ManualMLP
 from mbrl.nn.mlp import MLP, split_blocks
 from mbrl.nn.normalizer import Normalizer
-from mbrl.nn.products import FastProducts
 from mbrl.types import Transitions
 from mbrl.values import Count, NumMembers, Positive, Width, checked
 
@@ -60,14 +62,14 @@ class TerminationClassifier(nn.Module):
     ):
         """Build the networks and sample their weights."""
         super().__init__()
-        self.networks = MLP([obs_dim, hidden, hidden, 1], num_members, generator=generator)
+        self._widths = [obs_dim, hidden, hidden, 1]
+        self.networks = MLP(self._widths, num_members, generator=generator)
         moved.state_keys(self, {"weights.": "networks.weights.", "biases.": "networks.biases."})
         self.inputs = Normalizer(obs_dim)
         self.register_buffer("bias", torch.tensor(-torch.inf))
         self._learning_rate = learning_rate
         self._num_updates = num_updates
 
-    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, starting from the last weights.
 
@@ -89,28 +91,52 @@ class TerminationClassifier(nn.Module):
             self.bias.fill_(torch.inf if ended.any() else -torch.inf)
             return {}
         self.bias.zero_()
-        members = self.networks.num_members
-
-        def draw(size: int, below: int) -> Tensor:
-            shape = (members, size)
-            return torch.randint(below, shape, generator=generator, device=x.device)
-
-        bootstraps = [rows[draw(len(rows), len(rows))] for rows in classes]  # (M, n) each
-        half = batch_size_for(len(ended), 128) // 2
-        target = torch.cat([torch.ones(half), torch.zeros(half)]).to(x).expand(members, -1)
-
-        def loss(update: int) -> Tensor:
-            rows = [own.gather(1, draw(half, own.shape[1])) for own in bootstraps]
-            logits = self.networks(x[torch.cat(rows, 1)])[..., 0]
-            return binary_cross_entropy_with_logits(logits, target, reduction="sum")
-
-        minimize(
-            self.networks, loss, self._num_updates, learning_rate=self._learning_rate, fused=False
-        )
+        bootstraps = [rows[self._draw(len(rows), len(rows), generator)] for rows in classes]
+        self._descend(x, bootstraps, batch_size_for(len(ended), 128) // 2, generator)
         with torch.no_grad():
             predicted = self(data.next_obs)
         missed, false = (~predicted[classes[0]]).double(), predicted[classes[1]].double()
         return {"model/missed_ends": missed.mean().item(), "model/false_ends": false.mean().item()}
+
+    def _draw(self, num: int, below: int, generator: torch.Generator) -> Tensor:
+        """Sample numbers (M, num) below some number."""
+        shape = (self.networks.num_members, num)
+        return torch.randint(below, shape, generator=generator, device=self.bias.device)
+
+    @torch.no_grad()
+    def _descend(
+        self, x: Tensor, bootstraps: Sequence[Tensor], half: int, generator: torch.Generator
+    ) -> None:
+        """Minimize the cross entropy by Adam, the learning rate falling linearly to zero.
+
+        Args:
+            x: normalized observations (B, obs_dim).
+            bootstraps: rows of each class (M, n).
+            half: rows of each class in a batch.
+            generator: source of the batches.
+
+        Raises:
+            NumericalFault: if the loss is not finite.
+        """
+        members, widths = self.networks.num_members, self._widths
+        flat, gradient = x.new_empty(2, members * num_parameters(widths))
+        net = layers(flat, members, widths)
+        parts = [part for layer in net for part in layer]
+        copy(self.networks.transposed(), parts)
+        networks = ManualMLP(net, layers(gradient, members, widths), num_rows=2 * half)
+        adam = Adam(flat, learning_rate=self._learning_rate)
+        target = torch.cat([torch.ones(half), torch.zeros(half)]).to(x).expand(members, 1, -1)
+        logits = target
+        for update in range(self._num_updates):
+            adam.learning_rate = self._learning_rate * (1 - update / self._num_updates)
+            rows = [own.gather(1, self._draw(half, own.shape[1], generator)) for own in bootstraps]
+            logits = networks.forward(x[torch.cat(rows, 1)])  # (M, 1, 2 * half)
+            networks.backward(torch.sigmoid(logits).sub_(target))  # derivative of the cross entropy
+            adam.step(gradient)
+        copy(parts, self.networks.transposed())
+        loss = binary_cross_entropy_with_logits(logits, target).item()
+        if not math.isfinite(loss):
+            raise NumericalFault(f"termination loss is {loss} after {self._num_updates} updates")
 
     def forward(self, next_obs: Tensor, members: Sequence[int] = ()) -> Tensor:
         """Predict which of next_obs (B, obs_dim) end the episode: (B,) bool.

@@ -44,8 +44,9 @@ def calibrate(target: Tensor, means: Tensor, log_var: Tensor) -> Calibration:
     target, means = target[::step].double(), means[:, ::step].double()
     log_var = log_var[:, ::step].double()
     rows, center = len(target), log_var.mean((0, 1))
-    disagreement = means.var(0, correction=0)
-    square = (target - means.mean(0)).square()
+    mean = means.mean(0)
+    disagreement = (means - mean).square_().mean(0)  # Tensor.var is ten times as slow
+    square = (target - mean).square()
 
     def needed(variance: Tensor) -> list[Tensor]:
         return [(square / q**2 - disagreement) / variance.mean(0) for _, q in LEVELS]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mbrl.nn.flat import Layers
+from mbrl.nn.products import products_of
 
 silu = torch.ops.aten.silu.out
 silu_backward = torch.ops.aten.silu_backward.grad_input
@@ -35,6 +36,8 @@ class ManualMLP:
         self._net, self._gradients = net, gradients
         self._decay = decay or [0.0] * len(net)
         self._rows = 0
+        largest = max(weight[0].numel() for weight, _ in net)
+        self._products = products_of(len(net[0][0]), num_rows, largest)
         self._hidden = [(len(weight), weight.shape[2]) for weight, _ in net[:-1]]
         # of each hidden layer: before and after the SiLU, and the error
         self._memory = [
@@ -59,10 +62,11 @@ class ManualMLP:
             self._set_rows(x.shape[1])
         self._input = x
         layers = zip(self._net[:-1], self._before, self._after, strict=True)
-        for (weight, bias), before, after in layers:
-            x = silu(torch.baddbmm(bias, x, weight, out=before), out=after)
-        weight, bias = self._net[-1]
-        return torch.baddbmm(bias, weight, x.mT)
+        with self._products:
+            for (weight, bias), before, after in layers:
+                x = silu(torch.baddbmm(bias, x, weight, out=before), out=after)
+            weight, bias = self._net[-1]
+            return torch.baddbmm(bias, weight, x.mT)
 
     def backward(self, error: Tensor) -> None:
         """Write the gradients of weights and biases.
@@ -70,6 +74,11 @@ class ManualMLP:
         Args:
             error: of the output of the last forward() (N, out, n).
         """
+        with self._products:
+            self._propagate(error)
+
+    def _propagate(self, error: Tensor) -> None:
+        """Write the gradients; see backward."""
         inputs = [self._input, *self._after]
         (weight, _), (by_weight, by_bias) = self._net[-1], self._gradients[-1]
         beta = self._decay[-1]

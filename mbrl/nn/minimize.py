@@ -17,7 +17,6 @@ def minimize(
     *,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
-    fused: bool = True,
 ) -> float:
     """Fit networks by Adam (Kingma and Ba 2015), the learning rate falling linearly to zero.
 
@@ -27,7 +26,6 @@ def minimize(
         num_updates: gradient steps.
         learning_rate: at the start.
         weight_decay: of all weights, decoupled (Loshchilov and Hutter 2019).
-        fused: one kernel for all parameters: faster, with other rounding.
 
     Returns:
         The last loss.
@@ -36,7 +34,7 @@ def minimize(
         NumericalFault: if the loss is not finite.
     """
     optimizer = torch.optim.AdamW(
-        networks.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused
+        networks.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
     )
     value = torch.zeros(())
     for update in range(num_updates):

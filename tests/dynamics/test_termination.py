@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mbrl.dynamics.termination import TerminationClassifier
+from mbrl.errors import NumericalFault
 from mbrl.types import Transitions
 
 
@@ -32,6 +34,49 @@ def test_rare_ends_are_seen(corridor):
     found, metrics, obs = corridor
     assert metrics["model/missed_ends"] == 0.0 and metrics["model/false_ends"] < 0.05
     assert found(obs[-12:]).all()
+
+
+def test_a_fit_is_that_of_autograd_and_torch_s_adam():
+    """On the same draws: 20 steps on the sum of the members' cross entropies."""
+    obs = torch.randn(300, 2, generator=torch.Generator().manual_seed(1))
+    ended = obs[:, 0] > 1.2
+    ours, reference = (
+        TerminationClassifier(
+            2, generator=torch.Generator().manual_seed(2), num_members=3, num_updates=20
+        )
+        for _ in range(2)
+    )
+    ours.fit(reached(obs, ended), generator=torch.Generator().manual_seed(3))
+
+    draws, networks = torch.Generator().manual_seed(3), reference.networks
+    reference.inputs.fit(obs)
+    x, half = reference.inputs(obs), 16
+    bootstraps = []
+    for flags in (ended, ~ended):
+        rows = flags.nonzero()[:, 0]
+        bootstraps.append(rows[torch.randint(len(rows), (3, len(rows)), generator=draws)])
+    target = torch.cat([torch.ones(half), torch.zeros(half)]).expand(3, -1)
+    adam = torch.optim.Adam(networks.parameters(), lr=3e-3)
+    for update in range(20):
+        adam.param_groups[0]["lr"] = 3e-3 * (1 - update / 20)
+        drawn = [torch.randint(own.shape[1], (3, half), generator=draws) for own in bootstraps]
+        rows = [own.gather(1, places) for own, places in zip(bootstraps, drawn, strict=True)]
+        logits = networks(x[torch.cat(rows, 1)])[..., 0]
+        loss = binary_cross_entropy_with_logits(logits, target, reduction="sum")
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_named():
+    obs = torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
+    found = TerminationClassifier(2, generator=torch.Generator().manual_seed(2), num_updates=3)
+    with torch.no_grad():
+        found.networks.biases[0].fill_(torch.nan)
+    with pytest.raises(NumericalFault, match="termination loss is nan after 3 updates"):
+        found.fit(reached(obs, obs[:, 0] > 0), generator=torch.Generator().manual_seed(3))
 
 
 def test_each_block_of_rows_is_judged_by_its_member(corridor):

@@ -25,8 +25,7 @@ def test_finds_the_minimum_of_a_parabola():
     assert final < 1e-7
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_steps_shrink_linearly_to_zero(fused):
+def test_the_steps_shrink_linearly_to_zero():
     """Adam's steps under a constant gradient are the learning rate."""
     point, places = Point(), []
 
@@ -35,7 +34,7 @@ def test_the_steps_shrink_linearly_to_zero(fused):
         assert update == len(places) - 1
         return point.place.sum()
 
-    minimize(point, slope, 4, learning_rate=0.1, fused=fused)
+    minimize(point, slope, 4, learning_rate=0.1)
     places.append(point.place[0].item())
     steps = [a - b for a, b in zip(places[:-1], places[1:], strict=True)]
     assert steps == pytest.approx([0.1, 0.075, 0.05, 0.025], rel=1e-4)
