@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -105,9 +105,9 @@ def _plan(planner: Any, state: Any, model: Any, **options: Any) -> Given:
             raise BadInput(f"state: {shape} should be ({rows}, ...) of real numbers")
         check_finite("state", tensor)
     previous, num_envs = options.get("previous"), rows // planner.num_particles
-    before = [] if previous is None else _tensors(previous.warm_start)
-    if before and before[0].shape[0] != num_envs:
-        count = before[0].shape[0]
+    before = None if previous is None else next(_tensors(previous.warm_start), None)
+    if before is not None and before.shape[0] != num_envs:
+        count = before.shape[0]
         raise BadInput(f"previous: a plan of {count} environments, but the state is of {num_envs}")
     return (state, model), options
 
@@ -150,20 +150,21 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
     Raises:
         BadInput: if it is something else.
     """
-    tensors = _tensors(state)
-    if not tensors or tensors[0].dim() == 0:
+    first = next(_tensors(state), None)
+    if first is None or first.dim() == 0:
         raise BadInput(
             f"state: {type(state).__name__} should be a model's belief, as initial() returns it"
         )
-    return tensors[0].shape[0], tensors[0].device
+    return first.shape[0], first.device
 
 
-def _tensors(state: Any) -> list[Tensor]:
-    """Return the tensors of a belief or of a warm start, in their order."""
+def _tensors(state: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a belief or of a warm start, in their order."""
     if isinstance(state, Tensor):
-        return [state]
-    leaves = state if isinstance(state, tuple) else ()
-    return [tensor for leaf in leaves for tensor in _tensors(leaf)]
+        yield state
+    elif isinstance(state, tuple):
+        for leaf in state:
+            yield from _tensors(leaf)
 
 
 def _device(model: Any) -> torch.device | None:

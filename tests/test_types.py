@@ -9,7 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbrl.types import ActionSpec, Transitions, map_tensors, sequences, where_rows
+from mbrl.errors import BadInput
+from mbrl.types import (
+    ActionSpec,
+    Transitions,
+    check_finite,
+    map_tensors,
+    sequences,
+    where_rows,
+)
 
 
 def rows(episode: list[int]) -> Transitions:
@@ -136,3 +144,9 @@ def test_rows_are_selected_and_joined():
     parts = [data.select(odd), data.select(torch.tensor([0, 2]))]
     whole = Transitions.concatenate(parts)
     assert whole.reward.tolist() == [1, 3, 5, 0, 2]
+
+
+def test_large_numbers_are_finite_though_their_sum_is_not():
+    check_finite("obs", torch.full((2, 2), 3e38))
+    with pytest.raises(BadInput, match="row 1 should be finite"):
+        check_finite("obs", torch.tensor([[3e38, 3e38], [torch.inf, -torch.inf]]))

@@ -103,14 +103,14 @@ class MPPI(SamplingPlanner[Distribution]):
 
     def weights(self, returns: Tensor) -> Tensor:
         """Return the weights (E, K) of candidates with returns (E, K)."""
-        spread = _spread_above(returns).mul_(self._temperature)
-        return torch.softmax(returns / spread.masked_fill_(spread == 0, 1.0), dim=1)
+        spread = _spread_above(returns, self._temperature)
+        return torch.softmax(returns / torch.where(spread > 0, spread, 1.0), dim=1)
 
 
-def _spread_above(returns: Tensor) -> Tensor:
+def _spread_above(returns: Tensor, factor: float) -> Tensor:
     """Return the root mean square (E, 1) of returns (E, K) above their median, times sqrt(2).
 
-    That is the standard deviation where returns are normal. Where some are very bad, as in an
+    Times factor as well. Without it that is the standard deviation where returns are normal. Where some are very bad, as in an
     unstable system, or ruled out (-inf), their size does not count, and the weights still tell good
     candidates apart. Where more than half are ruled out, the median is that of the others.
     """
@@ -121,4 +121,4 @@ def _spread_above(returns: Tensor) -> Tensor:
     above = (returns - median).clamp_(min=0)
     # in float32 squares of small or large units would be lost
     norm = torch.linalg.vector_norm(above, dim=1, keepdim=True, dtype=torch.float64)
-    return norm.mul_((2 / returns.shape[1]) ** 0.5).to(returns.dtype)
+    return norm.mul_(factor * (2 / returns.shape[1]) ** 0.5).to(returns.dtype)

@@ -1,34 +1,39 @@
-"""Time MPPI against pytorch-mppi: one network, one iteration, in one process, turn by turn.
+"""Time MPPI and CEM against pytorch-mppi, and against another build: one network, one iteration.
 
-    python -m scripts.benchmarks.bench_mppi [--seconds 1.0] [--envs 1 16]
+    python -m scripts.benchmarks.bench_mppi [--seconds 1.0] [--envs 1 16] [--against DIR]
 
-The same functions predict and pay for both; noise, bounds, samples and horizon are the same. For
-several environments pytorch-mppi needs a controller each and plans them one after the other; ours
-plans them at once. Times are CPU milliseconds of one plan for all environments, on one thread,
-medians over the turns; `ratio` is pytorch-mppi's time over ours, turn by turn, its median and its
-5th and 95th percentile. Building our planner lets glibc keep freed memory for the whole process, so
-that pytorch-mppi gains from it as well. Needs the extra `bench`; writes
+The same functions predict and pay for all; noise, bounds, samples and horizon are the same. Each
+side has a process of its own, they take turns. For several environments pytorch-mppi needs a
+controller each and plans them one after the other; ours plans them at once. pytorch-mppi has no
+CEM: ours, which also scores the mean of its last distribution, stands beside its MPPI. Times are
+CPU milliseconds of one plan for all environments, on one thread, medians over the turns; a ratio
+is the other side's time over ours, turn by turn, its median and its 5th and 95th percentile. DIR
+is a checkout of another build (`git worktree add DIR COMMIT`). `steps_ms` is the time of the
+network's own steps with nothing around them: the floor. Needs the extra `bench`; writes
 results/benchmarks/mppi_peer.csv.
 """
 
 import argparse
 import itertools
+import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from pytorch_mppi import MPPI as PeerMPPI  # pyright: ignore[reportMissingImports]  # extra: bench
 from torch import Tensor
 
-from mbrl.planners import MPPI
-from mbrl.roles import Plan
+from mbrl.planners import CEM, MPPI
 from mbrl.types import ActionSpec, Prediction
 
+ROOT = Path(__file__).parents[2]
 OBS_DIM, ACT_DIM, STD = 4, 2, 0.5
+PLANNERS = {"mppi": MPPI, "cem": CEM}
 ACTION = ActionSpec("continuous", -torch.ones(ACT_DIM), torch.ones(ACT_DIM))
 SIZES: dict[str, tuple[int, ...]] = {
     "linear": (),
@@ -70,19 +75,32 @@ class Network:
         return after, Prediction(after, self.paid(after, action, -1), *self._flags[rows], None)
 
 
-def ours(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable[[], object]:
+class Row(NamedTuple):
+    """What is planned."""
+
+    envs: int
+    planner: str
+    model: str
+    samples: int
+    horizon: int
+
+
+def ours(row: Row, model: Network, starts: Tensor) -> Callable[[], object]:
     """Plan for all starts (E, obs_dim) in one call."""
-    planner = MPPI(
+    settings: dict[str, Any] = {"num_elites": row.samples // 10}
+    if row.planner == "mppi":
+        settings = {"adapt_std": False}
+    planner = PLANNERS[row.planner](
         action=ACTION,
-        horizon=horizon,
-        num_samples=samples,
+        horizon=row.horizon,
+        num_samples=row.samples,
         num_iterations=1,
         warm_iterations=1,
-        adapt_std=False,
         std=STD,
+        **settings,
     )
     draws = torch.Generator().manual_seed(0)
-    plan: Plan | None = None
+    plan: Any = None
     system: Any = model  # planners call nothing but its step
 
     def turn() -> None:
@@ -92,16 +110,18 @@ def ours(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable
     return turn
 
 
-def peer(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable[[], object]:
+def peer(row: Row, model: Network, starts: Tensor) -> Callable[[], object]:
     """Plan for each start with pytorch-mppi's controller of its own."""
+    from pytorch_mppi import MPPI as Peer  # pyright: ignore[reportMissingImports]  # extra: bench
+
     controllers = [
-        PeerMPPI(
+        Peer(
             model.advance,
             lambda state, action: model.paid(state, action, 1),
             OBS_DIM,
             STD**2 * torch.eye(ACT_DIM),
-            num_samples=samples,
-            horizon=horizon,
+            num_samples=row.samples,
+            horizon=row.horizon,
             u_min=ACTION.low,
             u_max=ACTION.high,
         )
@@ -115,53 +135,122 @@ def peer(model: Network, starts: Tensor, samples: int, horizon: int) -> Callable
     return turn
 
 
+def steps(row: Row, model: Network, starts: Tensor) -> Callable[[], object]:
+    """Step the network by actions that are there already."""
+    first = starts.repeat_interleave(row.samples, dim=0)
+    actions = torch.rand(row.horizon, len(first), ACT_DIM) * 2 - 1
+
+    def turn() -> None:
+        state = first
+        for action in actions:
+            state, _ = model.step(state, action)
+
+    return turn
+
+
+SIDES = {"ours": ours, "peer": peer, "steps": steps}
+
+
 @torch.no_grad()
-def measure(sides: list[Callable[[], object]], seconds: float) -> list[list[float]]:
+def serve(side: str, row: Row) -> None:
+    """Plan once for each line that is read, and write its CPU milliseconds."""
+    torch.set_num_threads(1)
+    starts = torch.randn(row.envs, OBS_DIM, generator=torch.Generator().manual_seed(1))
+    turn = SIDES[side](row, Network(SIZES[row.model]), starts)
+    for _ in range(5):
+        turn()
+    for _ in sys.stdin:
+        start = time.process_time()
+        turn()
+        print((time.process_time() - start) * 1e3, flush=True)
+
+
+class Process:
+    """A side in a process of its own.
+
+    Args:
+        side: one of SIDES.
+        row: what it plans.
+        build: checkout whose package it imports.
+    """
+
+    def __init__(self, side: str, row: Row, build: Path):
+        paths = [str(build), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", side, json.dumps(row)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    def turn(self) -> float:
+        """Return the CPU milliseconds of one plan."""
+        asked, answers = self._process.stdin, self._process.stdout
+        assert asked is not None and answers is not None
+        print(file=asked, flush=True)
+        return float(answers.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def measure(row: Row, against: Path | None, seconds: float) -> dict[str, list[float]]:
     """Return CPU milliseconds of each side, turn by turn."""
-    times: list[list[float]] = [[] for _ in sides]
-    for side in sides * 3:
-        side()
-    until = time.process_time() + seconds
-    while time.process_time() < until or len(times[0]) < 15:
-        for side, found in zip(sides, times, strict=True):
-            start = time.process_time()
-            side()
-            found.append((time.process_time() - start) * 1e3)
+    builds = {side: ROOT for side in SIDES} | ({"against": against} if against else {})
+    sides = {
+        name: Process("ours" if name == "against" else name, row, build)
+        for name, build in builds.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(3):  # to warm up
+        for side in sides.values():
+            side.turn()
+    while sum(map(sum, times.values())) < seconds * 1e3 or len(times["ours"]) < 15:
+        for name, side in sides.items():
+            times[name].append(side.turn())
+    for side in sides.values():
+        side.close()
     return times
+
+
+def ratio(mine: list[float], other: list[float]) -> list[str]:
+    """Return the median of the other side's times over ours, its 5th and 95th percentile."""
+    ratios = sorted(b / a for a, b in zip(mine, other, strict=True))
+    low, high = ratios[len(ratios) // 20], ratios[-1 - len(ratios) // 20]
+    return [f"{value:.2f}" for value in (statistics.median(ratios), low, high)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU seconds a row")
+    parser.add_argument("--planners", nargs="+", default=list(PLANNERS))
     parser.add_argument("--envs", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES))
     parser.add_argument("--samples", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--horizon", type=int, nargs="+", default=[15, 30])
+    parser.add_argument("--against", type=Path, help="checkout of another build")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    if args.serve:
+        side, row = args.serve
+        return serve(side, Row(*json.loads(row)))
     lines = []
-    grid = itertools.product(args.envs, args.sizes, args.samples, args.horizon)
-    for envs, size, samples, horizon in grid:
-        model = Network(SIZES[size])
-        starts = torch.randn(envs, OBS_DIM, generator=torch.Generator().manual_seed(1))
-        mine, other = measure(
-            [build(model, starts, samples, horizon) for build in (ours, peer)], args.seconds
-        )
-        ratios = sorted(b / a for a, b in zip(mine, other, strict=True))
-        low, high = ratios[len(ratios) // 20], ratios[-1 - len(ratios) // 20]
-        ratio = statistics.median(ratios)
-        found = f"{statistics.median(mine):.3f},{statistics.median(other):.3f},{ratio:.2f}"
-        lines.append(
-            f"{envs},{size},{samples},{horizon},{found},{low:.2f},{high:.2f},{len(ratios)}"
-        )
-        print(
-            f"{envs:3d} envs  {size:6s}  {samples:5d} samples  H {horizon}  {ratio:5.2f}x",
-            flush=True,
-        )
-    out = Path(__file__).parents[2] / "results" / "benchmarks" / "mppi_peer.csv"
+    grid = itertools.product(args.envs, args.planners, args.sizes, args.samples, args.horizon)
+    for row in itertools.starmap(Row, grid):
+        times = measure(row, args.against, args.seconds)
+        mine, medians = times["ours"], {k: f"{statistics.median(v):.3f}" for k, v in times.items()}
+        fields = [*map(str, row), medians["ours"], medians["steps"], medians["peer"]]
+        fields += ratio(mine, times["peer"])
+        other = times.get("against")
+        fields += [medians["against"], *ratio(mine, other)] if other else [""] * 4
+        lines.append(",".join([*fields, str(len(mine))]))
+        print(lines[-1], flush=True)
+    out = ROOT / "results" / "benchmarks" / "mppi_peer.csv"
     command = "# python -m scripts.benchmarks.bench_mppi " + " ".join(sys.argv[1:])
-    header = "envs,model,samples,horizon,ms,pytorch_mppi_ms,ratio,ratio_p5,ratio_p95,turns"
-    out.write_text("\n".join([command.strip(), header, *lines]) + "\n")
+    header = "envs,planner,model,samples,horizon,ms,steps_ms,pytorch_mppi_ms"
+    header += ",ratio,ratio_p5,ratio_p95,against_ms,against_ratio,against_p5,against_p95"
+    out.write_text("\n".join([command.strip(), header + ",turns", *lines]) + "\n")
 
 
 if __name__ == "__main__":

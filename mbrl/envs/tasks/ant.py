@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from array_api_compat import array_namespace
 from torch import Tensor
 
+from mbrl.envs.arrays import array_namespace
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import (

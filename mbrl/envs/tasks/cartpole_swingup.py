@@ -12,9 +12,9 @@ from typing import Annotated, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from array_api_compat import array_namespace
 from torch import Tensor
 
+from mbrl.envs.arrays import array_namespace
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, ArrayOrTensor, task_outcome
 from mbrl.envs.tasks.common import never

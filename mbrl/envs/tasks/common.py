@@ -9,9 +9,10 @@ from types import ModuleType
 import gymnasium
 import numpy as np
 import torch
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 from torch import Tensor
 
+from mbrl.envs.arrays import array_namespace
 from mbrl.envs.mujoco_task import Fields
 from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.types import Task

@@ -13,9 +13,9 @@ from typing import NamedTuple, final
 import mujoco
 import numpy as np
 import torch
-from array_api_compat import array_namespace
 from torch import Tensor
 
+from mbrl.envs.arrays import array_namespace
 from mbrl.envs.mujoco import control_bounds, load_model
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, ArrayOrTensor, task_outcome

@@ -11,9 +11,9 @@ from typing import Annotated, Literal, final
 import numpy as np
 import torch
 from annotated_types import Interval
-from array_api_compat import array_namespace
 from torch import Tensor
 
+from mbrl.envs.arrays import array_namespace
 from mbrl.envs.mujoco_task import Fields, MujocoTask
 from mbrl.envs.simulation import Array, ArrayOrTensor
 from mbrl.envs.tasks.common import all_false, constant, never
