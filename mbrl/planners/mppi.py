@@ -110,9 +110,10 @@ class MPPI(SamplingPlanner[Distribution]):
 def _spread_above(returns: Tensor, factor: float) -> Tensor:
     """Return the root mean square (E, 1) of returns (E, K) above their median, times sqrt(2).
 
-    Times factor as well. Without it that is the standard deviation where returns are normal. Where some are very bad, as in an
-    unstable system, or ruled out (-inf), their size does not count, and the weights still tell good
-    candidates apart. Where more than half are ruled out, the median is that of the others.
+    Times factor as well: without it, the standard deviation where returns are normal. Where some
+    are very bad, as in an unstable system, or ruled out (-inf), their size does not count, and the
+    weights still tell good candidates apart. Where more than half are ruled out, the median is that
+    of the others.
     """
     median = returns.median(1, keepdim=True).values
     if not math.isfinite(median.sum()):

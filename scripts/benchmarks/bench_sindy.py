@@ -6,7 +6,7 @@ Prediction: a quadratic library of 28 features of 5 observations and 1 action, 4
 thread, float64; `kernel` is what compile=true chooses (plain Python for one row, else C),
 `kernel_out` the same into an array that is there already, `array` what is used without a compiler
 (plain Python, numpy). Refit: 20 members by bagging and library dropout, the
-control-affine quadratic library of 42 features, 2000 rows. Prints medians, writes
+control-affine quadratic library of 42 features, 2000 rows. Prints medians of CPU time, writes
 results/benchmarks/sindy_speed.csv.
 """
 
@@ -32,15 +32,15 @@ OUT = Path(__file__).parents[2] / "results" / "benchmarks" / "sindy_speed.csv"
 
 
 def medians(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each side, the sides taking turns."""
+    """Return the median CPU seconds of each side, the sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for side in sides.values():
         side()
     for _ in range(rounds):
         for name, side in sides.items():
-            start = time.perf_counter()
+            start = time.process_time()
             side()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
 
