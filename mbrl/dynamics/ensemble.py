@@ -440,14 +440,20 @@ class GaussianEnsemble(MarkovDynamics):
         """Predict targets (B, targets) for x (B, in), both in raw units, by each block's member."""
         blocks = split_blocks(x, len(members))
         layers = self._layers(members, blocks.shape[1], only_means=generator is None)
-        targets = x.new_empty(*blocks.shape[:2], self.num_targets)
+        targets = x.new_empty(0)
         for rows, out in evaluate_in_pieces(blocks, *layers, prepare=self.inputs):
             if generator is None:
                 target = out
             else:
                 target, log_var = self._bounded(out)
                 target = _sample(target, self._correct(log_var).mul_(0.5).exp_(), generator)
-            targets[:, rows] = self._invert(target).mT
+            target = self._invert(target).mT  # (G, rows, targets)
+            if target.shape[1] == blocks.shape[1]:
+                targets = target  # of one piece
+                continue
+            if rows.start == 0:
+                targets = x.new_empty(*blocks.shape[:2], self.num_targets)
+            targets[:, rows] = target
         return targets.flatten(0, 1)[: len(x)]
 
     def _evaluate_all(

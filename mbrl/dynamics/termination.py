@@ -69,6 +69,13 @@ class TerminationClassifier(nn.Module):
         self.register_buffer("bias", torch.tensor(-torch.inf))
         self._learning_rate = learning_rate
         self._num_updates = num_updates
+        self._always: bool | None = False  # what every row is, where only one class was seen
+        self.register_load_state_dict_post_hook(lambda model, _: model._read_bias())
+
+    def _read_bias(self) -> None:
+        """Read whether all rows are of one class, so that no network needs to be evaluated."""
+        bias = self.bias.item()
+        self._always = bias > 0 if math.isinf(bias) else None
 
     def fit(self, data: Transitions, *, generator: torch.Generator) -> dict[str, float]:
         """Fit to all data, starting from the last weights.
@@ -88,8 +95,10 @@ class TerminationClassifier(nn.Module):
         x, ended = self.inputs(data.next_obs), data.terminated
         classes = [torch.nonzero(ended)[:, 0], torch.nonzero(~ended)[:, 0]]
         if min(len(rows) for rows in classes) == 0:
-            self.bias.fill_(torch.inf if ended.any() else -torch.inf)
+            self._always = len(classes[0]) > 0
+            self.bias.fill_(torch.inf if self._always else -torch.inf)
             return {}
+        self._always = None
         self.bias.zero_()
         bootstraps = [rows[self._draw(len(rows), len(rows), generator)] for rows in classes]
         self._descend(x, bootstraps, batch_size_for(len(ended), 128) // 2, generator)
@@ -145,6 +154,8 @@ class TerminationClassifier(nn.Module):
             next_obs: (B, obs_dim).
             members: classifiers of the equal blocks of rows; none: the mean logit of all.
         """
+        if self._always is not None:
+            return torch.full(next_obs.shape[:1], self._always, device=next_obs.device)
         x = self.inputs(next_obs)
         if members:
             blocks = split_blocks(x, len(members))

@@ -36,8 +36,8 @@ class ManualMLP:
         self._net, self._gradients = net, gradients
         self._decay = decay or [0.0] * len(net)
         self._rows = 0
-        largest = max(weight[0].numel() for weight, _ in net)
-        self._products = products_of(len(net[0][0]), num_rows, largest)
+        total = sum(weight[0].numel() for weight, _ in net)
+        self._products = products_of(len(net[0][0]), num_rows, total)
         self._hidden = [(len(weight), weight.shape[2]) for weight, _ in net[:-1]]
         # of each hidden layer: before and after the SiLU, and the error
         self._memory = [

@@ -175,13 +175,20 @@ def evaluate(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> 
 
 def _is_one_piece(x: Tensor, weights: Sequence[Tensor]) -> bool:
     """Return whether all rows (G, n, in) are evaluated as one batch."""
-    width = max((weight.shape[2] for weight in weights[:-1]), default=1)
-    return torch.is_grad_enabled() or x.is_cuda or x.shape[0] * x.shape[1] * width <= UNITS
+    if torch.is_grad_enabled() or x.is_cuda:
+        return True
+    return x.shape[0] * x.shape[1] * _largest_width(weights) <= UNITS
+
+
+def _largest_width(weights: Sequence[Tensor]) -> int:
+    """Return the width of the largest hidden layer; 1 without any."""
+    return max([weight.shape[2] for weight in weights[:-1]], default=1)
 
 
 def _products(x: Tensor, weights: Sequence[Tensor]) -> AbstractContextManager[object]:
     """Return the context for products of rows (G, n, in) with the layers' weights."""
-    return products_of(*x.shape[:2], max(weight[0].numel() for weight in weights))
+    total = sum([weight.numel() for weight in weights])  # of the G networks
+    return products_of(x.shape[1], total)
 
 
 def evaluate_in_pieces(
@@ -212,12 +219,13 @@ def evaluate_in_pieces(
             out = evaluate_transposed(prepare(x), weights, biases, activation=activation)
         yield slice(0, x.shape[1]), out
         return
-    size = max(1, UNITS // max(weight.shape[2] for weight in weights[:-1]))
+    width = _largest_width(weights)
+    size = max(1, UNITS // width)
     networks = [
         [(weight[k], bias[k]) for weight, bias in zip(weights, biases, strict=True)]
         for k in range(x.shape[0])
     ]
-    memory = [x.new_empty(UNITS) for _ in range(2)]
+    memory = [x.new_empty(size * width) for _ in range(2)]
     for start in range(0, x.shape[1], size):
         rows = slice(start, start + size)
         pieces = zip(x[:, rows], networks, strict=True)
@@ -272,7 +280,9 @@ def evaluate_transposed(
         (G, out, n).
     """
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        x = activation(torch.baddbmm(bias, x.to(weight.dtype), weight))
+        if x.dtype != weight.dtype:
+            x = x.to(weight.dtype)
+        x = activation(torch.baddbmm(bias, x, weight))
     return torch.baddbmm(biases[-1], weights[-1], x.to(weights[-1].dtype).mT)
 
 

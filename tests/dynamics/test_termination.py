@@ -98,6 +98,24 @@ def test_members_disagree_where_no_end_was_seen(corridor):
     assert spread[~known].mean() > spread[known].mean()
 
 
+def test_where_one_class_was_seen_no_network_is_evaluated_also_after_a_load():
+    generator = torch.Generator().manual_seed(0)
+    obs = torch.randn(60, 2, generator=generator)
+    found, other = (TerminationClassifier(2, generator=generator, num_members=2) for _ in range(2))
+    assert not found(obs).any()
+    found.fit(reached(obs, obs[:, 0] > 0), generator=generator)
+    some = found(obs)
+    assert some.any() and not some.all()
+    for ended in (True, False):
+        other.load_state_dict(found.state_dict())
+        assert other(obs).equal(found(obs))
+        found.fit(reached(obs, torch.full((60,), ended)), generator=generator)
+        found.networks.biases[0].data.fill_(torch.nan)
+        assert found(obs).tolist() == found(obs, [1]).tolist() == [ended] * 60
+    other.load_state_dict(found.state_dict())
+    assert other(obs).tolist() == [False] * 60
+
+
 def test_the_mean_member_judges_where_none_is_named(corridor):
     found, _, _ = corridor
     near = torch.stack([torch.linspace(0.9, 1.1, 401), torch.zeros(401)], 1)
