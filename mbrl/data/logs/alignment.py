@@ -16,7 +16,7 @@ _NO_MORE, _NO_CHANGE = 0.1, 0.02  # of what the other row explains, and of the e
 _FLOOR = 1e-6  # of the variance of a change: errors below do not differ
 # shares of an action's variance that the observations may not explain
 _FREE_SAME, _FREE_NEXT, _FREE_NOW = 0.02, 0.5, 0.1
-_STAYS = 0.3  # of what an action explains: still there a row later
+_STAYS = 0.4  # of what an action explains: still there a row later
 _PAST, _SAME, _NOW = 0, 2, 4  # groups of features
 _RIDGE = 1e-9  # of the variance of a feature
 

@@ -13,7 +13,7 @@ from mbrl.data.logs.lerobot import is_lerobot, read_lerobot
 from mbrl.data.logs.parquet import read_parquet
 from mbrl.data.logs.table import Columns, hint_for, refuse
 from mbrl.data.logs.text import read_text
-from mbrl.files import check_regular, check_tree
+from mbrl.files import check_tree
 
 _READERS = {".npz": read_archive, ".parquet": read_parquet, ".pq": read_parquet}
 _TEXTS = (".csv", ".tsv", ".txt", ".dat")
@@ -80,7 +80,6 @@ def _read_file(path: Path, wanted: Collection[str] | None, label: str | None) ->
     Raises:
         BadInput: naming the file, the row and the column.
     """
-    check_regular(path)
     return _READERS.get(path.suffix.lower(), read_text)(path, wanted, label)
 
 

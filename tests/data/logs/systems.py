@@ -16,6 +16,8 @@ def actions_of(kind, rng, observed, before, k):
         return np.sin(0.7 * STEP * k + np.arange(size)) + np.sin(2.1 * STEP * k + 1)
     if kind == "held":
         return rng.normal(size=size) if k % 20 == 0 else before
+    if kind == "noisy feedback":
+        return np.full(size, -3 * observed[0] - observed[-1] + 0.5 * rng.normal())
     gains = np.linspace(0.5, 1.0, observed.size)
     return np.full(size, -gains @ observed)  # "feedback"
 
@@ -42,7 +44,7 @@ def pendulum(x, a):
     return np.array([angle, speed])
 
 
-def record(system, kind, seed, *, shift=0, noise=0.0, rows=300, runs=3):
+def record(system, kind, seed, *, shift=0, noise=0.0, process=0.002, rows=300, runs=3):
     """Runs (obs (T + 1, D), action (T, A)) whose actions are recorded `shift` rows late.
 
     Args:
@@ -50,7 +52,8 @@ def record(system, kind, seed, *, shift=0, noise=0.0, rows=300, runs=3):
         kind: of the actions.
         seed: of everything.
         shift: 1: a row holds the action that led to it; -1: the one of the next row.
-        noise: of the measurements, relative to the deviation of the states' changes.
+        noise: of the measurements, in units of 0.05.
+        process: deviation of the noise of each step.
         rows: of a run.
         runs: number of them.
     """
@@ -67,7 +70,7 @@ def record(system, kind, seed, *, shift=0, noise=0.0, rows=300, runs=3):
             action = actions_of(kind, rng, observed, action, k)
             states.append(observed)
             actions.append(action)
-            state = step(state, action) + 0.002 * rng.normal(size=size)
+            state = step(state, action) + process * rng.normal(size=size)
         obs, taken = np.array(states), np.array(actions)
         recorded.append((obs[1 : rows + 2], taken[1 - shift : rows + 1 - shift]))
     return recorded

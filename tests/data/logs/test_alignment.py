@@ -21,6 +21,19 @@ def test_no_false_alarm_in_100_systems_recorded_as_they_should_be(kind):
         assert shift_of(system, kind, seed, noise=noise, rows=150) == 0, (system, noise, seed)
 
 
+def test_noise_that_a_controller_passes_on_is_seldom_taken_for_a_shift():
+    """The next action then holds the noise of the next observation, as a shifted one would."""
+    alarms = [
+        shift_of("cart", "noisy feedback", seed, noise=2.0, process=0.005) for seed in range(40)
+    ]
+    assert sum(alarm != 0 for alarm in alarms) <= 1
+
+
+def test_what_is_explained_but_for_rounding_is_no_alarm():
+    for seed in range(60):
+        assert shift_of("linear", "sines", seed, process=0.0, rows=100) == 0, seed
+
+
 @pytest.mark.parametrize("shift", [-1, 1])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_shift_of_white_noise_is_always_seen(system, shift):

@@ -150,6 +150,8 @@ def test_columns_that_may_be_angles_or_in_degrees_are_named(tmp_path):
     assert noted(read(save(tmp_path, "x,u", np.rad2deg(wrapped), u)), "as angles in degrees do")
     with pytest.raises(BadInput, match=r"row 28, column x: goes from 179\.\d+ to -17.* in radians"):
         read(save(tmp_path, "x,u", np.rad2deg(wrapped), u), angle=["x"])
+    jumping = np.arange(400.0) + 2 * np.pi * (np.arange(400) > 200)
+    assert not noted(read(save(tmp_path, "x,u", jumping, u)), "whole turn")
     degrees = 80 * np.sin(angle)
     assert noted(read(save(tmp_path, "x,u", degrees, u), angle=["x"]), "more than a quarter of a")
     assert not noted(read(save(tmp_path, "x,u", angle, u), angle=["x"]), "x")

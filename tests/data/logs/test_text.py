@@ -37,6 +37,8 @@ def test_without_names_columns_have_numbers_and_rows_are_counted_as_in_an_editor
     (tmp_path / "log.csv").write_text("\n1.5,4\n\n-2,5.5\n")
     columns = read_columns(tmp_path / "log.csv")
     assert columns.names == ("1", "2") and list(columns.rows) == [2, 4]
+    (tmp_path / "log.csv").write_text("x, m;u\n1,5;2\n2,5;3\n")
+    assert read_columns(tmp_path / "log.csv").names == ("x, m", "u")
     (tmp_path / "log.csv").write_text(",x\n0,1.5\n1,2.5\n")  # as pandas writes an index
     assert read_columns(tmp_path / "log.csv").names == ("1", "x")
     (tmp_path / "log.csv").write_text("3\n4\n")
