@@ -111,7 +111,7 @@ class Updates:
         self._read: list[dict[str, float]] = [{} for _ in self.generators]
         self._num_calls, self._unread = 0, False
         self._loaded: dict[int, float] = {}  # steps of Adam that a seed was loaded with
-        graphed = Graphed(self._run_chunk, networks.actor.device, generators=self.generators)
+        graphed = Graphed(self._run_manually, networks.actor.device, generators=self.generators)
         self._chunk = graphed if settings.manual else self._run_eagerly
 
     def run(
@@ -171,6 +171,11 @@ class Updates:
                     raise NumericalFault(
                         f"{who}: {name} is {value}; the data or learning_rate is off"
                     )
+
+    @torch.inference_mode()
+    def _run_manually(self, num: int, sources: Sources) -> None:
+        """Run a chunk without autograd, whose bookkeeping costs time in every operation."""
+        self._run_chunk(num, sources)
 
     def _run_eagerly(self, *, options: tuple[int, Sources]) -> None:
         """Run a chunk whose gradients are those of autograd, which no graph replays."""
