@@ -1,7 +1,7 @@
 """Gradients of SAC's losses with the backward pass written by hand; sac_losses.py has the losses.
 
-They equal those of autograd and take about half the time for small networks: there is no graph, no
-large memory is allocated, and no gradient is computed that is not needed. An error is the
+They equal those of autograd and take less than half the time for small networks: there is no
+graph, memory is allocated once, and no gradient is computed that is not needed. An error is the
 derivative of the loss with respect to a layer before its ReLU. Shapes are those of sac_networks.py.
 """
 
