@@ -24,8 +24,11 @@ ARM_STATE = [*(f"angle{joint}" for joint in JOINTS), *(f"velocity{joint}" for jo
 ARM_TORQUE = [f"torque{joint}" for joint in JOINTS]
 
 
-def load_set(folder: Path, name: str) -> Log:
+def load_set(folder: Path, name: str, *, action_shift: int = 0) -> Log:
     """Load a set of measured runs.
+
+    The measured torques of the acrobot and the pendubot are the commanded ones of two rows before,
+    and a row's torque is the one that led to it: action_shift=1 explains them far better.
 
     Args:
         folder: of all sets.
@@ -33,6 +36,7 @@ def load_set(folder: Path, name: str) -> Log:
             schunk_arm: 6 torques -> 6 angles (bounded by the joints) and 6 velocities, 250 Hz.
             pendulum: torque -> angle and velocity, resampled to 50 Hz.
             acrobot, pendubot: 2 measured torques -> filtered angles and velocities, 33 Hz.
+        action_shift: of the acrobot and the pendubot, as in `read_log`.
 
     Raises:
         BadInput: naming the file that is missing or wrong.
@@ -49,6 +53,7 @@ def load_set(folder: Path, name: str) -> Log:
         action=["tau_meas1", "tau_meas2"],
         time="time",
         angle=["pos_filt1", "pos_filt2"],
+        action_shift=action_shift,
     )
 
 
@@ -107,7 +112,7 @@ def _pendulum(files: Sequence[Path]) -> Log:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     folder = parser.parse_args().data
     for name in SETS:

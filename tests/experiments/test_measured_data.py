@@ -45,6 +45,8 @@ def test_each_set_has_its_columns_and_its_rate(folder):
     for name in ("acrobot", "pendubot"):
         assert len(logs[name].episodes) == 1 and logs[name].step == pytest.approx(0.03)
         assert logs[name].angles == (0, 1) and logs[name].action_names == ("tau_meas1", "tau_meas2")
+    later = load_set(folder, "acrobot", action_shift=1).episodes[0].action
+    assert (later[:-1] == logs["acrobot"].episodes[0].action[1:]).all()
     pendulum = logs["pendulum"]
     assert pendulum.step == 0.02 and len(pendulum.episodes) == 2
     assert np.diff(pendulum.episodes[1].obs[:, 0]) == pytest.approx(0.4, abs=0.01)
