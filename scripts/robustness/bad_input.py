@@ -263,6 +263,7 @@ CASES = [  # arguments after `mbrl`, and what the one line must hold
     ("train learner.real_ratio=2", "at least 0 and at most 1"),
     ("train learner.num_layers=0", "at least 1"),
     ("train learner.backward=manul", "manual, autograd"),
+    ("train learner.precision=fp16", "fp32, bf16"),
     ("train dynamics.num_members=0", "at least 1"),
     ("train dynamics.num_members=2.5", "a whole number"),
     (
