@@ -64,7 +64,6 @@ class LikelihoodGradient:
         self._first = len(rows[0]) * torch.arange(len(rows), device=rows[0].device)[:, None, None]
         self._varies = torch.stack([x.varies for x in examples])[:, None, :, None]  # (S, 1, T, 1)
         self._widths, self._shape = widths, (len(examples), num_members)
-        self._num_rows, self._weight = 0, self._varies
         networks = len(examples) * num_members
         self._batch = rows[0].new_empty(networks * num_rows, rows[0].shape[1])
         self.parameters, self.gradients = (
@@ -97,9 +96,7 @@ class LikelihoodGradient:
             rows: numbers of the examples (S, M, n).
         """
         num_rows, num_inputs = rows.shape[2], self._widths[0]
-        if num_rows != self._num_rows:
-            self._num_rows = num_rows
-            self._weight = self._varies / (num_rows * self._varies.shape[2])
+        weight = self._varies / (num_rows * self._varies.shape[2])
         where = (rows + self._first if len(self._first) > 1 else rows).reshape(-1)
         batch = self._batch[: len(where)]
         torch.index_select(self._rows, 0, where, out=batch)
@@ -116,14 +113,14 @@ class LikelihoodGradient:
         error = mean - y
         by_mean = error * precision
         square = error.mul_(by_mean)
-        losses = precision.log_().neg_().add_(square).mul_(self._weight).sum((1, 2, 3))
+        losses = precision.log_().neg_().add_(square).mul_(weight).sum((1, 2, 3))
 
         # derivatives by log_var, then by the log variance below highest, then by raw
-        by_log_var = torch.addcmul(self._weight, self._weight, square, value=-1)
+        by_log_var = torch.addcmul(weight, weight, square, value=-1)
         by_lower = above_lowest.sigmoid_().mul_(by_log_var)
         torch.mul(below_highest.sigmoid_(), by_lower, out=raw)
         torch.sum(by_log_var.sub_(by_lower), (1, 3), out=self._by_lowest).sub_(BOUNDS_WEIGHT)
         torch.sum(by_lower.sub_(raw), (1, 3), out=self._by_highest).add_(BOUNDS_WEIGHT)
-        torch.mul(by_mean.mul_(2), self._weight, out=mean)
+        torch.mul(by_mean.mul_(2), weight, out=mean)
         self._networks.backward(out)
         return losses.add_(gap.sum((1, 2, 3)), alpha=BOUNDS_WEIGHT)

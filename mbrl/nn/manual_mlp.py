@@ -39,11 +39,12 @@ class ManualMLP:
         total = sum(weight[0].numel() for weight, _ in net)
         self._products = products_of(len(net[0][0]), num_rows, total)
         self._hidden = [(len(weight), weight.shape[2]) for weight, _ in net[:-1]]
-        # of each hidden layer: before and after the SiLU, and the error
-        self._memory = [
-            [net[0][0].new_empty(num * num_rows * width) for num, width in self._hidden]
-            for _ in range(3)
-        ]
+        # of each hidden layer: before the SiLU, where the error is written later; after it; and the
+        # derivative by that, in memory that all layers share
+        sizes = [num * num_rows * width for num, width in self._hidden]
+        before, after = ([net[0][0].new_empty(size) for size in sizes] for _ in range(2))
+        shared = net[0][0].new_empty(max(sizes, default=0))
+        self._memory = [before, after, [shared[:size] for size in sizes]]
 
     def _set_rows(self, rows: int) -> None:
         """Set the number of rows n of each network, which the buffers (N, n, width) are seen as."""
@@ -81,14 +82,14 @@ class ManualMLP:
         """Write the gradients; see backward."""
         inputs = [self._input, *self._after]
         (weight, _), (by_weight, by_bias) = self._net[-1], self._gradients[-1]
-        beta = self._decay[-1]
-        torch.baddbmm(weight, error, inputs[-1], beta=beta, out=by_weight)
+        torch.baddbmm(weight, error, inputs[-1], beta=self._decay[-1], out=by_weight)
         torch.sum(error, 2, keepdim=True, out=by_bias)
-        below = torch.bmm(error.mT, weight, out=self._errors[-1])
-        for k in reversed(range(len(self._errors))):
-            error = silu_backward(below, self._before[k], grad_input=below)
+        error = error.mT
+        above = weight
+        for k in reversed(range(len(self._before))):
+            error = torch.bmm(error, above, out=self._errors[k])
+            error = silu_backward(error, self._before[k], grad_input=self._before[k])
             (weight, _), (by_weight, by_bias) = self._net[k], self._gradients[k]
             torch.baddbmm(weight, inputs[k].mT, error, beta=self._decay[k], out=by_weight)
             torch.sum(error, 1, keepdim=True, out=by_bias)
-            if k:
-                below = torch.bmm(error, weight.mT, out=self._errors[k - 1])
+            above = weight.mT

@@ -84,7 +84,7 @@ def our_tasks() -> dict[str, Task]:
         action=ActionSpec("continuous", -one, one),
         task=Hopper.task,
         generator=generator,
-        training=EnsembleTraining(min_updates=BATCHES, max_updates=BATCHES),
+        training=EnsembleTraining(min_updates=BATCHES, max_updates=BATCHES, anneal_updates=0),
     )
     model.fit(data, generator=generator)
     rows = torch.arange(ROLLOUTS) % ROWS
