@@ -150,7 +150,7 @@ def belief_rows(state: Any) -> tuple[int, torch.device]:
     Raises:
         BadInput: if it is something else.
     """
-    first = next(_tensors(state), None)
+    first = state if isinstance(state, Tensor) else next(_tensors(state), None)
     if first is None or first.dim() == 0:
         raise BadInput(
             f"state: {type(state).__name__} should be a model's belief, as initial() returns it"

@@ -20,6 +20,7 @@ that share an ensemble member stand together, and each member is evaluated in on
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,13 @@ def has_ability(part: object, ability: type[Ability]) -> TypeGuard[Ability]:
         part: a model, a policy, an environment, ...
         ability: a protocol of this module.
     """
-    return all(hasattr(part, name) for name in vars(ability) if name[0] != "_")
+    return all(map(functools.partial(hasattr, part), _methods(ability)))
+
+
+@functools.cache
+def _methods(ability: type) -> tuple[str, ...]:
+    """Return the names of a protocol's methods."""
+    return tuple(name for name in vars(ability) if name[0] != "_")
 
 
 class VecStep(NamedTuple):

@@ -46,7 +46,7 @@ def imagine(
     model: Model[State],
     state: State,
     obs: Tensor,
-    act: Act,
+    act: Act | tuple[Tensor, ...],
     num_steps: int,
     *,
     hold: int = 1,
@@ -63,7 +63,8 @@ def imagine(
         model: the model.
         state: its state of B rows.
         obs: observations (B, obs_dim) there.
-        act: called with the index of each decision and the observations there.
+        act: called with the index of each decision and the observations there; or the actions
+            (B, act_dim) of each decision.
         num_steps: steps of the model; a caller may stop earlier.
         hold: steps for which each action is held.
         generator: source of the model's noise; None for its mean prediction.
@@ -79,7 +80,7 @@ def imagine(
     action = obs
     for t in range(num_steps):
         if t % hold == 0:
-            action = act(t // hold, obs)
+            action = act[t // hold] if isinstance(act, tuple) else act(t // hold, obs)
         following, prediction = model.step(
             state, action, generator=generator, with_uncertainty=with_uncertainty
         )
@@ -169,7 +170,9 @@ def rollout(
         # time leads, so that the actions of one step stand together in memory
         by_time = part.expand(num_particles, *part.shape).permute(3, 0, 1, 2, 4)
         by_time = by_time.reshape(given, -1, act_dim)  # (H, B, act_dim)
-        act = _plan_then_policy(by_time, policy, policy_generator or generator)
+        act: Act | tuple[Tensor, ...] = by_time.unbind()
+        if policy is not None:
+            act = _plan_then_policy(by_time.unbind(), policy, policy_generator or generator)
         tiled: Any = map_tensors(lambda x, k=k: _repeat_rows(x, k), state)
         stepped: Any = model
         if policy is None and not with_uncertainty and has_ability(model, SimulatesSequences):
@@ -193,17 +196,13 @@ def _repeat_rows(x: Tensor, num: int) -> Tensor:
     return x.unsqueeze(1).expand(-1, num, *x.shape[1:]).flatten(0, 1)
 
 
-def _plan_then_policy(
-    by_time: Tensor, policy: ActionSelector | None, generator: torch.Generator | None
-) -> Act:
-    """Return the Act of given actions (H, B, act_dim), and of a policy after them."""
-    given = by_time.unbind()
-    later: Any = policy
+def _plan_then_policy(given: tuple[Tensor, ...], policy: ActionSelector, generator: Any) -> Act:
+    """Return the Act of H given actions (B, act_dim), and of a policy after them."""
 
     def act(index: int, obs: Tensor) -> Tensor:
         if index < len(given):
             return given[index]
-        return later.select(obs, generator=generator)
+        return policy.select(obs, generator=generator)
 
     return act
 

@@ -3,13 +3,13 @@
     python -m scripts.benchmarks.bench_mppi [--seconds 1.0] [--envs 1 16] [--against DIR]
 
 The same functions predict and pay for all; noise, bounds, samples and horizon are the same. Each
-side has a process of its own, they take turns. For several environments pytorch-mppi needs a
-controller each and plans them one after the other; ours plans them at once. pytorch-mppi has no
-CEM: ours, which also scores the mean of its last distribution, stands beside its MPPI. Times are
-CPU milliseconds of one plan for all environments, on one thread, medians over the turns; a ratio
-is the other side's time over ours, turn by turn, its median and its 5th and 95th percentile. DIR
-is a checkout of another build (`git worktree add DIR COMMIT`). `steps_ms` is the time of the
-network's own steps with nothing around them: the floor. Needs the extra `bench`; writes
+side has a process of its own; they take turns of 20 plans, of 2 for several environments. There
+pytorch-mppi needs a controller each and plans them one after the other; ours plans them at once.
+pytorch-mppi has no CEM: ours, which also scores the mean of its last distribution, stands beside
+its MPPI. Times are CPU milliseconds of one plan for all environments, on one thread, medians over
+the turns; a ratio is the other side's time over ours, turn by turn, its median and its 5th and 95th
+percentile. DIR is a checkout of another build (`git worktree add DIR COMMIT`). `steps_ms` is the
+time of the network's own steps with nothing around them: the floor. Needs the extra `bench`; writes
 results/benchmarks/mppi_peer.csv.
 """
 
@@ -84,6 +84,11 @@ class Row(NamedTuple):
     samples: int
     horizon: int
 
+    @property
+    def plans(self) -> int:
+        """Return the number of plans in a turn."""
+        return 20 if self.envs == 1 else 2
+
 
 def ours(row: Row, model: Network, starts: Tensor) -> Callable[[], object]:
     """Plan for all starts (E, obs_dim) in one call."""
@@ -153,16 +158,18 @@ SIDES = {"ours": ours, "peer": peer, "steps": steps}
 
 @torch.no_grad()
 def serve(side: str, row: Row) -> None:
-    """Plan once for each line that is read, and write its CPU milliseconds."""
+    """Plan several times for each line that is read, and write the CPU milliseconds of one plan."""
     torch.set_num_threads(1)
     starts = torch.randn(row.envs, OBS_DIM, generator=torch.Generator().manual_seed(1))
     turn = SIDES[side](row, Network(SIZES[row.model]), starts)
-    for _ in range(5):
+    number = row.plans
+    for _ in range(number):
         turn()
     for _ in sys.stdin:
         start = time.process_time()
-        turn()
-        print((time.process_time() - start) * 1e3, flush=True)
+        for _ in range(number):
+            turn()
+        print((time.process_time() - start) * 1e3 / number, flush=True)
 
 
 class Process:
@@ -206,7 +213,7 @@ def measure(row: Row, against: Path | None, seconds: float) -> dict[str, list[fl
     for _ in range(3):  # to warm up
         for side in sides.values():
             side.turn()
-    while sum(map(sum, times.values())) < seconds * 1e3 or len(times["ours"]) < 15:
+    while row.plans * sum(map(sum, times.values())) < seconds * 1e3 or len(times["ours"]) < 15:
         for name, side in sides.items():
             times[name].append(side.turn())
     for side in sides.values():
