@@ -82,14 +82,18 @@ class ManualMLP:
         """Write the gradients; see backward."""
         inputs = [self._input, *self._after]
         (weight, _), (by_weight, by_bias) = self._net[-1], self._gradients[-1]
-        torch.baddbmm(weight, error, inputs[-1], beta=self._decay[-1], out=by_weight)
+        torch.bmm(error, inputs[-1], out=by_weight)
         torch.sum(error, 2, keepdim=True, out=by_bias)
-        error = error.mT
-        above = weight
+        error, above = error.mT, weight
         for k in reversed(range(len(self._before))):
             error = torch.bmm(error, above, out=self._errors[k])
             error = silu_backward(error, self._before[k], grad_input=self._before[k])
             (weight, _), (by_weight, by_bias) = self._net[k], self._gradients[k]
-            torch.baddbmm(weight, inputs[k].mT, error, beta=self._decay[k], out=by_weight)
+            torch.bmm(inputs[k].mT, error, out=by_weight)
             torch.sum(error, 1, keepdim=True, out=by_bias)
             above = weight.mT
+        for (weight, _), (by_weight, _), decay in zip(
+            self._net, self._gradients, self._decay, strict=True
+        ):
+            if decay:
+                by_weight.add_(weight, alpha=decay)

@@ -6,8 +6,9 @@ PEER is the folder of mbrl-lib's own environment (its import name is ours); wher
 it is made from PINS below, which takes a minute or two.
 
 rollout: one step of 100,000 rows, 7 members of 4x200, 5 elites, 11 observations, 3 actions, the
-end known and the reward learned. fit: one epoch of 40 batches of 256, with the holdout's
-evaluation before and after; per batch. mbpo: InvertedPendulum-v5, 1,250 steps, with the settings
+end known and the reward learned; rollout_bf16: ours with precision=bf16. fit: one epoch of 10,240
+rows in batches of 256, with the holdout's evaluation before and after; per batch. fit_128: of
+3x128; fit_128_64: in batches of 64. mbpo: InvertedPendulum-v5, 1,250 steps, with the settings
 of mbrl-lib's own preset for it; learning begins at step 500. Times are CPU seconds on one
 thread, `ratio` is of medians. Writes results/benchmarks/mbrl_lib.csv.
 """
@@ -24,13 +25,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROLLOUTS, OBS_DIM, ACT_DIM = 100_000, 11, 3
 BATCH, BATCHES = 256, 40
 ROWS = BATCH * BATCHES * 5 // 4  # a fifth is held out
 STEPS, START, EPOCH, UPDATES = 1_250, 500, 250, 10
-TASKS = ["rollout", "fit", "mbpo"]
+FITS = {"fit": (256, 200, 4), "fit_128": (256, 128, 3), "fit_128_64": (64, 128, 3)}  # batch, sizes
+TASKS = ["rollout", "rollout_bf16", *FITS, "mbpo"]
 # mbrl-lib's own pins (gymnasium 0.26, Hydra 1.0) know no v5 environments: it goes in without them
 PINS = [
     *("torch==2.13.0", "numpy==2.4.6", "gymnasium==1.4.0", "mujoco==3.17.0", "hydra-core==1.3.8"),
@@ -79,21 +81,36 @@ def our_tasks() -> dict[str, Task]:
     obs, action, reward, next_obs = (torch.from_numpy(x) for x in example(0))
     never = torch.zeros(ROWS, dtype=torch.bool)
     data = Transitions(obs, action, reward, next_obs, never, never, never.long())
-    model = GaussianEnsemble(
-        obs_dim=OBS_DIM,
-        action=ActionSpec("continuous", -one, one),
-        task=Hopper.task,
-        generator=generator,
-        training=EnsembleTraining(min_updates=BATCHES, max_updates=BATCHES, anneal_updates=0),
-    )
-    model.fit(data, generator=generator)
+
+    def make(**settings: Any) -> GaussianEnsemble:
+        return GaussianEnsemble(
+            obs_dim=OBS_DIM,
+            action=ActionSpec("continuous", -one, one),
+            task=Hopper.task,
+            generator=generator,
+            **settings,
+        )
+
+    def fit(batch: int, hidden: int, num_layers: int) -> Task:
+        updates = ROWS * 4 // 5 // batch
+        training = EnsembleTraining(
+            batch_size=batch, min_updates=updates, max_updates=updates, anneal_updates=0
+        )
+        model = make(hidden=hidden, num_layers=num_layers, training=training)
+        return lambda seed: timed(lambda: model.fit(data, generator=generator))
+
     rows = torch.arange(ROLLOUTS) % ROWS
     starts, actions = obs[rows], action[rows]
 
-    @torch.no_grad()
-    def rollout() -> None:
-        state = model.initial(starts, generator=generator)
-        model.step(state, actions, generator=generator)
+    def rollout(precision: Literal["fp32", "bf16"]) -> Task:
+        model = make(precision=precision)
+
+        @torch.no_grad()
+        def step() -> None:
+            state = model.initial(starts, generator=generator)
+            model.step(state, actions, generator=generator)
+
+        return lambda seed: timed(step)
 
     def mbpo(seed: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
@@ -116,8 +133,9 @@ def our_tasks() -> dict[str, Task]:
         return found
 
     return {
-        "rollout": lambda seed: timed(rollout),
-        "fit": lambda seed: timed(lambda: model.fit(data, generator=generator)),
+        "rollout": rollout("fp32"),
+        "rollout_bf16": rollout("bf16"),
+        **{name: fit(*sizes) for name, sizes in FITS.items()},
         "mbpo": mbpo,
     }
 
@@ -174,10 +192,6 @@ def peer_tasks() -> dict[str, Task]:
 
     cfg = peer_config(preset, 0)
     cfg.algorithm.normalize_double_precision = False  # not needed, and slower
-    model = make_model(cfg)
-    trainer = models.ModelTrainer(
-        model, optim_lr=cfg.overrides.model_lr, weight_decay=cfg.overrides.model_wd
-    )
     obs, action, reward, next_obs = example(0)
     never = np.zeros(ROWS, dtype=bool)
     buffer = util.ReplayBuffer(ROWS, (OBS_DIM,), (ACT_DIM,), rng=np.random.default_rng(0))
@@ -186,12 +200,25 @@ def peer_tasks() -> dict[str, Task]:
     starts, actions = obs[rows], action[rows]
     spaces = gymnasium.Env()
     spaces.observation_space = spaces.action_space = None  # pyright: ignore
-    world = models.ModelEnv(spaces, model, termination_fns.hopper, generator=torch.Generator())
 
-    def fit() -> None:
-        model.update_normalizer(buffer.get_all())
-        train, held = util.common.get_basic_buffer_iterators(buffer, BATCH, 0.2, ensemble_size=7)
-        trainer.train(train, held, num_epochs=1, patience=5, silent=True)
+    def fit(batch: int, hidden: int, num_layers: int) -> tuple[Any, Callable[[], None]]:
+        cfg.dynamics_model.hid_size, cfg.dynamics_model.num_layers = hidden, num_layers
+        model = make_model(cfg)
+        trainer = models.ModelTrainer(
+            model, optim_lr=cfg.overrides.model_lr, weight_decay=cfg.overrides.model_wd
+        )
+
+        def epoch() -> None:
+            model.update_normalizer(buffer.get_all())
+            parts = util.common.get_basic_buffer_iterators(buffer, batch, 0.2, ensemble_size=7)
+            trainer.train(*parts, num_epochs=1, patience=5, silent=True)
+
+        return model, epoch
+
+    fits = {name: fit(*sizes) for name, sizes in FITS.items()}
+    model, epoch = fits["fit"]
+    epoch()
+    world = models.ModelEnv(spaces, model, termination_fns.hopper, generator=torch.Generator())
 
     def rollout() -> None:
         state = world.reset(starts, return_as_np=True)
@@ -218,8 +245,12 @@ def peer_tasks() -> dict[str, Task]:
         found["model_updates"], found["policy_updates"] = len(model_updates), len(policy_updates)
         return found | {"return": returns[-1]}
 
-    fit()
-    return {"rollout": lambda seed: timed(rollout), "fit": lambda seed: timed(fit), "mbpo": mbpo}
+    return {
+        "rollout": lambda seed: timed(rollout),
+        "rollout_bf16": lambda seed: timed(rollout),  # it has one precision
+        **{name: lambda seed, epoch=epoch: timed(epoch) for name, (_, epoch) in fits.items()},
+        "mbpo": mbpo,
+    }
 
 
 def worker(side: str) -> None:
@@ -296,7 +327,7 @@ def main() -> None:
                     print(f"{name:9} seed {seed}  {found[name][-1]}", flush=True)
         for name, answers in found.items():
             kept = answers if task == "mbpo" else answers[1:]  # the first warms up
-            share = BATCHES if task == "fit" else 1
+            share = ROWS * 4 // 5 // FITS[task][0] if task in FITS else 1
             times = sorted(answer["cpu"] / share for answer in kept)
             median = statistics.median(times)
             if name == "mbrl_lib":
