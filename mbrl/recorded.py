@@ -14,7 +14,6 @@ from mbrl.errors import BadInput, NumericalFault
 from mbrl.values import Count, Seed, checked
 
 if TYPE_CHECKING:
-    from mbrl.data.logs.episodes import Log
     from mbrl.data.logs.split import RecordedData
     from mbrl.report.log_accuracy import Accuracy
     from mbrl.roles import Dynamics
@@ -102,7 +101,14 @@ def fit(
     encoding = AngleEncoding(tuple(log.obs_names), tuple(log.angles))
     recorded = recorded_data([(e.obs, e.action) for e in log.episodes], encoding, holdout=holdout)
     _check_settings(names, settings)
-    configs = [_config(name, recorded, log, seed, num_threads, run_dir, settings) for name in names]
+    when = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    configs = [
+        config_of(
+            name, recorded, step=log.step, seed=seed, num_threads=num_threads,
+            run_dir=run_dir or f"runs/recorded/{name}/{seed}-{when}", settings=settings,
+        )
+        for name in names
+    ]  # fmt: skip
     notes = list(log.notes)
     for note in notes:
         show(note)
@@ -138,16 +144,30 @@ def _check_settings(names: Sequence[str], settings: Sequence[str]) -> None:
             raise BadInput(f"{text}: should be dynamics.KEY=VALUE, or a model's own: {known}")
 
 
-def _config(
+def config_of(
     name: str,
     data: RecordedData,
-    log: Log,
-    seed: int,
-    num_threads: int,
-    run_dir: str | Path | None,
-    settings: Sequence[str],
+    *,
+    step: float | None = None,
+    seed: int = 0,
+    num_threads: int = 1,
+    run_dir: str | Path = "runs/recorded",
+    settings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the config of a run whose model is fitted to recorded data."""
+    """Return the config of a run whose model is fitted to recorded data.
+
+    Args:
+        name: of the model.
+        data: recorded runs.
+        step: seconds of a step, if they are known.
+        seed: of all random draws.
+        num_threads: of torch.
+        run_dir: of the run.
+        settings: as in fit; those of other models are left out.
+
+    Raises:
+        BadInput: if it is no model that can be fitted, or a setting is wrong.
+    """
     from mbrl.config import compose
 
     model, *own = _SQUARES.get(name, (name,))
@@ -160,16 +180,14 @@ def _config(
     ]
     if model == "ensemble" and not any(x.startswith("dynamics.reward=") for x in of_model):
         own.append("dynamics.reward=known")
-    if run_dir is None:
-        run_dir = f"runs/recorded/{name}/{seed}-{datetime.now().strftime('%Y%m%d-%H%M%S-%f')}"
     low, high = (json.dumps(x.tolist()) for x in (data.action.low, data.action.high))
     return compose(
         [
             *("agent=fitted_model", "env=recorded", f"dynamics={model}", f"seed={seed}"),
             *(f"num_threads={num_threads}", f"run_dir={run_dir}"),
-            f"env.obs_names={json.dumps(list(log.obs_names))}",
-            f"env.angles={json.dumps(list(log.angles))}",
-            *(f"env.action_low={low}", f"env.action_high={high}", f"env.step={log.step or 'null'}"),
+            f"env.obs_names={json.dumps(list(data.encoding.names))}",
+            f"env.angles={json.dumps(list(data.encoding.angles))}",
+            *(f"env.action_low={low}", f"env.action_high={high}", f"env.step={step or 'null'}"),
             *own,
             *of_model,
         ]

@@ -14,8 +14,8 @@ def data(scale=1.0):
     action = torch.rand(300, 2, generator=g).double() * 2 - 1
     change = torch.tanh(torch.cat([obs, action], 1) @ torch.randn(5, 3, generator=g).double())
     never = torch.zeros(300, dtype=torch.bool)
-    rows = [x * scale for x in (obs, action, obs[:, 0], obs + change)]
-    return Transitions(*(x.float() for x in rows), never, never, never.long())
+    rows = [(scale * x).float() for x in (obs, action, obs[:, 0], obs + change)]
+    return Transitions(rows[0], rows[1], rows[2], rows[3], never, never, never.long())
 
 
 def model(rows, **settings):
