@@ -9,7 +9,8 @@ pytorch-mppi has no CEM: ours, which also scores the mean of its last distributi
 its MPPI. Times are CPU milliseconds of one plan for all environments, on one thread, medians over
 the turns; a ratio is the other side's time over ours, turn by turn, its median and its 5th and 95th
 percentile. DIR is a checkout of another build (`git worktree add DIR COMMIT`). `steps_ms` is the
-time of the network's own steps with nothing around them: the floor. Needs the extra `bench`; writes
+time of the network's own steps with nothing around them: the floor of one environment; for several
+it is higher than ours, because nothing keeps their memory. Needs the extra `bench`; writes
 results/benchmarks/mppi_peer.csv.
 """
 

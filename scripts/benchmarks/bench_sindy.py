@@ -1,6 +1,6 @@
 """Time sparse prediction and refits against PySINDy in one run, turn by turn.
 
-    python -m scripts.benchmarks.bench_sindy [--rounds 15]
+    OMP_NUM_THREADS=1 python -m scripts.benchmarks.bench_sindy [--rounds 15]
 
 Prediction: a quadratic library of 28 features of 5 observations and 1 action, 46 coefficients, one
 thread, float64; `kernel` is what compile=true chooses (plain Python for one row, else C),
@@ -124,7 +124,8 @@ def main() -> None:
             print(
                 f"{what:8} {rows:7d} {name:10} {seconds * 1e6:11.1f} us  {ratio:7.1f}x", flush=True
             )
-    command = "# python -m scripts.benchmarks.bench_sindy " + " ".join(sys.argv[1:])
+    command = "# OMP_NUM_THREADS=1 python -m scripts.benchmarks.bench_sindy "
+    command += " ".join(sys.argv[1:])
     header = "what,rows,side,microseconds,times_pysindy"
     OUT.write_text("\n".join([command.strip(), header, *lines]) + "\n")
 
