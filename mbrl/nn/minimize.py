@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mbrl.errors import NumericalFault
+from mbrl.nn.products import FastProducts
 
 
+@FastProducts()
 def minimize(
     networks: nn.Module,
     loss: Callable[[int], Tensor],

@@ -17,6 +17,7 @@ from mbrl.errors import NumericalFault
 from mbrl.nn.generators import as_generator
 from mbrl.nn.mlp import MLP
 from mbrl.nn.normalizer import Normalizer
+from mbrl.nn.products import FastProducts
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Transitions
 from mbrl.values import Count, Degree, NonNegative, Positive, Width, checked
@@ -99,6 +100,7 @@ class AdversarialReward(PointwiseReward):
         self.scale = Normalizer(width)
         moved.state_keys(self, {"kept.": "snapshots."})
 
+    @FastProducts()
     def fit(
         self,
         data: Transitions,

@@ -21,7 +21,6 @@ from mbrl.errors import BadInput
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.generators import as_generator
 from mbrl.nn.normalizer import divisor
-from mbrl.nn.products import FastProducts
 from mbrl.roles import Dynamics
 from mbrl.types import ActionSpec, Prediction, Task, Transitions
 from mbrl.values import Count, NonNegative, checked
@@ -118,7 +117,6 @@ class RewardConsistent(Dynamics):
             return self.dynamics_reward
         return None
 
-    @FastProducts()
     def fit(self, data: Transitions, *, generator: torch.Generator | int) -> dict[str, float]:
         """Fit the base to all data and the reward to four fifths; calibrate on the last fifth.
 
@@ -167,7 +165,6 @@ class RewardConsistent(Dynamics):
         inner = self.base.observe(state.inner, action, obs, env_state)
         return FilteredBelief(inner, obs.repeat(state.obs.shape[0] // obs.shape[0], 1))
 
-    @FastProducts()
     def step(
         self,
         state: FilteredBelief,
@@ -199,7 +196,6 @@ class RewardConsistent(Dynamics):
         inner = self.base.observe(state.inner, action, prediction.next_obs)
         return FilteredBelief(inner, prediction.next_obs), prediction
 
-    @FastProducts()
     def candidates(
         self, state: FilteredBelief, action: Tensor, num: int, *, generator: torch.Generator | None
     ) -> tuple[FilteredBelief, Prediction]:
