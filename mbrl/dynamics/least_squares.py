@@ -15,9 +15,11 @@ from mbrl.values import NonNegative, checked
 
 @final
 class LeastSquares(MarkovDynamics):
-    """Ridge regression of the change of obs on polynomials of obs and action.
+    """Ridge regression of the change of obs on polynomials of obs and action, with its intervals.
 
-    Hoerl and Kennard 1970 (ridge regression).
+    Hoerl and Kennard 1970 (ridge regression). A sampled prediction has the normal distribution of
+    the residuals, wider where the data do not determine the weights. The uncertainty is the latter
+    alone: the root of a row's leverage times the residuals' deviation, in units of the change.
 
     Args:
         obs_dim: length of an observation.
@@ -35,7 +37,7 @@ class LeastSquares(MarkovDynamics):
         action: ActionSpec,
         task: Task,
         degree: Literal[1, 2] = 1,
-        ridge: NonNegative = 1e-6,
+        ridge: NonNegative = 1e-9,
     ):
         """Start with no change."""
         super().__init__()
@@ -49,14 +51,20 @@ class LeastSquares(MarkovDynamics):
             ("center", (inputs,)),
             ("unit", (inputs,)),
             ("weights", (count + 1, self._num_targets)),
+            ("whiten", (count + 1, count + 1)),
+            ("noise", (self._num_targets,)),
+            ("change", (self._num_targets,)),
         ):
-            start = torch.ones(shape) if name == "unit" else torch.zeros(shape)
+            start = torch.ones(shape) if name in ("unit", "change") else torch.zeros(shape)
             self.register_buffer(name, start.double())
         self.to(action.low.device)
 
     center: Tensor  # (inputs,)
     unit: Tensor  # (inputs,)
-    weights: Tensor  # (features + 1, targets), the intercept last
+    weights: Tensor  # (F, targets), the intercept last
+    whiten: Tensor  # (F, F) of the leverage
+    noise: Tensor  # (targets,) deviation of the residuals
+    change: Tensor  # (targets,) deviation of the targets
 
     def _features(self, x: Tensor) -> Tensor:
         """Return the features (B, n + 1) of inputs x (B, inputs)."""
@@ -80,9 +88,22 @@ class LeastSquares(MarkovDynamics):
         gram = features.T @ features
         penalty = torch.full((len(gram),), self._ridge * len(x), dtype=x.dtype, device=x.device)
         penalty[-1] = 0  # the intercept
-        self.weights.copy_(torch.linalg.lstsq(gram + penalty.diag(), features.T @ y).solution)
-        error = (features @ self.weights - y).square().mean()
-        return {"model/mse": (error / y.var(0).mean()).item()} if y.var(0).mean() > 0 else {}
+        values, vectors = torch.linalg.eigh(gram + penalty.diag())
+        rank = values > len(values) * torch.finfo(x.dtype).eps * values[-1]
+        inverse = torch.where(rank, 1 / values.clamp(min=values[-1] * 1e-300), 0)
+        self.whiten.copy_(vectors * inverse.sqrt())
+        self.weights.copy_(self.whiten @ (self.whiten.T @ (features.T @ y)))
+        residual = features @ self.weights - y
+        freedom = max(1, len(x) - int(rank.sum()))
+        self.noise.copy_((residual.square().sum(0) / freedom).sqrt())
+        self.change.copy_(divisor(spread(y)))
+        # errors of rows that are left out, in closed form
+        left = residual / (1 - self._leverage(features)).clamp(min=1 / len(x))[:, None]
+        return {"model/holdout_mse": (left / self.change).square().mean().item()}
+
+    def _leverage(self, features: Tensor) -> Tensor:
+        """Return the leverage (B,) of features (B, F): at most 1 in the data."""
+        return (features @ self.whiten).square().sum(1)
 
     def step(
         self,
@@ -93,8 +114,17 @@ class LeastSquares(MarkovDynamics):
         with_uncertainty: bool = False,
     ) -> tuple[Belief, Prediction]:
         """Predict one step; see Model.step."""
-        out = (self._features(torch.cat([state.obs, action], 1)) @ self.weights).to(state.obs)
+        features = self._features(torch.cat([state.obs, action], 1))
+        out, leverage = features @ self.weights, self._leverage(features)[:, None]
+        if generator is not None:
+            draws = torch.randn(out.shape, generator=generator, device=out.device)
+            out = out + draws * self.noise * (1 + leverage).sqrt()
+        uncertainty = None
+        if with_uncertainty:
+            share = (self.noise / self.change)[: self.obs_dim].square().mean()
+            uncertainty = (leverage[:, 0] * share).sqrt().to(state.obs)
+        out = out.to(state.obs)
         reward = out[:, -1] if self.task.reward is None else None
         next_obs = state.obs + out[:, : self.obs_dim]
         pred = complete_prediction(self.task, state.obs, action, next_obs, reward=reward)
-        return Belief(pred.next_obs, state.members), pred
+        return Belief(pred.next_obs, state.members), pred._replace(uncertainty=uncertainty)

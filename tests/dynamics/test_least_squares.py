@@ -57,3 +57,27 @@ def test_a_constant_column_has_no_effect():
     found = model(rows, degree=2)
     pred = found.step(found.initial(rows.obs), rows.action)[1].next_obs
     assert torch.isfinite(pred).all() and torch.allclose(pred[:, 1], rows.obs[:, 1], atol=1e-5)
+
+
+def test_samples_have_the_residuals_deviation_and_errors_of_left_out_rows_are_exact():
+    rows = data()
+    found = model(rows, ridge=0.0)
+    obs, action = rows.obs[:1].expand(20_000, -1), rows.action[:1].expand(20_000, -1)
+    draws = torch.Generator().manual_seed(0)
+    samples = found.step(found.initial(obs), action, generator=draws)[1].next_obs
+    mean = found.step(found.initial(rows.obs[:1]), rows.action[:1])[1].next_obs
+    expected = found.noise[:3] * (1 + 6 / 300) ** 0.5  # 6 weights of 300 rows
+    assert torch.allclose(samples.mean(0), mean[0], atol=0.02)
+    assert torch.allclose(samples.std(0).double(), expected, rtol=0.04)
+    x = np.concatenate([np.ones((300, 1)), rows.obs, rows.action], 1).astype(float)
+    y = np.concatenate([rows.next_obs - rows.obs, rows.reward[:, None]], 1).astype(float)
+    errors = []
+    for i in range(300):
+        kept = np.arange(300) != i
+        errors.append(y[i] - x[i] @ np.linalg.lstsq(x[kept], y[kept], rcond=None)[0])
+    left_out = (np.array(errors) / y.std(0)).astype(float) ** 2
+    other = LeastSquares(
+        obs_dim=3, action=ActionSpec.box([-1.0] * 2, [1.0] * 2), task=Task(), ridge=0.0
+    )
+    metric = other.fit(rows, generator=0)["model/holdout_mse"]
+    assert metric == pytest.approx(left_out.mean(), rel=1e-4)
