@@ -124,7 +124,7 @@ def main() -> None:
             print(
                 f"{what:8} {rows:7d} {name:10} {seconds * 1e6:11.1f} us  {ratio:7.1f}x", flush=True
             )
-    command = "# OMP_NUM_THREADS=1 python -m scripts.benchmarks.bench_sindy "
+    command = "# python -m scripts.benchmarks.bench_sindy "
     command += " ".join(sys.argv[1:])
     header = "what,rows,side,microseconds,times_pysindy"
     OUT.write_text("\n".join([command.strip(), header, *lines]) + "\n")
