@@ -14,30 +14,16 @@ from mbrl.types import ActionSpec, Task
 from mbrl.values import NumEnvs, checked
 
 
-@final
-class Spaces:
-    """VecEnv that only has the shapes of a dataset; it can be neither reset nor stepped.
+class OnlyShapes:
+    """VecEnv that has shapes and can be neither reset nor stepped.
 
-    Args:
-        dataset: Minari's name, or a file of D4RL or NeoRL.
-        num_envs: reported as its own.
+    Attributes:
         device: of the tensors.
-
-    Raises:
-        BadInput: if the dataset is missing or damaged.
     """
 
     max_episode_steps: int | None = None
-
-    @checked
-    def __init__(self, *, dataset: str, num_envs: NumEnvs = 1, device: torch.device | str = "cpu"):
-        """Read the shapes."""
-        self.num_envs = num_envs
-        loaded = load_dataset(dataset, device=device)
-        self.device = torch.device(device)
-        self.obs_dim: int = loaded.data.obs.shape[1]
-        self.action: ActionSpec = loaded.action
-        self.task = Task()
+    device: torch.device
+    _reason: str  # why, and what to do instead
 
     def reset(self, seed: int | None = None) -> Tensor:
         """Raise BadInput."""
@@ -62,7 +48,33 @@ class Spaces:
         """Close nothing."""
 
     def _refuse(self) -> NoReturn:
-        raise BadInput(
-            "there is no environment to act in, only the shapes of its dataset; take the real "
-            "environment to evaluate the policy"
-        )
+        raise BadInput(self._reason)
+
+
+@final
+class Spaces(OnlyShapes):
+    """VecEnv that only has the shapes of a dataset; it can be neither reset nor stepped.
+
+    Args:
+        dataset: Minari's name, or a file of D4RL or NeoRL.
+        num_envs: reported as its own.
+        device: of the tensors.
+
+    Raises:
+        BadInput: if the dataset is missing or damaged.
+    """
+
+    _reason = (
+        "there is no environment to act in, only the shapes of its dataset; take the real "
+        "environment to evaluate the policy"
+    )
+
+    @checked
+    def __init__(self, *, dataset: str, num_envs: NumEnvs = 1, device: torch.device | str = "cpu"):
+        """Read the shapes."""
+        self.num_envs = num_envs
+        loaded = load_dataset(dataset, device=device)
+        self.device = torch.device(device)
+        self.obs_dim: int = loaded.data.obs.shape[1]
+        self.action: ActionSpec = loaded.action
+        self.task = Task()

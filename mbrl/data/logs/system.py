@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, final
+from typing import final
 
 import torch
 from torch import Tensor
 
 from mbrl.data.logs.encoding import AngleEncoding
+from mbrl.data.spaces import OnlyShapes
 from mbrl.errors import BadInput
-from mbrl.roles import VecStep
 from mbrl.types import ActionSpec, Task
 from mbrl.values import CountOrZero, Finite, NumEnvs, Positive, checked
 
@@ -36,7 +36,7 @@ def task_of(encoding: AngleEncoding) -> Task:
 
 
 @final
-class RecordedSystem:
+class RecordedSystem(OnlyShapes):
     """VecEnv that only has the shapes of recorded runs; it can be neither reset nor stepped.
 
     Its observations have cosine and sine in the place of each angle.
@@ -54,7 +54,10 @@ class RecordedSystem:
         BadInput: if a name, an angle or a bound is missing.
     """
 
-    max_episode_steps: int | None = None
+    _reason = (
+        "there is no environment to act in, only recorded runs; plan in the model from Python, "
+        "mbrl.load(RUN).agent.dynamics"
+    )
 
     @checked
     def __init__(
@@ -78,31 +81,3 @@ class RecordedSystem:
         self.action = ActionSpec.box(action_low, action_high, device=device)
         self.task = task_of(self.encoding)
         self.obs_dim = len(self.encoding.encoded_names)
-
-    def reset(self, seed: int | None = None) -> Tensor:
-        """Raise BadInput."""
-        self._refuse()
-
-    def step(self, action: Tensor) -> VecStep:
-        """Raise BadInput, whatever the action (E, act_dim)."""
-        self._refuse()
-
-    def env_state(self) -> Tensor | None:
-        """Return None."""
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore nothing."""
-
-    def close(self) -> None:
-        """Close nothing."""
-
-    def _refuse(self) -> NoReturn:
-        raise BadInput(
-            "there is no environment to act in, only recorded runs; plan in the model from Python, "
-            "mbrl.load(RUN).agent.dynamics"
-        )
