@@ -281,9 +281,8 @@ class ManualSquash:
         """
         # action = tanh(mean + spread), log_prob = ... - sum(log_std + log(safe_slope))
         action, spread, slope, safe_slope, raw, log_std = self._first_half
-        torch.div(action, safe_slope, out=self._ratio)
-        by_action.addcmul_(self._ratio, weight, value=2)
-        torch.mul(slope, by_action, out=self._by_mean)
+        torch.mul(2 * weight, action, out=self._ratio).div_(safe_slope)
+        torch.mul(slope, by_action.add_(self._ratio), out=self._by_mean)
         torch.mul(self._by_mean, spread, out=self._by_log_std).sub_(weight)
         torch.ne(raw, log_std, out=self._clamped)
         self._by_log_std.masked_fill_(self._clamped, 0)
@@ -372,8 +371,7 @@ class ManualGradients:
         # target = reward + discount * (min_k next_q - temperature * next_log_prob)
         self._critic.forward(batch.next_pair_of_critics, out=self._next_q_out, net=self._target)
         torch.minimum(*self._next_pair, out=value)
-        value.addcmul_(self._temperature, self._next_log_prob, value=-1)
-        torch.addcmul(batch.reward, batch.discount, value, out=value)
+        value.sub_(self._temperature * self._next_log_prob).mul_(batch.discount).add_(batch.reward)
 
         # loss = 1/2 sum_k mean_b (q - target)^2
         self._critic.forward(batch.of_critics, out=self._q_out)
