@@ -8,6 +8,7 @@ from mbrl.dynamics import EnsembleTraining, GaussianEnsemble
 from mbrl.dynamics.ensemble import OVERFITTING
 from mbrl.dynamics.likelihood import LikelihoodGradient
 from mbrl.errors import BadInput, NumericalFault
+from mbrl.nn import products
 from mbrl.nn.early_stopping import split_holdout
 from mbrl.nn.mlp import UNITS
 from mbrl.types import ActionSpec, Task, Transitions
@@ -408,11 +409,13 @@ def test_on_a_device_a_fit_ends_where_it_ends_here(data, monkeypatch):
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
-def test_ensembles_fitted_together_end_where_they_end_alone(bootstrap):
+def test_ensembles_fitted_together_end_where_they_end_alone(bootstrap, monkeypatch):
     """Each stops at its own epoch, draws what it draws alone, and has its own termination.
 
-    Products of other sizes are rounded in another way, which hundreds of steps enlarge.
+    Products come from one library here: chosen by size, those of a batch are rounded in another way
+    than those of a fit alone, which hundreds of steps enlarge.
     """
+    monkeypatch.setattr(products, "_onednn_is_faster", lambda: False)
     training = EnsembleTraining(min_updates=30, max_updates=400, patience=1, bootstrap=bootstrap)
     rows = [collect(ToyEnv(4), 60 + shift).all().select(torch.arange(200)) for shift in range(3)]
     rows = [data._replace(reward=data.reward * (1 + i)) for i, data in enumerate(rows)]
@@ -430,7 +433,7 @@ def test_ensembles_fitted_together_end_where_they_end_alone(bootstrap):
         assert other.particle_members == one.particle_members
         for name, tensor in one.state_dict().items():
             torch.testing.assert_close(
-                other.state_dict()[name], tensor, rtol=1e-2, atol=1e-2, msg=name
+                other.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name
             )
 
 
